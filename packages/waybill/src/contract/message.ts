@@ -1,0 +1,74 @@
+/** What travels, in its three forms: as a handler sees it, as rooms hand it on, as drivers store and carry it. */
+
+/** An event goes to many, a command to one service, a reply to the one instance that waits for it. */
+export type MessageKind = 'event' | 'command' | 'reply';
+
+/** A message's metadata as handlers see it (`ctx.message`). The wire has CloudEvents' lower-case names. */
+export interface Message {
+  /** Unique per source, never reused: receivers apply one message per (source, id). */
+  readonly id: string;
+  /** Wire type: `${name}.v${version}`. */
+  readonly type: string;
+  /** The service that sent it. */
+  readonly source: string;
+  /** When it was published. */
+  readonly time: Date;
+  readonly key?: string;
+  readonly sequence?: bigint;
+  /** The conversation: the id of the first message, carried along by everything it caused. */
+  readonly correlationId: string;
+  /** The id of the message whose handler published this one. */
+  readonly causationId?: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** A message as publish middleware sees it, before it is encoded. */
+export interface OutgoingMessage extends Message {
+  readonly data: unknown;
+}
+
+/** The full metadata, as formats read and write it. */
+export interface Envelope extends Message {
+  readonly kind: MessageKind;
+  /** The service (command) or reply address (reply) it is for; an event has none. */
+  readonly recipient?: string;
+  /** Past this time it is not applied any more. */
+  readonly expiresAt?: Date;
+  /** Where the reply to this command goes. */
+  readonly replyTo?: string;
+  /** W3C trace context. */
+  readonly traceparent?: string;
+  /** On a downcast copy: the newer wire type that travels under the same id. */
+  readonly downcastOf?: string;
+}
+
+/** What outboxes store and transports carry: bytes, made once, never encoded again. */
+export interface WireMessage {
+  readonly kind: MessageKind;
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  readonly recipient: string | undefined;
+  readonly key: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  /** Everything a receiver needs to know besides the body; names are lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+}
+
+/**
+ * Limits, checked at publish and on receipt (`MESSAGE_TOO_LARGE`). The body's is below NATS' default maximum payload of
+ * 1 MiB together with headers only if those are small: a driver with a smaller limit says so by itself.
+ */
+export const limits = {
+  bodyBytes: 1024 * 1024,
+  nesting: 64,
+  headers: 64,
+  headerBytes: 8 * 1024,
+  idLength: 200,
+  keyLength: 500,
+} as const;
+
+/** The type of every reply on the wire. */
+export const replyType = 'waybill.reply.v1';

@@ -1,0 +1,31 @@
+/**
+ * Standard Schema v1, copied as its authors allow (https://standardschema.dev), so that the declarations of this
+ * package name no schema library.
+ */
+export interface StandardSchema<in out Input = unknown, in out Output = Input> {
+  readonly '~standard': {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown, ...rest: any[]) => StandardResult<Output> | Promise<StandardResult<Output>>;
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+  };
+}
+
+export type StandardResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly StandardIssue[] };
+
+export interface StandardIssue {
+  readonly message: string;
+  readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
+}
+
+/** Issues as one line, the first five of them: `lines.0.price: Expected number`. */
+export function describeIssues(issues: readonly StandardIssue[]): string {
+  const shown = issues.slice(0, 5).map((issue) => {
+    const path = (issue.path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.');
+    return path === '' ? issue.message : `${path}: ${issue.message}`;
+  });
+  const more = issues.length - shown.length;
+  return shown.join('; ') + (more > 0 ? `; and ${more} more` : '');
+}

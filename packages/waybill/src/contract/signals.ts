@@ -1,0 +1,84 @@
+import type { WaybillError } from './errors.ts';
+
+/** Which message a signal is about. */
+export interface MessageRef {
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  readonly key?: string | undefined;
+}
+
+/** Which message in which subscription. */
+export interface HandlingRef extends MessageRef {
+  readonly subscription: string;
+}
+
+/** Every step that a bus reports, by name, with what it says. */
+export interface SignalMap {
+  /** Written to the ledger and committed. */
+  published: MessageRef & { readonly position?: number | undefined };
+  /** Confirmed by the broker (not on transports where the commit is the publish). */
+  sent: MessageRef;
+  /** The broker is away: the relay pauses, nothing is lost. */
+  'relay-paused': { readonly error: unknown };
+  /** A command that no queue takes: a row in the sender's failures. */
+  unroutable: MessageRef;
+  /** The handler's effect is committed. */
+  applied: HandlingRef & { readonly attempt: number; readonly ageMs: number };
+  /** Had been applied already; nothing was done. */
+  duplicate: HandlingRef;
+  /** Order `latest`: a newer one had been applied; nothing was done. */
+  stale: HandlingRef;
+  /** Not to be applied here: a downcast copy, or a type this subscription has dropped. */
+  skipped: HandlingRef & { readonly reason: 'downcast' | 'dropped' };
+  /** Past its time to live; not applied. */
+  expired: HandlingRef;
+  /** A run failed; it waits for the next one. `attempt` of `attempts`. */
+  retrying: HandlingRef & {
+    readonly attempt: number;
+    readonly attempts: number;
+    readonly dueMs: number;
+    readonly error: unknown;
+  };
+  /** Given up: a row in failures. */
+  failed: HandlingRef & { readonly attempts: number; readonly error: unknown };
+  /** Consuming pauses (by hand, or because the store is away or full) and goes on. */
+  paused: { readonly subscription: string; readonly reason: 'asked' | 'store' | 'transport'; readonly error?: unknown };
+  resumed: { readonly subscription: string };
+  /** This process became the one that handles the subscription. `clean`: its predecessor left in peace. */
+  takeover: { readonly subscription: string; readonly clean: boolean };
+  /** Fields that the schema drops, by path: a database row passed as event must not leak silently. */
+  'extra-fields': { readonly type: string; readonly paths: readonly string[] };
+  /** A version was published that nobody takes while an older one has subscribers. */
+  'version-unread': { readonly type: string; readonly older: string };
+  /** A transaction held the store's only writing connection for long. */
+  'slow-transaction': { readonly heldMs: number };
+  /** A shared handler waits on something other than its transaction; it has one of its own from now on. */
+  'slow-handler': { readonly subscription: string; readonly tookMs: number };
+  /** A read that somebody keeps open makes a write-ahead log grow. */
+  'wal-pinned': { readonly bytes: number };
+  /** A source's ledger cannot be read as it should: trimmed, rewound, corrupt, newer, skipped. */
+  ledger: { readonly source: string; readonly subscription?: string | undefined; readonly error: WaybillError };
+  /** A reply that nobody waits for any more. */
+  'late-reply': { readonly correlationId: string };
+  /** Something failed that harms no message: a listener, `afterCommit`, `onFailed`. */
+  trouble: { readonly where: string; readonly error: unknown };
+}
+
+export type SignalName = keyof SignalMap;
+
+/** Emits typed signals. A listener that throws hurts nobody. */
+export interface Signals {
+  emit<N extends SignalName>(name: N, detail: SignalMap[N]): void;
+  /** Whether anybody listens: the hot path makes no object for nobody. */
+  has(name: SignalName): boolean;
+  on<N extends SignalName>(name: N, listener: (detail: SignalMap[N]) => void): () => void;
+}
+
+/** The shape of pino's logger, and of most others. */
+export interface Logger {
+  debug(details: object, text?: string): void;
+  info(details: object, text?: string): void;
+  warn(details: object, text?: string): void;
+  error(details: object, text?: string): void;
+}

@@ -1,0 +1,256 @@
+/**
+ * The store ports: what a database must do for the rooms. A store is opened by `bus.start()` or by the first publish;
+ * its session has one transaction and a few small ports, one per noun, all of whose writes go through a transaction.
+ *
+ * Members that take `tx` write in that transaction and nowhere else. Reads without `tx` see committed rows only. A
+ * driver may answer synchronously where its database does (`MaybePromise`); rooms always await.
+ */
+import type { Clock } from './clock.ts';
+import type { MessageKind, WireMessage } from './message.ts';
+import type { Inspect } from './inspect.ts';
+import type { Logger, Signals } from './signals.ts';
+
+export type MaybePromise<T> = T | Promise<T>;
+
+declare const transactionType: unique symbol;
+
+/** A store that has not been opened: what a factory such as `sqlite(file)` returns. */
+export interface Store<out Tx = unknown> {
+  readonly kind: string;
+  /** Made from a client that the user's own code shares: then `requireTransaction` is on by default. */
+  readonly fromClient: boolean;
+  open(host: Host): Promise<StoreSession<Tx>>;
+  readonly [transactionType]?: Tx;
+}
+
+/** What a bus lends to its drivers. */
+export interface Host {
+  readonly service: string;
+  readonly clock: Clock;
+  readonly signals: Signals;
+  readonly logger: Logger;
+  /** `check`: verify the tables, create nothing. */
+  readonly migrate: 'auto' | 'check';
+}
+
+export interface StoreCapabilities {
+  /** Whether two transactions can be open at once. SQLite: no, so lanes share one worker. */
+  readonly parallelTransactions: boolean;
+  /** Whether a savepoint per message is as good as free. Where not, a batch that fails is redone one by one. */
+  readonly cheapSavepoints: boolean;
+}
+
+export interface StoreSession<out Tx = unknown> {
+  readonly capabilities: StoreCapabilities;
+  readonly ports: StorePorts;
+  /**
+   * One attempt at one transaction: begin, `work`, commit; rolled back when `work` throws. Resolves only after a durable
+   * commit. Waits for its turn at most a bounded time, then `STORE_BUSY`.
+   */
+  transaction<R>(work: (tx: StoreTransaction<Tx>) => MaybePromise<R>, options?: TransactionOptions): Promise<R>;
+  /** The open transaction behind what a user passed as `tx`. @throws WaybillError `NOT_A_TRANSACTION` */
+  join(native: unknown): StoreTransaction<Tx>;
+  /**
+   * What an error means: `retry` = the transaction did not happen and may be run again (busy, deadlock, serialization);
+   * `down` = the store cannot be used now (unreachable, full, read-only); `other` = not the store's doing.
+   */
+  classify(error: unknown): 'retry' | 'down' | 'other';
+  close(): Promise<void>;
+}
+
+export interface TransactionOptions {
+  /** Begin at the first statement instead of at once: what is awaited before holds nothing. */
+  readonly lazy?: boolean;
+  /** With `lazy`: runs right after BEGIN, before the statement that caused it. If it throws, that statement does too. */
+  readonly onBegin?: (tx: StoreTransaction) => MaybePromise<void>;
+}
+
+export interface StoreTransaction<out Tx = unknown> {
+  /** The transaction as the user's code sees it. */
+  readonly native: Tx;
+  /** Runs `work` so that its writes alone are undone when it throws; the error is thrown on. */
+  savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R>;
+  /** Runs after a durable commit, never after a rollback. Errors in `fn` are reported and harm nothing. */
+  afterCommit(fn: () => void): void;
+}
+
+export interface StorePorts {
+  readonly outbox: OutboxPort;
+  readonly inbox: InboxPort;
+  readonly waiting: WaitingPort;
+  readonly failures: FailuresPort;
+  readonly once: OncePort;
+  readonly inspect: Inspect;
+}
+
+/**
+ * The ledger of what this service sent: appended, never updated. Position order is commit order, or (where a database
+ * has several writers) the order per key among rows inserted under their key's lock.
+ */
+export interface OutboxPort {
+  append(tx: StoreTransaction, messages: readonly WireMessage[]): MaybePromise<void>;
+  /** Orders by commit what has a key but no row to lock: holds the key's lock until the transaction ends. */
+  lockKey(tx: StoreTransaction, key: string): MaybePromise<void>;
+  /** The right to send, for one instance at a time; undefined while another holds it. */
+  acquire(owner: string, leaseMs: number): Promise<OutboxLease | undefined>;
+  /** Removes up to `max` published rows from before `beforeMs` (wall time); returns how many. */
+  trim(beforeMs: number, max: number): Promise<number>;
+}
+
+/** A row of the ledger on its way to a broker. */
+export interface OutboxRow extends WireMessage {
+  readonly position: number;
+}
+
+/**
+ * The relay's hold on the ledger. After a crash the next holder reads the same rows again from the last settled one.
+ * Every write is fenced: it fails with a rejection once another instance has taken over.
+ */
+export interface OutboxLease {
+  /** The next rows in position order after those already read under this lease; empty when there are none now. */
+  read(max: number): Promise<readonly OutboxRow[]>;
+  /** All rows up to and including `position` are published, or parked as `parked` says (written in the same commit). */
+  settle(position: number, parked: readonly FailureRow[]): Promise<void>;
+  /** Prolongs the lease; false when it is lost. */
+  renew(): Promise<boolean>;
+  /** Gives the lease back, so that another takes over at once. */
+  release(): Promise<void>;
+}
+
+export interface InboxKey {
+  readonly source: string;
+  readonly id: string;
+}
+
+/** What each subscription has taken on. The row and the effect commit together. */
+export interface InboxPort {
+  /** Inserts each (subscription, source, id); true where it was new. Blocks while another transaction inserts the same. */
+  insert(tx: StoreTransaction, subscription: string, keys: readonly InboxKey[]): MaybePromise<readonly boolean[]>;
+  /** Committed rows, as of now. */
+  has(subscription: string, key: InboxKey): Promise<boolean>;
+  /**
+   * The watermark of `order: 'latest'`: raises it to `sequence` and answers true, or answers false when it was not below.
+   */
+  advance(tx: StoreTransaction, mark: Watermark): MaybePromise<boolean>;
+  /** Carries rows and watermarks of a renamed subscription to its new name. */
+  rename(tx: StoreTransaction, from: string, to: string): MaybePromise<void>;
+  /** Removes up to `max` rows taken on before `beforeMs` that no waiting or failed message still needs. */
+  trim(beforeMs: number, max: number): Promise<number>;
+}
+
+export interface Watermark {
+  readonly subscription: string;
+  readonly source: string;
+  /** The contract's name, without version. */
+  readonly event: string;
+  readonly key: string;
+  readonly sequence: bigint;
+}
+
+/** A message that waits: to be sent (`subscription` undefined) or to be run again by a subscription. */
+export interface WaitingEntry {
+  readonly subscription: string | undefined;
+  readonly message: WireMessage;
+  /** Wall time in milliseconds. */
+  readonly dueMs: number;
+  /** Runs so far that ended with a verdict. */
+  readonly attempt: number;
+  /** At most this many runs. */
+  readonly attempts: number;
+  /** When it failed first; undefined if it has not run. */
+  readonly firstFailedMs: number | undefined;
+  readonly error: StoredError | undefined;
+  /** Why it waits. */
+  readonly reason: WaitingReason;
+  /** Keeps the order of its key: later messages of the key line up behind it, and it behind older ones. */
+  readonly inOrder: boolean;
+}
+
+export type WaitingReason =
+  | 'delayed' // at the sender, until due
+  | 'retry' // a run failed
+  | 'behind' // an older message of its key waits or has failed and holds
+  | 'suspect' // was in flight when a process died: runs alone
+  | 'no-handler' // a rolling deployment: this instance has no handler
+  | 'asked'; // somebody retried a failure
+
+export interface WaitingRow extends WaitingEntry {
+  readonly row: number;
+  /** Runs that began; above `attempt` after a crash in the middle of one. */
+  readonly starts: number;
+  readonly createdMs: number;
+}
+
+/** What happens later. Rows are taken in the order they were added, per key where that matters. */
+export interface WaitingPort {
+  add(tx: StoreTransaction, entries: readonly WaitingEntry[]): MaybePromise<void>;
+  /**
+   * Up to `max` rows that are due, oldest first, and when the next one will be. Of a key with `inOrder` rows only the
+   * oldest counts, and none while a failure holds the key.
+   */
+  due(
+    subscription: string | undefined,
+    nowMs: number,
+    max: number,
+  ): Promise<{ readonly rows: readonly WaitingRow[]; readonly nextDueMs: number | undefined }>;
+  /** Records, in a commit of its own, that a run begins; returns starts so far, or undefined when the row is gone. */
+  start(row: WaitingRow): Promise<number | undefined>;
+  /** Removes the row, or sets it to what `next` says (then `starts` = its `attempt`). False when it was gone. */
+  settle(tx: StoreTransaction, row: WaitingRow, next?: Partial<WaitingEntry>): MaybePromise<boolean>;
+  /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */
+  blocked(tx: StoreTransaction, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;
+  /** Takes back a delayed message that has not left; false when there is none. */
+  cancel(tx: StoreTransaction, id: string): MaybePromise<boolean>;
+}
+
+export interface StoredError {
+  readonly code: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
+/** A message that was given up: with its original bytes. */
+export interface FailureRow {
+  /** Undefined: it could not be sent. */
+  readonly subscription: string | undefined;
+  readonly message: WireMessage;
+  readonly error: StoredError;
+  readonly attempts: number;
+  readonly firstFailedMs: number;
+  readonly lastFailedMs: number;
+  /** Later messages of its key wait until it is retried or deleted. */
+  readonly holds: boolean;
+}
+
+export interface FailedRow extends FailureRow {
+  readonly row: number;
+}
+
+export interface FailuresPort {
+  add(tx: StoreTransaction, rows: readonly FailureRow[]): MaybePromise<void>;
+  /** Removes these rows and returns them, to be retried or to be gone: a failure moves, it is never copied. */
+  take(tx: StoreTransaction, rows: readonly number[]): MaybePromise<readonly FailedRow[]>;
+}
+
+/** First results, kept for duplicates. */
+export interface OncePort {
+  /** The stored result, or undefined. Until this transaction ends no other gets past `find` for the same key. */
+  find(
+    tx: StoreTransaction,
+    scope: string,
+    key: string,
+  ): MaybePromise<{ readonly result: string; readonly fingerprint: string | undefined } | undefined>;
+  save(
+    tx: StoreTransaction,
+    entry: {
+      readonly scope: string;
+      readonly key: string;
+      readonly result: string;
+      readonly fingerprint: string | undefined;
+      readonly expiresMs: number;
+    },
+  ): MaybePromise<void>;
+  trim(nowMs: number, max: number): Promise<number>;
+}
+
+export type { MessageKind };

@@ -1,0 +1,40 @@
+/** What the SQLite store shares with the SQLite transport, which is made of the store's own files. */
+import type { MaybePromise, StoreSession, StoreTransaction, TransactionOptions } from '../../contract/store.ts';
+import type { SqlTransaction } from '../../contract/transaction.ts';
+
+export type SqlValue = null | number | bigint | string | Uint8Array;
+export type SqlRow = Record<string, SqlValue>;
+
+/** Statements on one connection; prepared once per text and kept. Synchronous: SQLite is. */
+export interface Statements {
+  run(sql: string, ...values: readonly SqlValue[]): { changes: number; lastInsertRowid: number };
+  get<Row = SqlRow>(sql: string, ...values: readonly SqlValue[]): Row | undefined;
+  all<Row = SqlRow>(sql: string, ...values: readonly SqlValue[]): Row[];
+}
+
+/** An open write transaction: statements on the only writing connection, between BEGIN IMMEDIATE and COMMIT. */
+export interface SqliteTransaction extends StoreTransaction<SqlTransaction> {
+  readonly statements: Statements;
+}
+
+/** One service's file: the writing connection behind its mutex and door, and a reading one. */
+export interface SqliteDatabase {
+  /** Absolute path, or `:memory:`. */
+  readonly file: string;
+  readonly service: string;
+  /** Made once with the file: a file that was deleted and made again has another. */
+  readonly incarnation: string;
+  write<R>(work: (tx: SqliteTransaction) => MaybePromise<R>, options?: TransactionOptions): Promise<R>;
+  /** A short read of committed rows; never holds a transaction open. Asynchronous only for a database in memory. */
+  read<R>(work: (statements: Statements) => R): Promise<R>;
+  close(): void;
+}
+
+/** The session of a SQLite store: the transport recognises it by its `database`. */
+export interface SqliteStoreSession extends StoreSession<SqlTransaction> {
+  readonly database: SqliteDatabase;
+}
+
+export function isSqliteSession(session: StoreSession): session is SqliteStoreSession {
+  return typeof (session as Partial<SqliteStoreSession>).database?.incarnation === 'string';
+}
