@@ -15,7 +15,7 @@ describe('needs', () => {
   it('gives a reason to skip, with the command that installs, when the program is missing', () => {
     const need = needs('chromium', { PATH: folder });
     assert.equal(need.path, undefined);
-    assert.ok(need.skip !== false && need.skip.includes('apt-get install -y --no-install-recommends chromium'));
+    assert.match(String(need.skip), /apt-get install -y --no-install-recommends chromium/);
   });
 
   it('throws under CI=true when the program is missing', () => {

@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { ROOT, run, type Outcome } from './support/run.ts';
+
+/** What users compile with; the native compiler and its two predecessors, each by its path. */
+const COMPILERS = [
+  { version: '5.9', program: 'node_modules/ts59/bin/tsc' },
+  { version: '6.0', program: 'node_modules/ts60/bin/tsc' },
+  { version: '7.0', program: 'node_modules/typescript/bin/tsc' },
+] as const;
+
+/** A cautious user's options, with nothing of ours: an older library, no Node types, declarations checked too. */
+const CONSUMER_TSCONFIG = {
+  compilerOptions: {
+    target: 'es2022',
+    lib: ['es2022', 'dom'],
+    types: [] as string[],
+    module: 'nodenext',
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck: false,
+    declaration: true,
+    outDir: 'out',
+  },
+  include: ['**/*.ts'],
+};
+
+/** Drivers name Node's types, and the type tests run like the repository's own source. */
+const NODE_OPTIONS = {
+  target: 'es2024',
+  lib: ['es2024', 'esnext.disposable'],
+  types: ['node'],
+  declaration: false,
+  noEmit: true,
+  allowImportingTsExtensions: true,
+};
+
+interface Manifest {
+  dependencies?: object;
+  exports: Record<string, string | { types: string; default: string }>;
+}
+
+const DIST = join(ROOT, 'packages/waybill/dist');
+
+describe('the packed library', () => {
+  let work: string;
+  let installed: string;
+  let tarball: string;
+
+  before(async () => {
+    work = await mkdtemp(join(tmpdir(), 'waybill-package-'));
+    succeed(await run('npm', ['run', '--silent', 'build', '--workspace', 'waybill']));
+    tarball = await pack(DIST, work);
+    installed = await install(tarball, join(work, 'user'));
+  });
+  after(() => rm(work, { recursive: true, force: true }));
+
+  it('holds code, declarations and the papers, and no tests', async () => {
+    const files = await filesOf(installed);
+    for (const file of ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'index.js', 'index.d.ts']) assert.ok(files.includes(file), file);
+    assert.deepEqual(files.filter((file) => file.includes('.test.')), []);
+  });
+
+  it('has no runtime dependencies', async () => {
+    assert.equal((await manifestOf(installed)).dependencies, undefined);
+    assert.deepEqual((await readdir(join(work, 'user/node_modules'))).filter((name) => !name.startsWith('.')), ['waybill']);
+  });
+
+  it('names no folder of the machine that built it', async () => {
+    for (const file of await filesOf(installed)) {
+      assert.ok(!(await readFile(join(installed, file), 'utf8')).includes(ROOT), file);
+    }
+  });
+
+  it('has maps that end in source that is there', async () => {
+    const maps = (await filesOf(installed)).filter((file) => file.endsWith('.map'));
+    assert.ok(maps.length > 0);
+    const inPackage = new Set(await filesOf(installed));
+    for (const map of maps) {
+      const { sources } = JSON.parse(await readFile(join(installed, map), 'utf8')) as { sources: string[] };
+      for (const source of sources) {
+        const file = resolve('/', dirname(map), source).slice(1);
+        assert.ok(inPackage.has(file), `${map} names ${source}`);
+      }
+    }
+  });
+
+  it('runs in an empty folder, with nothing else installed', async () => {
+    const folder = join(work, 'user');
+    await cp(join(ROOT, 'test/consumer/program.ts'), join(folder, 'program.ts'));
+    const { code, output } = await run(process.execPath, ['program.ts'], { cwd: folder, env: embedded() });
+    assert.equal(code, 0, output);
+    assert.match(output, /^new price 9\.5$/m);
+    assert.match(output, /^caught up true$/m);
+  });
+
+  it('loads by every subpath that it publishes', async () => {
+    const folder = join(work, 'user');
+    const subpaths = Object.entries((await manifestOf(installed)).exports).filter(([, target]) => typeof target !== 'string');
+    assert.ok(subpaths.length > 1);
+    const imports = subpaths.map(([subpath]) => `console.log(Object.keys(await import('${subpath.replace('.', 'waybill')}')).length > 0);`);
+    await writeFile(join(folder, 'subpaths.mjs'), imports.join('\n'));
+    const { code, output } = await run(process.execPath, ['subpaths.mjs'], { cwd: folder });
+    assert.equal(code, 0, output);
+    assert.deepEqual(output.trim().split('\n'), subpaths.map(() => 'true'));
+  });
+
+  it('passes publint and are-the-types-wrong', async () => {
+    succeed(await publint(tarball));
+    succeed(await attw(tarball));
+  });
+
+  it('would be refused by publint with an export that is not there', async () => {
+    const broken = await repack(work, 'no-such-export', async (folder) => {
+      const manifest = await manifestOf(folder);
+      manifest.exports['./testing'] = { types: './testing/index.d.ts', default: './testing/gone.js' };
+      await writeFile(join(folder, 'package.json'), JSON.stringify(manifest));
+    });
+    const { code, output } = await publint(broken);
+    assert.notEqual(code, 0, output);
+    assert.match(output, /gone\.js/);
+  });
+
+  it('would be refused by are-the-types-wrong with declarations that lead nowhere', async () => {
+    const broken = await repack(work, 'no-such-declaration', (folder) => appendFile(join(folder, 'index.d.ts'), `\nexport * from './gone.js';\n`));
+    const { code, output } = await attw(broken);
+    assert.notEqual(code, 0, output);
+    assert.match(output, /Internal resolution error/i);
+  });
+
+  for (const { version, program } of COMPILERS) {
+    describe(`under TypeScript ${version}`, () => {
+      const compile = (folder: string): Promise<Outcome> => run(process.execPath, [join(ROOT, program), '--project', folder]);
+
+      it(`is compiled by ${version} and no other`, async () => {
+        const { output } = await run(process.execPath, [join(ROOT, program), '--version']);
+        assert.ok(output.startsWith(`Version ${version}.`), output);
+      });
+
+      it('compiles a service without Node types, and gives its contracts declarations that name no schema library', async () => {
+        const folder = await consumer(work, installed, `good-${version}`);
+        succeed(await compile(folder));
+        const declarations = await readFile(join(folder, 'out/contracts.d.ts'), 'utf8');
+        assert.match(declarations, /PriceChanged: EventContract<"catalog\.price-changed"/);
+        assert.doesNotMatch(declarations, /zod/i);
+      });
+
+      it('accepts and refuses what the type tests say, by every published subpath', async () => {
+        const folder = await consumer(work, installed, `types-${version}`, NODE_OPTIONS);
+        await cp(join(ROOT, 'packages/waybill/test/types'), join(folder, 'types'), { recursive: true });
+        succeed(await compile(folder));
+      });
+
+      it('refuses a service that publishes the wrong data, and would refuse declarations that are wrong in themselves', async () => {
+        const folder = await consumer(work, installed, `wrong-${version}`);
+        await appendFile(join(folder, 'service.ts'), `\nexport const wrong = bus.publish(PriceChanged, { id: 1, price: 1, at: '' });\n`);
+        await appendFile(join(folder, 'node_modules/waybill/index.d.ts'), `\nexport declare const broken: Waybillless;\n`);
+        const { code, output } = await compile(folder);
+        assert.notEqual(code, 0);
+        assert.match(output, /service\.ts.*error TS2322/);
+        assert.match(output, /waybill\/index\.d\.ts.*error TS2304: Cannot find name 'Waybillless'/);
+      });
+    });
+  }
+});
+
+const publint = (tgz: string): Promise<Outcome> => run(process.execPath, [join(ROOT, 'node_modules/.bin/publint'), 'run', tgz, '--strict']);
+const attw = (tgz: string): Promise<Outcome> => run(process.execPath, [join(ROOT, 'node_modules/.bin/attw'), tgz, '--profile', 'esm-only']);
+
+async function pack(folder: string, destination: string): Promise<string> {
+  await mkdir(destination, { recursive: true });
+  const { output } = succeed(await run('npm', ['pack', '--silent', '--pack-destination', destination], { cwd: folder }));
+  return join(destination, output.trim());
+}
+
+/** Packs a copy of `dist` that was spoilt on purpose. */
+async function repack(work: string, name: string, spoil: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(work, name);
+  await cp(DIST, folder, { recursive: true });
+  await spoil(folder);
+  return pack(folder, join(work, `${name}-packed`));
+}
+
+/** Installs a tarball into an empty folder without asking any registry, and returns where it landed. */
+async function install(tgz: string, folder: string): Promise<string> {
+  await mkdir(folder);
+  await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
+  succeed(await run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=optional', tgz], { cwd: folder }));
+  return join(folder, 'node_modules/waybill');
+}
+
+/** A user's project around the installed package, with zod and Node's types where the compiler finds them. */
+async function consumer(work: string, installed: string, name: string, options: object = {}): Promise<string> {
+  const folder = join(work, name);
+  await mkdir(join(folder, 'node_modules/@types'), { recursive: true });
+  await cp(installed, join(folder, 'node_modules/waybill'), { recursive: true });
+  for (const dependency of ['zod', 'valibot', 'arktype', '@types/node']) {
+    await symlink(join(ROOT, 'node_modules', dependency), join(folder, 'node_modules', dependency));
+  }
+  for (const file of ['contracts.ts', 'service.ts']) await cp(join(ROOT, 'test/consumer', file), join(folder, file));
+  const tsconfig = { ...CONSUMER_TSCONFIG, compilerOptions: { ...CONSUMER_TSCONFIG.compilerOptions, ...options } };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
+  await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
+  return folder;
+}
+
+async function manifestOf(folder: string): Promise<Manifest> {
+  return JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as Manifest;
+}
+
+/** Every file below a folder, with slashes, sorted. */
+async function filesOf(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+/** The embedded default, whatever the developer's shell has set. */
+function embedded(): NodeJS.ProcessEnv {
+  return { NODE_ENV: 'development', WAYBILL_STORE: undefined, WAYBILL_TRANSPORT: undefined };
+}
+
+function succeed(outcome: Outcome): Outcome {
+  assert.equal(outcome.code, 0, outcome.output);
+  return outcome;
+}
