@@ -1,4 +1,5 @@
 /** What the SQLite store shares with the SQLite transport, which is made of the store's own files. */
+import { WaybillError } from '../../contract/errors.ts';
 import type { MaybePromise, StoreSession, StoreTransaction, TransactionOptions } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 
@@ -14,7 +15,12 @@ export interface Statements {
 
 /** An open write transaction: statements on the only writing connection, between BEGIN IMMEDIATE and COMMIT. */
 export interface SqliteTransaction extends StoreTransaction<SqlTransaction> {
+  /** The database it writes to: a port takes no transaction of another file. */
+  readonly database: SqliteDatabase;
+  /** @throws WaybillError `NOT_A_TRANSACTION` once it is over, and in a lazy one that has not begun: see `writing` */
   readonly statements: Statements;
+  /** Runs `work` in the transaction; a lazy one begins first. Answers at once when it has begun. */
+  writing<R>(work: (statements: Statements) => R): MaybePromise<R>;
 }
 
 /** One service's file: the writing connection behind its mutex and door, and a reading one. */
@@ -37,4 +43,13 @@ export interface SqliteStoreSession extends StoreSession<SqlTransaction> {
 
 export function isSqliteSession(session: StoreSession): session is SqliteStoreSession {
   return typeof (session as Partial<SqliteStoreSession>).database?.incarnation === 'string';
+}
+
+/**
+ * The SQLite side of a transaction that a room handed on.
+ * @throws WaybillError `NOT_A_TRANSACTION` when it was not opened by a session of this `database`
+ */
+export function sqliteTransaction(tx: StoreTransaction, database: SqliteDatabase): SqliteTransaction {
+  if ((tx as Partial<SqliteTransaction>).database === database) return tx as SqliteTransaction;
+  throw new WaybillError('NOT_A_TRANSACTION', `This transaction was not opened on ${database.file}: pass one of this bus.`);
 }
