@@ -1,0 +1,96 @@
+import type { WireMessage } from '../../contract/message.ts';
+import type { FailedRow, OutboxRow, WaitingRow, Watermark } from '../../contract/store.ts';
+import { Table } from './table.ts';
+
+/** What outlives the sessions of one `memory()` value, as a file would: its tables, and the right to write to them. */
+export class Disk {
+  /** The service that opened it first, and owns it from then on. */
+  service: string | undefined;
+  readonly outbox: Table<number, OutboxRow & { readonly storedMs: number }> = new Table();
+  readonly relay: Table<'relay', Relay> = new Table();
+  readonly inbox: Table<string, Taken> = new Table();
+  readonly watermarks: Table<string, Watermark> = new Table();
+  readonly waiting: Table<number, WaitingRow> = new Table();
+  readonly failures: Table<number, FailedRow> = new Table();
+  readonly once: Table<string, Result> = new Table();
+  readonly #tables = [this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once];
+  #number = 0;
+  #writing = false;
+  readonly #queue = new Set<() => void>();
+
+  /** Rows of all tables are numbered in one sequence; a number is never used twice. */
+  number(): number {
+    return ++this.#number;
+  }
+
+  get lastNumber(): number {
+    return this.#number;
+  }
+
+  /** Whether the right to write was free; if not, `granted` is called later unless the returned function is called. */
+  lock(granted: () => void): 'locked' | (() => void) {
+    if (!this.#writing) {
+      this.#writing = true;
+      return 'locked';
+    }
+    this.#queue.add(granted);
+    return () => void this.#queue.delete(granted);
+  }
+
+  /** Makes the changes of the transaction durable, or forgets them, and lets the next one in. */
+  end(outcome: 'commit' | 'rollback'): void {
+    for (const table of this.#tables) table[outcome]();
+    const [next] = this.#queue;
+    if (next === undefined) {
+      this.#writing = false;
+      return;
+    }
+    this.#queue.delete(next);
+    next();
+  }
+
+  /** Remembers the changes made so far; the returned function goes back to them. */
+  mark(): () => void {
+    const rewinds = this.#tables.map((table) => table.mark());
+    return () => {
+      for (const rewind of rewinds) rewind();
+    };
+  }
+}
+
+/** The relay's position, and who may move it. */
+export interface Relay {
+  readonly owner: string | undefined;
+  readonly epoch: number;
+  readonly expiresMs: number;
+  readonly position: number;
+}
+
+/** An inbox row. */
+export interface Taken {
+  readonly subscription: string;
+  readonly source: string;
+  readonly id: string;
+  readonly atMs: number;
+}
+
+/** A result of `once`. */
+export interface Result {
+  readonly result: string;
+  readonly fingerprint: string | undefined;
+  readonly expiresMs: number;
+}
+
+/** Parts joined so that no two lists give one key. */
+export function keyOf(...parts: readonly string[]): string {
+  return JSON.stringify(parts);
+}
+
+/** Bytes on a disk are nobody's to change: copied on the way in and on the way out. */
+export function copyOf<Row extends { readonly message: WireMessage }>(row: Row): Row {
+  return { ...row, message: copyOfMessage(row.message) };
+}
+
+export function copyOfMessage<M extends WireMessage>(message: M): M {
+  return { ...message, headers: { ...message.headers }, body: message.body.slice() };
+}

@@ -1,0 +1,48 @@
+/**
+ * Rows by key, and over them the changes of the one transaction that is open. Readers outside see `committed` alone;
+ * `mark` and `rewind` are a savepoint. Rows are never changed in place.
+ */
+export class Table<Key, Row> {
+  readonly committed: Map<Key, Row> = new Map();
+  #changes = new Map<Key, Row | undefined>();
+
+  get(key: Key): Row | undefined {
+    return this.#changes.has(key) ? this.#changes.get(key) : this.committed.get(key);
+  }
+
+  set(key: Key, row: Row): void {
+    this.#changes.set(key, row);
+  }
+
+  delete(key: Key): void {
+    this.#changes.set(key, undefined);
+  }
+
+  /** As the transaction sees them, in the order they were first written. */
+  *rows(): Generator<Row> {
+    for (const key of this.committed.keys()) {
+      const row = this.get(key);
+      if (row !== undefined) yield row;
+    }
+    for (const [key, row] of this.#changes) if (row !== undefined && !this.committed.has(key)) yield row;
+  }
+
+  mark(): () => void {
+    const changes = new Map(this.#changes);
+    return () => {
+      this.#changes = new Map(changes); // the mark may be needed again
+    };
+  }
+
+  commit(): void {
+    for (const [key, row] of this.#changes) {
+      if (row === undefined) this.committed.delete(key);
+      else this.committed.set(key, row);
+    }
+    this.#changes.clear();
+  }
+
+  rollback(): void {
+    this.#changes.clear();
+  }
+}

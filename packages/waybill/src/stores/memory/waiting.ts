@@ -1,0 +1,72 @@
+import type { WaitingPort, WaitingRow } from '../../contract/store.ts';
+import type { Access } from './access.ts';
+import { copyOf, type Disk } from './disk.ts';
+
+/** What happens later: rows by number, which is the order they were added in. */
+export function createWaiting({ disk, host, writing, write }: Access): WaitingPort {
+  return {
+    add: (tx, entries) =>
+      writing(tx, ({ waiting }) => {
+        for (const entry of entries) {
+          const row = disk.number();
+          waiting.set(row, { ...copyOf(entry), row, starts: entry.attempt, createdMs: host.clock.now() });
+        }
+      }),
+
+    async due(subscription, nowMs, max) {
+      const ready = heads(disk, subscription);
+      const rows = ready.filter(({ dueMs }) => dueMs <= nowMs).slice(0, max);
+      const rest = ready.filter((row) => !rows.includes(row));
+      const nextDueMs = rest.length === 0 ? undefined : rest.reduce((ms, { dueMs }) => Math.min(ms, dueMs), Infinity);
+      return { rows: rows.map(copyOf), nextDueMs };
+    },
+
+    start: ({ row }) =>
+      write(({ waiting }) => {
+        const now = waiting.get(row);
+        if (now === undefined) return undefined;
+        waiting.set(row, { ...now, starts: now.starts + 1 });
+        return now.starts + 1;
+      }),
+
+    settle: (tx, { row }, next) =>
+      writing(tx, ({ waiting }) => {
+        const now = waiting.get(row);
+        if (now === undefined) return false;
+        if (next === undefined) waiting.delete(row);
+        else waiting.set(row, copyOf({ ...now, ...next, starts: next.attempt ?? now.attempt }));
+        return true;
+      }),
+
+    blocked: (tx, subscription, keys) =>
+      writing(tx, ({ waiting, failures }) => {
+        const blocking = new Set<string | undefined>();
+        for (const row of waiting.rows()) if (row.subscription === subscription && row.inOrder) blocking.add(row.message.key);
+        for (const row of failures.rows()) if (row.subscription === subscription && row.holds) blocking.add(row.message.key);
+        return new Set(keys.filter((key) => blocking.has(key)));
+      }),
+
+    cancel: (tx, id) =>
+      writing(tx, ({ waiting }) => {
+        for (const { row, subscription, message } of waiting.rows()) {
+          if (subscription !== undefined || message.id !== id) continue;
+          waiting.delete(row);
+          return true;
+        }
+        return false;
+      }),
+  };
+}
+
+/** The rows whose turn it is, oldest first: of what keeps the order of its key, the first that nothing holds. */
+function heads({ waiting, failures }: Disk, subscription: string | undefined): WaitingRow[] {
+  const passed = new Set<string | undefined>();
+  for (const row of failures.committed.values()) if (row.subscription === subscription && row.holds) passed.add(row.message.key);
+  const rows = [...waiting.committed.values()].filter((row) => row.subscription === subscription);
+  return rows.filter(({ inOrder, message: { key } }) => {
+    if (!inOrder || key === undefined) return true;
+    if (passed.has(key)) return false;
+    passed.add(key);
+    return true;
+  });
+}
