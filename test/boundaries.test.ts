@@ -88,6 +88,17 @@ const SAMPLES: Record<string, { breaks: readonly Sample[]; keeps: readonly Sampl
     ],
     keeps: [['bus.ts', `import { relay } from './relay/relay.ts';\nimport { open } from './drivers.ts';\nimport { cloudevents } from './formats/cloudevents.ts';`]],
   },
+  wiring: {
+    breaks: [
+      ['wiring.ts', `import { memory } from './transports/memory/index.ts';`],
+      ['wiring.ts', `import { createBus } from './bus.ts';`],
+    ],
+    keeps: [['wiring.ts', `import { relay } from './relay/relay.ts';\nimport { open } from './drivers.ts';`]],
+  },
+  options: {
+    breaks: [['options.ts', `import { relay } from './relay/relay.ts';`]],
+    keeps: [['options.ts', `import { WaybillError } from './contract/errors.ts';`]],
+  },
   operations: {
     breaks: [
       ['operations/index.ts', `import type { Bus } from '../bus.ts';`],
@@ -100,6 +111,7 @@ const SAMPLES: Record<string, { breaks: readonly Sample[]; keeps: readonly Sampl
       ['index.ts', `export { sqlite } from './stores/sqlite/index.ts';`],
       ['index.ts', `export type { SqliteOptions } from './stores/sqlite/index.ts';`],
       ['index.ts', `export { open } from './drivers.ts';`],
+      ['index.ts', `export { createWiring } from './wiring.ts';`],
       ['index.ts', `export { createTestBus } from './testing/index.ts';`],
     ],
     keeps: [['index.ts', `export { createBus } from './bus.ts';\nexport { defineEvent } from './contract/contracts.ts';`]],

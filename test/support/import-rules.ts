@@ -10,7 +10,7 @@ export const ROOMS = [
 const DRIVER_FOLDERS = ['transports', 'stores', 'clients', 'formats'] as const;
 
 /** Places that are one file, or one folder, directly under `src`. */
-const SINGLE_PLACES = ['index', 'bus', 'drivers', 'contract', 'observe', 'operations', 'testing'] as const;
+const SINGLE_PLACES = ['index', 'bus', 'wiring', 'options', 'drivers', 'contract', 'observe', 'operations', 'testing'] as const;
 
 export interface Rule {
   /** The place that the rule speaks of; `x/*` is each entry of a folder, never its siblings. */
@@ -37,7 +37,10 @@ export const RULES: readonly Rule[] = [
   { place: 'formats/*', may: ['contract'], thirdPartyTypes: true },
   // The contract for its error: a URL that no driver knows must be refused with a code.
   { place: 'drivers', may: ['contract'], mayLoad: ['transports/*', 'stores/*', 'clients/*', 'formats/*'] },
-  { place: 'bus', may: ['contract', 'observe', ...ROOMS, 'drivers', 'formats/cloudevents'] },
+  // The bus stands in three files: what users ask, what they may ask, and the joining of the rooms. No other knows the rooms.
+  { place: 'bus', may: ['contract', 'observe', ...ROOMS, 'drivers', 'formats/cloudevents', 'options', 'wiring'] },
+  { place: 'wiring', may: ['contract', 'observe', ...ROOMS, 'drivers', 'formats/cloudevents', 'options'] },
+  { place: 'options', may: ['contract'] },
   { place: 'operations', may: ['contract'] },
   // The saga for `defineSaga`: what users define. Never a driver, so that the root .d.ts names no type of others.
   { place: 'index', may: ['bus', 'contract', 'saga'] },
