@@ -42,6 +42,7 @@ export type WaybillErrorCode =
   | 'REPLY_TIMEOUT' // no reply in time
   | 'REPLY_FAILED' // the other side's handler gave up
   // stores
+  | 'LEASE_LOST' // another instance has taken over; nothing was written
   | 'STORE_BUSY' // locked by others past the deadline
   | 'STORE_FULL' // the disk is full
   | 'STORE_UNREACHABLE' // cannot be opened, or the connection is gone

@@ -61,14 +61,21 @@ export interface WireMessage {
  * Limits, checked at publish and on receipt (`MESSAGE_TOO_LARGE`). The body's is below NATS' default maximum payload of
  * 1 MiB together with headers only if those are small: a driver with a smaller limit says so by itself.
  */
-export const limits = {
+export const limits: Readonly<{
+  bodyBytes: number;
+  nesting: number;
+  headers: number;
+  headerBytes: number;
+  idLength: number;
+  keyLength: number;
+}> = {
   bodyBytes: 1024 * 1024,
   nesting: 64,
   headers: 64,
   headerBytes: 8 * 1024,
   idLength: 200,
   keyLength: 500,
-} as const;
+};
 
 /** The type of every reply on the wire. */
-export const replyType = 'waybill.reply.v1';
+export const replyType: string = 'waybill.reply.v1';

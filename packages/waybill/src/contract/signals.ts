@@ -21,6 +21,8 @@ export interface SignalMap {
   sent: MessageRef;
   /** The broker is away: the relay pauses, nothing is lost. */
   'relay-paused': { readonly error: unknown };
+  /** The broker refused it for good: a row in the sender's failures, the rest goes on. */
+  refused: MessageRef & { readonly reason: string };
   /** A command that no queue takes: a row in the sender's failures. */
   unroutable: MessageRef;
   /** The handler's effect is committed. */

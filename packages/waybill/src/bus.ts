@@ -1,0 +1,310 @@
+/** The bus as its users hold it: checks what they ask, knows where they stand, and hands on to the rooms. */
+import type { Bus, BusOptions, Health, MultiSubscription, Published, Subscription } from './contract/api.ts';
+import { sleep, systemClock } from './contract/clock.ts';
+import { type ContractDefinition, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
+import { WaybillError } from './contract/errors.ts';
+import { type BusInternals, internalsKey } from './contract/internals.ts';
+import { describeIssues } from './contract/schema.ts';
+import type { StoreTransaction } from './contract/store.ts';
+import { transact } from './contract/transact.ts';
+import type { SqlTransaction } from './contract/transaction.ts';
+import { type PlanOptions, addTaker, fullName, planOf } from './handle/plan.ts';
+import type { RunningSubscription } from './inbox/subscription.ts';
+import { consoleLogger, logSignals } from './observe/log.ts';
+import { createSignals } from './observe/signals.ts';
+import { checkOptions } from './options.ts';
+import { checkData } from './publish/data.ts';
+import type { Prepared, PrepareOptions } from './publish/publish.ts';
+import { targetOf } from './publish/target.ts';
+import { readToken } from './publish/token.ts';
+import { type Ground, createWiring } from './wiring.ts';
+
+const drainDefaultMs = 10_000;
+
+/**
+ * Creates a bus. Nothing is opened before `start()` or the first publish.
+ * @throws WaybillError `INVALID_OPTION`, `CAPABILITY_MISSING`
+ */
+export function createBus<Tx = SqlTransaction>(options: BusOptions<Tx>): Bus<Tx> {
+  return assembleBus(options, {});
+}
+
+/** As `createBus`, on another ground: for `waybill/testing`. */
+export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: Partial<Ground>): Bus<Tx> {
+  const options = checkOptions(given);
+  const { service } = options;
+  const signals = ground.signals ?? createSignals();
+  const clock = ground.clock ?? systemClock();
+  const logger = options.logger ?? consoleLogger;
+  logSignals(signals, logger, () => clock.monotonic());
+  const wiring = createWiring(options, { env: process.env, ...ground, clock, signals, logger });
+  const { scopes, publish: room } = wiring;
+
+  let started: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
+  let userTransactions = 0;
+  const exitHandlers: (() => void)[] = [];
+
+  const checkOpen = (what: string): void => {
+    // What already runs may finish: its publishes belong to it.
+    if (stopped && !scopes.current()) throw new WaybillError('STOPPED', `${what} after stop(): create another bus`);
+  };
+
+  // --- publishing -----------------------------------------------------------------------------------------------------
+
+  interface Wanted {
+    readonly contract: ContractDefinition;
+    readonly data: unknown;
+    readonly options: PrepareOptions;
+  }
+
+  const publishWanted = async (what: string, wanted: readonly Wanted[], given: unknown): Promise<Published[]> => {
+    checkOpen(what);
+    const scope = scopes.current();
+    const { store, outbox } = await wiring.rooms();
+    const tx = targetOf(given, scope, store, await wiring.requireTransaction(), what);
+    const prepared: Prepared[] = [];
+    for (const { contract, data, options } of wanted) prepared.push(await room.prepare(contract, data, options, scope?.cause));
+    if (tx) await outbox.append(tx, prepared);
+    else await outbox.appendOwn(prepared);
+    return prepared.map(({ id, token }) => ({ id, token }));
+  };
+
+  const publishOne = async (kind: 'event' | 'command', contract: unknown, data: unknown, given: MessageOptions & { tx?: unknown } = {}): Promise<Published> => {
+    const what = kind === 'event' ? 'publish' : 'send';
+    const definition = definitionOf(contract);
+    if (definition.kind !== kind) {
+      throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a ${definition.kind}: use ${kind === 'event' ? 'send' : 'publish'}`);
+    }
+    const { tx, ...options } = given;
+    const [published] = await publishWanted(what, [{ contract: definition, data, options }], tx);
+    return published!;
+  };
+
+  // --- subscribing ----------------------------------------------------------------------------------------------------
+
+  const register = (fields: { name: string | undefined; byDefault: string; kind: 'event' | 'command'; setBased?: boolean; options: PlanOptions }): RunningSubscription => {
+    checkOpen('subscribe');
+    const name = fields.name === undefined ? fields.byDefault : fullName(service, fields.name);
+    if (wiring.subscriptions().some((other) => other.name === name)) {
+      throw new WaybillError(
+        'DUPLICATE_SUBSCRIPTION',
+        `there is a subscription ${name} already: give this one a name of its own, { name: '…' }; each is a queue and sees every message`,
+      );
+    }
+    return wiring.add(planOf({ name, kind: fields.kind, setBased: fields.setBased ?? false, service, options: fields.options }));
+  };
+
+  const subscribeTo = (contract: unknown, kind: 'event' | 'command', a: unknown, b: unknown, setBased: boolean): Subscription => {
+    const definition = definitionOf(contract);
+    if (definition.kind !== kind) {
+      throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a ${definition.kind}: ${kind === 'event' ? 'handle' : 'subscribe to'} it`);
+    }
+    const [options, handler] = typeof a === 'function' ? [{}, a] : [(a ?? {}) as PlanOptions, b];
+    if (kind === 'command') {
+      if (definition.to !== service) {
+        throw new WaybillError('INVALID_OPTION', `${definition.type} goes to the service ${definition.to}, this one is ${service}; see \`to\` in its contract`);
+      }
+      const twice = wiring.subscriptions().find((other) => [...other.plan.handlers.keys()].includes(definition.type));
+      if (twice) throw new WaybillError('DUPLICATE_HANDLER', `${definition.type} has a handler already; a command has one`);
+    }
+    const plan = { name: options.name, byDefault: `${service}.${definition.name}`, kind, setBased, options };
+    // Checked before it is added: a subscription that was refused must not stay.
+    addTaker(planOf({ name: plan.byDefault, kind, setBased, service, options }), { contract: definition, handler: handler as never });
+    const subscription = register(plan);
+    addTaker(subscription.plan, { contract: definition, handler: handler as never });
+    return subscription;
+  };
+
+  const subscription = (name: string, options: PlanOptions = {}): MultiSubscription<any, any, any> => {
+    const running = register({ name, byDefault: name, kind: 'event', options });
+    let closed = false;
+    void started?.then(() => clock.turn()).then(() => (closed = true));
+    const multi = {
+      name: running.name,
+      on(contract: unknown, handler: (event: any, ctx: any) => unknown) {
+        const definition = definitionOf(contract);
+        if (definition.kind !== 'event') throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a command: handle it`);
+        if (closed) throw new WaybillError('INVALID_OPTION', `${running.name} has started: add its events before, or in the same turn`);
+        addTaker(running.plan, { contract: definition, handler });
+        return multi;
+      },
+      ready: () => running.ready(),
+      pause: () => running.pause(),
+      resume: () => running.resume(),
+      unsubscribe: (how?: { queued?: 'apply' | 'drop' }) => running.unsubscribe(how),
+    };
+    return multi as unknown as MultiSubscription<any, any, any>;
+  };
+
+  // --- transactions ---------------------------------------------------------------------------------------------------
+
+  const refuseNested = (what: string): void => {
+    const scope = scopes.current();
+    if (!scope) return;
+    throw new WaybillError(
+      'NESTED_TRANSACTION',
+      `${what} inside ${scope.kind === 'handler' ? 'a handler: use its ctx.tx (manual: ctx.transaction())' : 'a transaction: use its tx'}; a second one would wait for the first`,
+    );
+  };
+
+  /** Counted, so that stop() waits for the blocks that run. */
+  const counted = async <R>(work: () => Promise<R>): Promise<R> => {
+    userTransactions++;
+    try {
+      return await work();
+    } finally {
+      userTransactions--;
+    }
+  };
+
+  const transaction = async <R>(work: (tx: Tx) => Promise<R>, how: { attempts?: number } = {}): Promise<R> => {
+    checkOpen('transaction');
+    refuseNested('transaction');
+    if (typeof work !== 'function') throw new WaybillError('INVALID_OPTION', 'transaction takes a function: async (tx) => { … }');
+    const { store } = await wiring.rooms();
+    const block = (tx: StoreTransaction): Promise<R> =>
+      scopes.run({ kind: 'transaction', tx, cause: undefined }, () => work(tx.native as Tx));
+    return counted(() => transact(store, clock, block, how.attempts));
+  };
+
+  // --- life -----------------------------------------------------------------------------------------------------------
+
+  const start = (): Promise<void> => {
+    if (stopped) return Promise.reject(new WaybillError('STOPPED', 'start after stop(): create another bus'));
+    started ??= wiring.start().then(
+      () => {
+        if (options.handleSignals) listenForExit();
+      },
+      (error: unknown) => {
+        started = undefined;
+        throw error;
+      },
+    );
+    return started;
+  };
+
+  const listenForExit = (): void => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      const listener = (): void => void bus.stop().then(() => process.kill(process.pid, name));
+      process.once(name, listener);
+      exitHandlers.push(() => process.removeListener(name, listener));
+    }
+  };
+
+  const stop = ({ drainMs = drainDefaultMs }: { drainMs?: number } = {}): Promise<void> => {
+    stopped ??= (async () => {
+      await started?.catch(() => {});
+      const deadline = clock.monotonic() + drainMs;
+      while (userTransactions > 0 && clock.monotonic() < deadline) await sleep(clock, 5);
+      await wiring.stop(Math.max(0, deadline - clock.monotonic()));
+      for (const remove of exitHandlers) remove();
+    })();
+    return stopped;
+  };
+
+  const health = async (): Promise<Health> => {
+    const checks: { name: string; ok: boolean; detail?: string }[] = [];
+    const check = async (name: string, look: () => Promise<unknown> | void): Promise<void> => {
+      try {
+        await look();
+        checks.push({ name, ok: true });
+      } catch (error) {
+        checks.push({ name, ok: false, detail: (error as Error).message });
+      }
+    };
+    const must = (ok: boolean, why: string): void => {
+      if (!ok) throw new Error(why);
+    };
+    await check('started', () => must(started !== undefined && !stopped, stopped ? 'stopped' : 'not started'));
+    if (!stopped) {
+      await check('store', async () => (await wiring.rooms()).store.ports.inbox.has('', { source: '', id: '' }));
+      await check('transport', () => must(wiring.transportUp(), 'not connected; it is tried again'));
+    }
+    return { live: !stopped, ready: checks.every(({ ok }) => ok), checks };
+  };
+
+  const internals: BusInternals = {
+    service,
+    clock,
+    store: async () => (await wiring.rooms()).store,
+    failures: async () => (await wiring.rooms()).failures,
+    subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress() })),
+    wake: () => wiring.wake(),
+    inFlight: () => wiring.inFlight() + userTransactions,
+  };
+
+  const bus = {
+    service,
+    publish: (contract: unknown, data: unknown, how?: object) => publishOne('event', contract, data, how),
+    send: (contract: unknown, data: unknown, how?: object) => publishOne('command', contract, data, how),
+    publishAll: async (drafts: readonly { data: unknown; options: MessageOptions }[], how: { tx?: unknown } = {}) => {
+      if (!Array.isArray(drafts)) throw new WaybillError('INVALID_OPTION', 'publishAll takes a list of drafts: [Contract.of(data), …]');
+      const wanted = drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data as unknown, options: draft.options as MessageOptions }));
+      return publishWanted('publishAll', wanted, how.tx);
+    },
+    async request(contract: unknown, data: unknown, how: { timeoutMs: number; signal?: AbortSignal; headers?: Record<string, string> }) {
+      checkOpen('request');
+      if (scopes.current()) {
+        throw new WaybillError('REQUEST_IN_TRANSACTION', 'request inside a transaction or handler: it would leave at commit, so the reply could never come; use a saga, or ask before');
+      }
+      const definition = definitionOf(contract);
+      if (definition.kind !== 'command') throw new WaybillError('INVALID_CONTRACT', `${definition.type} is an event: nobody replies to it`);
+      const { outbox, replyAddress } = await wiring.rooms();
+      const { timeoutMs, signal, headers } = how ?? {};
+      const ask: PrepareOptions = { replyTo: await replyAddress(), ttlMs: timeoutMs, ...(headers && { headers }) };
+      const prepared = await room.prepare(definition, data, ask, undefined);
+      const reply = wiring.requests.wait(prepared.id, definition.type, timeoutMs, signal);
+      reply.catch(() => {}); // heard below; the append may fail first
+      await outbox.appendOwn([prepared]);
+      const value = await reply;
+      if (!definition.reply) return undefined;
+      const result = await definition.reply['~standard'].validate(value);
+      if (!result.issues) return result.value as unknown;
+      throw new WaybillError('REPLY_FAILED', `the reply to ${definition.type} does not fit its contract: ${describeIssues(result.issues)}`);
+    },
+    async cancel(id: string, how: { tx?: unknown } = {}) {
+      checkOpen('cancel');
+      const scope = scopes.current();
+      const { store } = await wiring.rooms();
+      const tx = targetOf(how.tx, scope, store, false, 'cancel');
+      const take = (within: StoreTransaction): boolean | Promise<boolean> => store.ports.waiting.cancel(within, id);
+      return tx ? take(tx) : transact(store, clock, take);
+    },
+    subscribe: (contract: unknown, a: unknown, b?: unknown) => subscribeTo(contract, 'event', a, b, false),
+    subscribeBatch: (contract: unknown, how: unknown, handler: unknown) => subscribeTo(contract, 'event', how, handler, true),
+    handle: (contract: unknown, a: unknown, b?: unknown) => subscribeTo(contract, 'command', a, b, false),
+    subscription,
+    transaction,
+    async once(scope: string, key: string, work: (tx: Tx) => Promise<unknown>, how = {}) {
+      checkOpen('once');
+      refuseNested('once');
+      const { once } = await wiring.rooms();
+      return counted(() => once(scope, key, work as (tx: unknown) => Promise<unknown>, how));
+    },
+    async lockKey(contract: unknown, data: unknown, how: { tx: unknown }) {
+      const definition = definitionOf(contract);
+      const { store } = await wiring.rooms();
+      const tx = store.join(how?.tx);
+      const { key } = await checkData(definition, data);
+      if (key === undefined) throw new WaybillError('INVALID_CONTRACT', `${definition.type} has no key: lockKey needs one`);
+      await store.ports.outbox.lockKey(tx, key);
+    },
+    async caughtUp(token: string, how: { timeoutMs: number }) {
+      const content = readToken(token);
+      return (await wiring.rooms()).freshness.caughtUp(content, how?.timeoutMs);
+    },
+    freshness: async (source?: string) => (await wiring.rooms()).freshness.list(source),
+    use(layer: object) {
+      if (typeof layer !== 'object' || layer === null) throw new WaybillError('INVALID_OPTION', 'use takes { publish?, handle? }');
+      wiring.middleware.push(layer);
+    },
+    on: signals.on,
+    start,
+    stop,
+    health,
+    [Symbol.asyncDispose]: () => stop(),
+    [internalsKey]: internals,
+  };
+  return bus as unknown as Bus<Tx>;
+}

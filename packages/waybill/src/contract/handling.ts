@@ -1,0 +1,62 @@
+/** What `handle` and `inbox` say to each other: a subscription's plan, a message made ready, and what became of it. */
+import type { Order, TransactionMode } from './api.ts';
+import type { ContractDefinition } from './contracts.ts';
+import type { Envelope, Message, WireMessage } from './message.ts';
+import type { Declaration, Delivery } from './transport.ts';
+
+/** A subscription with every default filled in. */
+export interface Plan {
+  /** Full name, prefixed by the service: queue, inbox, position. */
+  readonly name: string;
+  readonly kind: 'event' | 'command';
+  readonly order: Order;
+  mode: TransactionMode;
+  readonly batch: number;
+  readonly concurrency: number;
+  /** Waits this long for a set-based batch to fill. */
+  readonly lingerMs: number;
+  readonly retry: { readonly immediate: number; readonly delayed: number; readonly delayMs: number; readonly delayMaxMs: number };
+  readonly timeoutMs: number;
+  readonly from: Declaration['from'];
+  readonly formerly: readonly string[];
+  readonly afterFailure: 'pass' | 'hold';
+  readonly onFailed: ((event: unknown, ctx: unknown, error: unknown) => unknown) | undefined;
+  /** By contract type; several for `subscription().on()`. */
+  readonly handlers: Map<string, Taker>;
+  /** The handler takes whole batches. */
+  readonly setBased: boolean;
+}
+
+/** One handler and the contract it takes. */
+export interface Taker {
+  readonly contract: ContractDefinition;
+  readonly handler: (data: any, ctx: any) => unknown;
+}
+
+/** A delivery, decoded and checked: ready to be run, or known not to be. */
+export type Incoming =
+  | ({ readonly kind: 'run' } & Ready)
+  /** Cannot be run by anybody: to failures at once. */
+  | { readonly kind: 'fail'; readonly wire: WireMessage; readonly error: unknown }
+  /** This instance has no handler for it. */
+  | { readonly kind: 'leave'; readonly wire: WireMessage }
+  | { readonly kind: 'skip'; readonly wire: WireMessage; readonly reason: 'downcast' }
+  | { readonly kind: 'expired'; readonly wire: WireMessage };
+
+export interface Ready {
+  readonly wire: WireMessage;
+  readonly envelope: Envelope;
+  readonly message: Message;
+  readonly data: unknown;
+  readonly key: string | undefined;
+  readonly sequence: bigint | undefined;
+  readonly taker: Taker;
+}
+
+/** What shall happen after a run that threw. */
+export type Verdict =
+  | { readonly kind: 'again' }
+  | { readonly kind: 'later'; readonly delayMs: number }
+  | { readonly kind: 'fail' };
+
+export type Decode = (delivery: Pick<Delivery, 'kind' | 'headers' | 'body'>) => Promise<Incoming>;

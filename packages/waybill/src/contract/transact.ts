@@ -1,0 +1,31 @@
+import type { Clock } from './clock.ts';
+import { sleep } from './clock.ts';
+import type { MaybePromise, StoreSession, StoreTransaction } from './store.ts';
+
+/** Runs of a block at most, by default. */
+export const attemptsDefault: number = 5;
+const pauseFirstMs = 5;
+const pauseMaxMs = 500;
+
+/**
+ * A transaction that is run again, whole, when the store says that it did not happen (serialization failure, deadlock,
+ * busy). Bounded; jittered pauses that double from 5 ms to 500 ms. Whatever else goes wrong is thrown on: a commit whose
+ * outcome is unknown above all.
+ */
+export async function transact<Tx, R>(
+  store: StoreSession<Tx>,
+  clock: Clock,
+  work: (tx: StoreTransaction<Tx>) => MaybePromise<R>,
+  attempts: number = attemptsDefault,
+): Promise<R> {
+  let pauseMs = pauseFirstMs;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await store.transaction(work);
+    } catch (error) {
+      if (attempt >= attempts || store.classify(error) !== 'retry') throw error;
+      await sleep(clock, pauseMs * (0.5 + clock.random()));
+      pauseMs = Math.min(pauseMs * 2, pauseMaxMs);
+    }
+  }
+}

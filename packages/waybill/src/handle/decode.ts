@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto';
+import { WaybillError, asError } from '../contract/errors.ts';
+import type { Format } from '../contract/format.ts';
+import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
+import { readJson, tooLarge } from '../contract/json.ts';
+import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
+import { describeIssues } from '../contract/schema.ts';
+import type { ContractDefinition } from '../contract/contracts.ts';
+import type { Delivery } from '../contract/transport.ts';
+import { versionsOf } from './plan.ts';
+
+/** A type of the wire, and how a message of it becomes what the handler takes. */
+interface Route {
+  readonly taker: Taker;
+  /** From the version on the wire to the handler's: at least one. */
+  readonly steps: readonly ContractDefinition[];
+}
+
+/**
+ * Bytes → a message that a handler can take, before any transaction: decoded, checked against the contract of its
+ * version, and brought up to the handler's. Never throws: what cannot be run says why.
+ */
+export function createDecode(plan: Plan, defaultFormat: Format, now: () => number): Decode {
+  const routes = new Map<string, Route>();
+  const formats = new Set<Format>([defaultFormat]);
+  for (const taker of plan.handlers.values()) {
+    const versions = versionsOf(taker.contract);
+    versions.forEach((version, i) => {
+      routes.set(version.type, { taker, steps: versions.slice(0, i + 1).reverse() });
+      if (version.format) formats.add(version.format);
+    });
+  }
+
+  return async (delivery) => {
+    let envelope: Envelope;
+    let json: string;
+    try {
+      ({ envelope, json } = decodeAny(formats, delivery));
+    } catch (error) {
+      return { kind: 'fail', wire: unreadable(delivery, now()), error };
+    }
+    const wire = wireOf(envelope, delivery);
+    if (envelope.expiresAt && envelope.expiresAt.getTime() <= now()) return { kind: 'expired', wire };
+    if (envelope.downcastOf !== undefined && routes.has(envelope.downcastOf)) return { kind: 'skip', wire, reason: 'downcast' };
+    const route = routes.get(envelope.type);
+    if (!route) return { kind: 'leave', wire };
+    try {
+      return await ready(route, envelope, json, wire, plan);
+    } catch (error) {
+      return { kind: 'fail', wire, error };
+    }
+  };
+}
+
+function decodeAny(formats: ReadonlySet<Format>, delivery: Pick<Delivery, 'headers' | 'body'>): { envelope: Envelope; json: string } {
+  if (delivery.body.byteLength > limits.bodyBytes) throw tooLarge('a received message', delivery.body.byteLength);
+  let first: unknown;
+  for (const format of formats) {
+    try {
+      return format.decode(delivery.headers, delivery.body);
+    } catch (error) {
+      first ??= error;
+    }
+  }
+  throw WaybillError.is(first) ? first : new WaybillError('MESSAGE_UNDECODABLE', 'the message cannot be decoded', { cause: first });
+}
+
+async function ready(route: Route, envelope: Envelope, json: string, wire: WireMessage, plan: Plan): Promise<Incoming> {
+  let data = readJson(json, envelope.type);
+  for (const [i, contract] of route.steps.entries()) {
+    if (i > 0) data = contract.upcast!(data);
+    const result = await contract.schema['~standard'].validate(data);
+    if (result.issues) {
+      throw new WaybillError(
+        'CONTRACT_VIOLATION',
+        `${envelope.type} from ${envelope.source} does not fit ${contract.type}: ${describeIssues(result.issues)}`,
+      );
+    }
+    data = result.value;
+  }
+  const { contract } = route.taker;
+  const key = envelope.key ?? contract.key?.(data);
+  const rawSequence = envelope.sequence ?? contract.sequence?.(data);
+  const sequence = rawSequence === undefined ? undefined : BigInt(rawSequence);
+  if (plan.order === 'latest' && (sequence === undefined || key === undefined)) {
+    throw new WaybillError(
+      'SEQUENCE_MISSING',
+      `${envelope.type} from ${envelope.source} has no ${key === undefined ? 'key' : 'sequence'}, and order 'latest' needs it; its publisher must send one`,
+    );
+  }
+  return { kind: 'run', wire, envelope, message: envelope, data, key, sequence, taker: route.taker };
+}
+
+function wireOf(envelope: Envelope, delivery: Pick<Delivery, 'headers' | 'body'>): WireMessage {
+  return {
+    kind: envelope.kind,
+    id: envelope.id,
+    source: envelope.source,
+    type: envelope.type,
+    recipient: envelope.recipient,
+    key: envelope.key,
+    time: envelope.time.getTime(),
+    headers: delivery.headers,
+    body: delivery.body,
+  };
+}
+
+/** What is no message still needs an identity, so that its copies are parked once: the hash of its bytes. */
+function unreadable(delivery: Pick<Delivery, 'kind' | 'headers' | 'body'>, nowMs: number): WireMessage {
+  const hash = createHash('sha256').update(JSON.stringify(delivery.headers)).update(delivery.body).digest('hex');
+  const header = (name: string): string | undefined => {
+    const value: unknown = delivery.headers[name];
+    return typeof value === 'string' && value !== '' && value.length <= limits.idLength ? value : undefined;
+  };
+  return {
+    kind: delivery.kind,
+    id: `unreadable:${hash}`,
+    source: header('ce-source') ?? 'unknown',
+    type: header('ce-type') ?? 'unknown',
+    recipient: undefined,
+    key: undefined,
+    time: nowMs,
+    headers: delivery.headers,
+    body: delivery.body,
+  };
+}
+
+/** The code and text of a failure for a waiting requester. */
+export function replyError(error: unknown): { code: string; message: string } {
+  const e = asError(error);
+  const code = (e as { code?: unknown }).code;
+  return { code: typeof code === 'string' ? code : 'HANDLER_FAILED', message: e.message.slice(0, 1_000) };
+}

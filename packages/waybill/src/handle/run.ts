@@ -1,0 +1,246 @@
+/**
+ * Room 6: message → handler.
+ *
+ * In: a message made ready by `decode`, and where its writes and publishes go. Out: what the handler returned, or what
+ * it threw. Guaranteed: middleware runs around the handler; a run ends, in time or with `HANDLER_TIMEOUT`; after its end
+ * its context publishes nothing more. A crash in here is a crash inside the inbox's transaction: all is undone.
+ *
+ * Cost per message: one context object, one timer, one AbortSignal when asked for.
+ */
+import { createHash } from 'node:crypto';
+import type { HandlerContext, Middleware, Published } from '../contract/api.ts';
+import type { Clock } from '../contract/clock.ts';
+import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from '../contract/contracts.ts';
+import { WaybillError } from '../contract/errors.ts';
+import type { Plan, Ready } from '../contract/handling.ts';
+import type { Logger } from '../contract/signals.ts';
+import type { StoreTransaction } from '../contract/store.ts';
+
+/** What a run may write to. */
+export interface RunScope {
+  /** As the handler sees it. */
+  readonly native: unknown;
+  readonly tx: StoreTransaction;
+}
+
+export interface RunOptions {
+  readonly attempt: number;
+  readonly redelivered: boolean;
+  /** Aborted when the bus stops. */
+  readonly stopping: AbortSignal;
+  /** Undefined: a manual handler, which opens its transaction by `manual`. */
+  readonly scope: RunScope | undefined;
+  readonly manual?: (work: (scope: RunScope) => Promise<unknown>) => Promise<unknown>;
+}
+
+export interface PublishIn {
+  (
+    scope: RunScope,
+    drafts: readonly { contract: ContractDefinition; data: unknown; options: MessageOptions }[],
+    cause: Ready['envelope'],
+  ): Promise<Published[]>;
+}
+
+export interface Run {
+  one(plan: Plan, ready: Ready, options: RunOptions): Promise<unknown>;
+  /** A set-based handler over several messages. */
+  batch(plan: Plan, all: readonly Ready[], options: RunOptions): Promise<void>;
+  /** `onFailed`, in the transaction that parks. */
+  failed(plan: Plan, ready: Ready, error: unknown, options: RunOptions): Promise<void>;
+}
+
+/** What a context needs of the bus. */
+interface ContextHost {
+  readonly logger: Logger;
+  readonly publish: PublishIn;
+  /** Runs `work` so that the bus knows where it stands. */
+  readonly within: (ready: Ready, tx: StoreTransaction | undefined, work: () => Promise<unknown>) => Promise<unknown>;
+  readonly trouble: (where: string, error: unknown) => void;
+}
+
+export function createRun(options: ContextHost & { clock: Clock; middleware: readonly Middleware[] }): Run {
+  const { clock, middleware, within } = options;
+
+  /** A run that does not end is abandoned: its signal is aborted, and its context and transaction are closed to it. */
+  const bounded = async (plan: Plan, context: Context, work: () => Promise<unknown>): Promise<unknown> => {
+    let cancel = (): void => {};
+    const late = new Promise<never>((_, reject) => {
+      cancel = clock.after(plan.timeoutMs, () => {
+        const error = new WaybillError(
+          'HANDLER_TIMEOUT',
+          `${plan.name}: the handler ran longer than ${plan.timeoutMs} ms; shorten it, or raise timeoutMs`,
+        );
+        context.abort(error);
+        reject(error);
+      });
+    });
+    late.catch(() => {}); // without a loser the race leaves it unheard
+    try {
+      return await Promise.race([work(), late]);
+    } finally {
+      cancel();
+      context.close();
+    }
+  };
+
+  const layered = (context: Context, handler: () => unknown): Promise<unknown> => {
+    let result: unknown;
+    const step = async (index: number): Promise<void> => {
+      const layer = middleware[index];
+      if (!layer) result = await handler();
+      else if (layer.handle) await layer.handle(context as unknown as HandlerContext<unknown>, () => step(index + 1));
+      else await step(index + 1);
+    };
+    return step(0).then(() => result);
+  };
+
+  return {
+    one(plan, ready, how) {
+      const context = new Context(plan, [ready], how, options);
+      const work = (): Promise<unknown> => within(ready, how.scope?.tx, () => layered(context, () => ready.taker.handler(ready.data, context)));
+      return bounded(plan, context, work);
+    },
+    async batch(plan, all, how) {
+      const context = new Context(plan, all, how, options);
+      const first = all[0]!;
+      const events = all.map((ready) => ready.data);
+      await bounded(plan, context, () => within(first, how.scope?.tx, () => layered(context, () => first.taker.handler(events, context))));
+    },
+    async failed(plan, ready, error, how) {
+      const context = new Context(plan, [ready], how, options);
+      await bounded(plan, context, () => within(ready, how.scope?.tx, async () => plan.onFailed?.(ready.data, context, error)));
+    },
+  };
+}
+
+/** The handler's context; a class, so that what is seldom used is made when asked for. */
+class Context {
+  readonly message: Ready['message'];
+  readonly attempt: number;
+  readonly redelivered: boolean;
+  readonly logger: Logger;
+  readonly #plan: Plan;
+  readonly #all: readonly Ready[];
+  readonly #how: RunOptions;
+  readonly #host: ContextHost;
+  #scope: RunScope | undefined;
+  #abort: AbortController | undefined;
+  #unlisten: (() => void) | undefined;
+  #open = true;
+  #asked = false;
+
+  constructor(plan: Plan, all: readonly Ready[], how: RunOptions, host: ContextHost) {
+    this.#plan = plan;
+    this.#all = all;
+    this.#how = how;
+    this.#host = host;
+    this.#scope = how.scope;
+    this.message = all[0]!.message;
+    this.attempt = how.attempt;
+    this.redelivered = how.redelivered;
+    this.logger = host.logger;
+  }
+
+  get tx(): unknown {
+    return this.#scope?.native;
+  }
+
+  get messages(): readonly Ready['message'][] {
+    return this.#all.map((ready) => ready.message);
+  }
+
+  /** 64 hexadecimal digits: short enough for every payment provider's idempotency header. */
+  get idempotencyKey(): string {
+    return createHash('sha256')
+      .update(JSON.stringify([this.#plan.name, this.message.source, this.message.id]))
+      .digest('hex');
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#abort) {
+      const abort = new AbortController();
+      this.#abort = abort;
+      const { stopping } = this.#how;
+      const forward = (): void => abort.abort(stopping.reason);
+      if (stopping.aborted) forward();
+      else {
+        stopping.addEventListener('abort', forward, { once: true });
+        this.#unlisten = () => stopping.removeEventListener('abort', forward);
+      }
+    }
+    return this.#abort.signal;
+  }
+
+  publish(contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> {
+    return this.#publish([{ contract: expectKind(contract, 'event'), data, options }]).then(([first]) => first!);
+  }
+
+  send(contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> {
+    return this.#publish([{ contract: expectKind(contract, 'command'), data, options }]).then(([first]) => first!);
+  }
+
+  publishAll(drafts: readonly Draft[]): Promise<Published[]> {
+    return this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options })));
+  }
+
+  async #publish(drafts: readonly { contract: ContractDefinition; data: unknown; options: MessageOptions }[]): Promise<Published[]> {
+    this.#check('publish');
+    if (!this.#scope) {
+      throw new WaybillError('TX_MISSING', `${this.#plan.name}: a 'manual' handler publishes inside ctx.transaction()`);
+    }
+    return this.#host.publish(this.#scope, drafts, this.#all[0]!.envelope);
+  }
+
+  afterCommit(fn: () => void | Promise<void>): void {
+    this.#check('afterCommit');
+    if (!this.#scope) throw new WaybillError('TX_MISSING', `${this.#plan.name}: call afterCommit inside ctx.transaction()`);
+    const failed = (error: unknown): void => this.#host.trouble(`afterCommit of ${this.#plan.name}`, error);
+    this.#scope.tx.afterCommit(() => {
+      try {
+        const result = fn();
+        if (result instanceof Promise) result.catch(failed);
+      } catch (error) {
+        failed(error);
+      }
+    });
+  }
+
+  async transaction(work: (tx: unknown) => Promise<unknown>): Promise<unknown> {
+    this.#check('transaction');
+    const { manual } = this.#how;
+    if (!manual) throw new WaybillError('NESTED_TRANSACTION', `${this.#plan.name}: this handler has a transaction: use ctx.tx`);
+    if (this.#asked) throw new WaybillError('NESTED_TRANSACTION', `${this.#plan.name}: ctx.transaction() is there once; put all writes into it`);
+    this.#asked = true;
+    return manual(async (scope) => {
+      this.#check('transaction');
+      this.#scope = scope;
+      try {
+        return await this.#host.within(this.#all[0]!, scope.tx, () => work(scope.native));
+      } finally {
+        this.#scope = undefined;
+      }
+    });
+  }
+
+  abort(reason: unknown): void {
+    this.#abort ??= new AbortController();
+    this.#abort.abort(reason);
+  }
+
+  close(): void {
+    this.#open = false;
+    this.#unlisten?.();
+  }
+
+  #check(what: string): void {
+    if (!this.#open) {
+      throw new WaybillError('NOT_A_TRANSACTION', `${this.#plan.name}: ctx.${what}() after the handler was over; await everything inside it`);
+    }
+  }
+}
+
+function expectKind(contract: unknown, kind: 'event' | 'command'): ContractDefinition {
+  const definition = definitionOf(contract);
+  if (definition.kind === kind) return definition;
+  throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a ${definition.kind}: ${definition.kind === 'event' ? 'publish' : 'send'} it`);
+}

@@ -1,0 +1,277 @@
+import type { Clock } from '../contract/clock.ts';
+import { WaybillError } from '../contract/errors.ts';
+import { storedError } from '../contract/failure.ts';
+import type { Plan, Ready, Verdict } from '../contract/handling.ts';
+import type { Envelope, WireMessage } from '../contract/message.ts';
+import type { StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
+import { type Item, type Outcome, keyOf } from './item.ts';
+
+/** A run of the handler, as the room `handle` offers it. */
+export interface Runs {
+  one(plan: Plan, ready: Ready, how: RunHow): Promise<unknown>;
+  batch(plan: Plan, all: readonly Ready[], how: RunHow): Promise<void>;
+  failed(plan: Plan, ready: Ready, error: unknown, how: RunHow): Promise<void>;
+}
+interface RunHow {
+  readonly attempt: number;
+  readonly redelivered: boolean;
+  readonly stopping: AbortSignal;
+  readonly scope: { readonly native: unknown; readonly tx: StoreTransaction } | undefined;
+  readonly manual?: (
+    work: (scope: { readonly native: unknown; readonly tx: StoreTransaction }) => Promise<unknown>,
+  ) => Promise<unknown>;
+}
+
+export interface ApplyHost {
+  readonly plan: Plan;
+  readonly store: StoreSession;
+  readonly clock: Clock;
+  readonly runs: Runs;
+  readonly stopping: AbortSignal;
+  readonly verdict: (error: unknown, attempt: number) => Verdict;
+  readonly attempts: number;
+  /** The reply to a command, checked; undefined when nobody waits for one. */
+  readonly reply: (command: Envelope, plan: Plan, value: unknown) => Promise<WireMessage | undefined>;
+  readonly replyFailed: (command: Envelope, error: unknown) => WireMessage | undefined;
+  readonly append: (tx: StoreTransaction, message: WireMessage) => Promise<void>;
+  readonly trouble: (where: string, error: unknown) => void;
+  /** A shared handler ran this long. */
+  readonly took: (ms: number) => void;
+}
+
+/** How long an instance without a handler leaves a message to the others (a rolling deployment), and looks again. */
+const leaveMs = 10 * 60_000;
+const leaveAgainMs = 5_000;
+
+/** The row was taken away by somebody else (an operator, another instance): undo and forget. */
+class Gone extends Error {}
+
+/**
+ * One message in an open transaction: taken on once, run, and its verdict written, all in that transaction. What throws
+ * out of here is trouble of the store or of the lease, never the handler's: then the transaction is undone.
+ */
+export interface Apply {
+  one(tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome>;
+  /** Set-based: the whole batch at once, halved until the bad one stands alone. */
+  batch(tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]>;
+  /** Takes the message on: undefined when it is to be run, otherwise what became of it. */
+  takeOn(tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome | undefined>;
+  /** The handler's effect is written: what has to commit with it. */
+  complete(tx: StoreTransaction, item: Item, ready: Ready, value: unknown): Promise<void>;
+  /** Order `latest`: false when a newer one has been applied. */
+  advance(tx: StoreTransaction, ready: Ready): Promise<boolean>;
+  /** What follows a run that threw. */
+  after(tx: StoreTransaction, item: Item, error: unknown, attempt: number, verdict: Verdict, blocked: Set<string>): Promise<Outcome>;
+}
+
+export function createApply(host: ApplyHost): Apply {
+  const { plan, store, clock, runs, stopping } = host;
+  const { inbox, waiting, failures } = store.ports;
+  const inOrder = plan.order === 'by-key';
+
+  const takeOn: Apply['takeOn'] = async (tx, item, blocked) => {
+    const { incoming, row } = item;
+    if (!row) {
+      if (incoming.kind === 'skip') return { kind: 'skipped', reason: incoming.reason };
+      const [fresh] = await inbox.insert(tx, plan.name, [incoming.wire]);
+      if (!fresh) return { kind: 'duplicate' };
+      const key = keyOf(item);
+      if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', clock.now(), blocked);
+      if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', clock.now(), blocked);
+    }
+    switch (incoming.kind) {
+      case 'expired':
+      case 'skip':
+        if (row) await waiting.settle(tx, row);
+        return { kind: 'expired' };
+      case 'fail':
+        return park(tx, item, incoming.error, item.attempt, blocked);
+      case 'leave':
+        return leave(tx, item, blocked);
+      case 'run':
+        return undefined;
+    }
+  };
+
+  /** Into the line of those that wait. */
+  const move = async (
+    tx: StoreTransaction,
+    item: Item,
+    reason: WaitingReason,
+    dueMs: number,
+    blocked: Set<string>,
+    ran: Partial<Pick<WaitingEntry, 'attempt' | 'error' | 'firstFailedMs'>> = {},
+  ): Promise<Outcome> => {
+    const key = keyOf(item);
+    const ordered = inOrder && key !== undefined;
+    if (item.row) await waiting.settle(tx, item.row, { reason, dueMs, ...ran });
+    else {
+      await waiting.add(tx, [
+        {
+          subscription: plan.name,
+          message: { ...item.incoming.wire, key },
+          dueMs,
+          attempt: 0,
+          attempts: host.attempts,
+          firstFailedMs: undefined,
+          error: undefined,
+          reason,
+          inOrder: ordered,
+          ...ran,
+        },
+      ]);
+    }
+    if (ordered) blocked.add(key);
+    return { kind: 'moved' };
+  };
+
+  const leave = (tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome> => {
+    const { wire } = item.incoming;
+    const sinceMs = item.row?.reason === 'no-handler' ? item.row.createdMs : clock.now();
+    if (clock.now() - sinceMs < leaveMs) return move(tx, item, 'no-handler', clock.now() + leaveAgainMs, blocked);
+    const error = new WaybillError(
+      'HANDLER_MISSING',
+      `${plan.name}: for ten minutes no instance had a handler for ${wire.type}; deploy one, then retry`,
+    );
+    return park(tx, item, error, item.attempt, blocked);
+  };
+
+  const park = async (tx: StoreTransaction, item: Item, error: unknown, attempts: number, blocked: Set<string>): Promise<Outcome> => {
+    const { incoming, row } = item;
+    const key = keyOf(item);
+    const nowMs = clock.now();
+    const holds = plan.afterFailure === 'hold' && key !== undefined;
+    await failures.add(tx, [
+      {
+        subscription: plan.name,
+        message: { ...incoming.wire, key },
+        error: storedError(error, 'HANDLER_FAILED'),
+        attempts,
+        firstFailedMs: row?.firstFailedMs ?? nowMs,
+        lastFailedMs: nowMs,
+        holds,
+      },
+    ]);
+    if (row) await waiting.settle(tx, row);
+    if (holds) blocked.add(key);
+    if (incoming.kind === 'run') {
+      if (plan.onFailed) await tellFailed(tx, item, incoming, error, attempts);
+      const reply = host.replyFailed(incoming.envelope, error);
+      if (reply) await host.append(tx, reply);
+    }
+    return { kind: 'failed', attempts, error };
+  };
+
+  /** `onFailed` may fail too: then its writes are undone and the message is parked all the same. */
+  const tellFailed = async (tx: StoreTransaction, item: Item, ready: Ready, error: unknown, attempt: number): Promise<void> => {
+    try {
+      await tx.savepoint((native) =>
+        runs.failed(plan, ready, error, { attempt, redelivered: isRedelivered(item), stopping, scope: { native, tx } }),
+      );
+    } catch (trouble) {
+      if (store.classify(trouble) !== 'other') throw trouble;
+      host.trouble(`onFailed of ${plan.name}`, trouble);
+    }
+  };
+
+  const advance: Apply['advance'] = async (tx, ready) =>
+    plan.order !== 'latest' ||
+    (await inbox.advance(tx, {
+      subscription: plan.name,
+      source: ready.message.source,
+      event: ready.taker.contract.name,
+      key: ready.key!,
+      sequence: ready.sequence!,
+    }));
+
+  const complete: Apply['complete'] = async (tx, item, ready, value) => {
+    const reply = await host.reply(ready.envelope, plan, value);
+    if (reply) await host.append(tx, reply);
+    if (item.row && !(await waiting.settle(tx, item.row))) throw new Gone();
+  };
+
+  const after: Apply['after'] = async (tx, item, error, attempt, verdict, blocked) => {
+    if (verdict.kind === 'fail') return park(tx, item, error, attempt, blocked);
+    const dueMs = Math.ceil(clock.now() + (verdict.kind === 'later' ? verdict.delayMs : 0));
+    await move(tx, item, 'retry', dueMs, blocked, {
+      attempt,
+      error: storedError(error, 'HANDLER_FAILED'),
+      firstFailedMs: item.row?.firstFailedMs ?? clock.now(),
+    });
+    return { kind: 'retrying', attempt, dueMs, error };
+  };
+
+  const one: Apply['one'] = async (tx, item, blocked) => {
+    const taken = await takeOn(tx, item, blocked);
+    if (taken) return taken;
+    const ready = item.incoming as Ready & { kind: 'run' };
+    for (let attempt = item.attempt + 1; ; attempt++) {
+      try {
+        return await tx.savepoint(async (native): Promise<Outcome> => {
+          if (!(await advance(tx, ready))) {
+            if (item.row) await waiting.settle(tx, item.row);
+            return { kind: 'stale' };
+          }
+          const began = clock.monotonic();
+          const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope: { native, tx } };
+          const value = await runs.one(plan, ready, how);
+          host.took(clock.monotonic() - began);
+          await complete(tx, item, ready, value);
+          return { kind: 'applied', attempt };
+        });
+      } catch (error) {
+        if (error instanceof Gone) return { kind: 'gone' };
+        if (store.classify(error) !== 'other') throw error;
+        const verdict = host.verdict(error, attempt);
+        if (verdict.kind !== 'again') return after(tx, item, error, attempt, verdict, blocked);
+      }
+    }
+  };
+
+  const batch: Apply['batch'] = async (tx, items) => {
+    const outcomes = new Map<Item, Outcome>();
+    const runnable: Item[] = [];
+    for (const item of items) {
+      const taken = await takeOn(tx, item, new Set());
+      if (taken) outcomes.set(item, taken);
+      else runnable.push(item);
+    }
+    await runSet(tx, runnable, outcomes);
+    return items.map((item) => outcomes.get(item)!);
+  };
+
+  const runSet = async (tx: StoreTransaction, items: readonly Item[], outcomes: Map<Item, Outcome>): Promise<void> => {
+    if (items.length === 0) return;
+    const first = items[0]!;
+    for (let attempt = first.attempt + 1; ; attempt++) {
+      try {
+        await tx.savepoint(async (native) => {
+          const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope: { native, tx } };
+          await runs.batch(plan, items.map((item) => item.incoming as Ready & { kind: 'run' }), how); // prettier-ignore
+          for (const item of items) if (item.row && !(await waiting.settle(tx, item.row))) throw new Gone();
+        });
+        for (const item of items) outcomes.set(item, { kind: 'applied', attempt: item.attempt + 1 });
+        return;
+      } catch (error) {
+        if (store.classify(error) !== 'other') throw error;
+        if (items.length > 1) {
+          const half = items.length >> 1;
+          await runSet(tx, items.slice(0, half), outcomes);
+          await runSet(tx, items.slice(half), outcomes);
+          return;
+        }
+        if (error instanceof Gone) return void outcomes.set(first, { kind: 'gone' });
+        const verdict = host.verdict(error, attempt);
+        if (verdict.kind !== 'again') {
+          return void outcomes.set(first, await after(tx, first, error, attempt, verdict, new Set()));
+        }
+      }
+    }
+  };
+
+  return { one, batch, takeOn, complete, advance, after };
+}
+
+export function isRedelivered(item: Item): boolean {
+  return item.row !== undefined || (item.delivery?.redelivered ?? false);
+}

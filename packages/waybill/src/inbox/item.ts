@@ -1,0 +1,34 @@
+import type { Incoming } from '../contract/handling.ts';
+import type { WaitingRow } from '../contract/store.ts';
+import type { Delivery } from '../contract/transport.ts';
+
+/** One message in a worker's hands: just delivered, or taken from what waits. */
+export interface Item {
+  readonly incoming: Incoming;
+  readonly delivery: Delivery | undefined;
+  readonly row: WaitingRow | undefined;
+  /** Runs that ended with a verdict, before this one. */
+  readonly attempt: number;
+  /** Runs that began and had no verdict: the process died. */
+  readonly crashes: number;
+  /** This run's start has been recorded. */
+  started: boolean;
+  /** A batch with it could not be committed: it goes alone. */
+  alone: boolean;
+}
+
+/** What became of an item in a transaction; reported once that has committed. */
+export type Outcome =
+  | { readonly kind: 'applied'; readonly attempt: number }
+  | { readonly kind: 'duplicate' | 'stale' | 'expired' | 'gone' | 'moved' }
+  | { readonly kind: 'skipped'; readonly reason: 'downcast' }
+  | { readonly kind: 'retrying'; readonly attempt: number; readonly dueMs: number; readonly error: unknown }
+  | { readonly kind: 'failed'; readonly attempts: number; readonly error: unknown };
+
+export function keyOf(item: Item): string | undefined {
+  return item.incoming.kind === 'run' ? item.incoming.key : item.incoming.wire.key;
+}
+
+export function deliveriesOf(items: readonly Item[]): Delivery[] {
+  return items.flatMap((item) => item.delivery ?? []);
+}

@@ -1,0 +1,128 @@
+import type { Plan } from '../contract/handling.ts';
+import { WaybillError } from '../contract/errors.ts';
+import type { StoreSession } from '../contract/store.ts';
+import { transact } from '../contract/transact.ts';
+import type { Clock } from '../contract/clock.ts';
+import type { Consumer, Declaration, SourceProgress, TransportSession } from '../contract/transport.ts';
+import type { Worker } from './worker.ts';
+
+/**
+ * One subscription while the bus runs. Its states, and what moves it:
+ *
+ *     idle ─start─► starting ─► running ─unsubscribe─► removed
+ *                      └── stop ──┴──────────────────► stopped
+ *
+ * `pause` and `resume` concern the worker alone; a subscription that is paused before it runs begins paused.
+ */
+export interface RunningSubscription {
+  readonly name: string;
+  readonly plan: Plan;
+  /** Declares, consumes, works. Rejects when the transport refuses the declaration. */
+  start(transport: TransportSession): Promise<void>;
+  ready(): Promise<void>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  unsubscribe(options?: { queued?: 'apply' | 'drop' }): Promise<void>;
+  stop(drainMs: number): Promise<void>;
+  wake(): void;
+  inFlight(): number;
+  progress(): { readonly sources: readonly SourceProgress[]; readonly active: boolean };
+}
+
+export function createSubscription(options: {
+  plan: Plan;
+  clock: Clock;
+  store: () => StoreSession;
+  /** Every type that its handlers take, older versions too. */
+  types: () => readonly string[];
+  work: (consumer: Consumer) => Worker;
+}): RunningSubscription {
+  const { plan, clock } = options;
+  let state: 'idle' | 'starting' | 'running' | 'removed' | 'stopped' = 'idle';
+  let transport: TransportSession | undefined;
+  let consumer: Consumer | undefined;
+  let worker: Worker | undefined;
+  let pausedEarly = false;
+  let resolveReady = (): void => {};
+  let rejectReady = (_: unknown): void => {};
+  const ready = new Promise<void>((resolve, reject) => {
+    resolveReady = resolve;
+    rejectReady = reject;
+  });
+  ready.catch(() => {}); // whoever wants to know awaits it
+
+  const declaration = (): Declaration => ({
+    name: plan.name,
+    bindings: options.types().map((type) => ({ type, kind: plan.kind })),
+    order: plan.order,
+    from: plan.from,
+    formerly: plan.formerly,
+  });
+
+  /** Inbox and watermarks under the new name, before anything is delivered under it. */
+  const carryOver = async (): Promise<void> => {
+    const store = options.store();
+    if (plan.formerly.length === 0) return;
+    await transact(store, clock, async (tx) => {
+      for (const old of plan.formerly) await store.ports.inbox.rename(tx, old, plan.name);
+    });
+  };
+
+  const end = async (next: 'removed' | 'stopped', drainMs: number): Promise<void> => {
+    if (state === 'removed' || state === 'stopped') return;
+    state = next;
+    rejectReady(new WaybillError('STOPPED', `${plan.name} was ${next} before it was ready`));
+    await worker?.stop(drainMs);
+    await consumer?.close();
+  };
+
+  return {
+    name: plan.name,
+    plan,
+    async start(session) {
+      if (state !== 'idle') return ready;
+      state = 'starting';
+      transport = session;
+      try {
+        await carryOver();
+        await session.declare(declaration());
+        consumer = await session.consume(declaration());
+        if ((state as string) !== 'starting') return await consumer.close();
+        worker = options.work(consumer);
+        if (pausedEarly) await worker.pause();
+        worker.start();
+        state = 'running';
+        resolveReady();
+      } catch (error) {
+        if (state === 'starting') state = 'idle';
+        throw error;
+      }
+    },
+    ready: () => ready,
+    async pause() {
+      pausedEarly = true;
+      await worker?.pause();
+    },
+    async resume() {
+      pausedEarly = false;
+      worker?.resume();
+    },
+    async unsubscribe({ queued = 'apply' } = {}) {
+      if (queued !== 'apply' && queued !== 'drop') {
+        throw new WaybillError('INVALID_OPTION', `unsubscribe: queued must be 'apply' or 'drop', not ${String(queued)}`);
+      }
+      if (state === 'removed') return;
+      if (!transport || state !== 'running') {
+        throw new WaybillError('NOT_STARTED', `${plan.name}: unsubscribe needs a bus that has started and not been stopped`);
+      }
+      // Applied first: this instance goes on working until the transport says that the queue is gone.
+      if (queued === 'drop') await worker?.pause();
+      await transport.remove(plan.name, queued);
+      await end('removed', 0);
+    },
+    stop: (drainMs) => end('stopped', drainMs),
+    wake: () => worker?.wake(),
+    inFlight: () => worker?.inFlight() ?? 0,
+    progress: () => ({ sources: consumer?.progress() ?? [], active: consumer?.active ?? false }),
+  };
+}

@@ -1,0 +1,507 @@
+/**
+ * Room 5: deliveries → effects, each once.
+ *
+ * In: deliveries of one subscription, and its messages that waited and are due. Out: one transaction that holds the inbox
+ * row, the handler's writes, what it published, and (where the transport keeps it in the same database) the position;
+ * then the delivery is settled. Guaranteed: an effect happens once per (subscription, source, id); a message that fails
+ * waits or is parked in that same transaction, and its neighbours keep their effects; trouble of the store or the broker
+ * is no attempt. A crash before the commit leaves nothing and the delivery comes again; after the commit the inbox row
+ * makes the second delivery a duplicate.
+ *
+ * Cost per message in a shared transaction on SQLite: one insert (inbox), one savepoint, the handler; per batch (up to
+ * `batch` messages or 20 ms) the fence, the position and one fsync.
+ */
+import { sleep } from '../contract/clock.ts';
+import { WaybillError } from '../contract/errors.ts';
+import type { Decode, Ready } from '../contract/handling.ts';
+import type { Signals } from '../contract/signals.ts';
+import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
+import { transact } from '../contract/transact.ts';
+import type { Consumer } from '../contract/transport.ts';
+import { type ApplyHost, createApply, isRedelivered } from './apply.ts';
+import { type Item, type Outcome, deliveriesOf, keyOf } from './item.ts';
+import { createLanes } from './lanes.ts';
+
+export interface Worker {
+  start(): void;
+  /** Looks at once at what waits. */
+  wake(): void;
+  pause(): Promise<void>;
+  resume(): void;
+  /** Takes no more, finishes what runs within `drainMs`, gives the rest back. */
+  stop(drainMs: number): Promise<void>;
+  inFlight(): number;
+}
+
+export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
+  readonly consumer: Consumer;
+  readonly decode: Decode;
+  readonly signals: Signals;
+  readonly gate: {
+    pass<R>(work: () => Promise<R>): Promise<R>;
+    alone<R>(work: () => Promise<R>): Promise<R>;
+  };
+}
+
+/** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
+const batchMs = 20;
+/** What waits is looked at again this soon although nothing announced it: another process may have put it there. */
+const pollMs = 1_000;
+/** Waiting rows taken at once. */
+const waitingMax = 50;
+/** Runs alone that ended with the process, until the message is parked. */
+const crashesMax = 3;
+/** A shared handler that takes longer, this often, gets a transaction of its own. */
+const slowMs = 100;
+const slowMax = 3;
+const pauseFirstMs = 50;
+const pauseMaxMs = 10_000;
+
+export function createWorker(options: WorkerOptions): Worker {
+  const { plan, store, consumer, clock, signals, decode, gate } = options;
+  const { waiting, inbox } = store.ports;
+  const stopping = new AbortController();
+  /** Aborted at the end of the drain: handlers that are still running shall give up. */
+  const givingUp = new AbortController();
+  let receiving = new AbortController();
+  /** Rises when everything in hand is void: another instance works on the subscription now. */
+  let generation = 0;
+  let slow = 0;
+  let paused: { promise: Promise<void>; resume: () => void } | undefined;
+  let running: Promise<void> | undefined;
+  /** Waiting rows in hand. */
+  const held = new Set<number>();
+
+  const apply = createApply({
+    ...options,
+    stopping: givingUp.signal,
+    took(ms) {
+      if (ms < slowMs || plan.mode !== 'shared') return;
+      if (++slow < slowMax) return;
+      plan.mode = 'own';
+      signals.emit('slow-handler', { subscription: plan.name, tookMs: ms });
+    },
+  });
+
+  const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
+  const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
+  const capacity = count * (ownTransactions() ? 2 : plan.batch);
+  const isAlone = (item: Item): boolean => item.alone || item.crashes > 0;
+
+  const lanes = createLanes<Item>({
+    count,
+    take(queued) {
+      if (ownTransactions() || isAlone(queued[0]!)) return 1;
+      let n = 0;
+      while (n < queued.length && n < plan.batch && !isAlone(queued[n]!)) n++;
+      return n;
+    },
+    work: (items, lane) => work(items, lane),
+  });
+
+  // --- taking ---------------------------------------------------------------------------------------------------------
+
+  const loop = async (): Promise<void> => {
+    let pauseMs = pauseFirstMs;
+    while (!stopping.signal.aborted) {
+      if (paused) await Promise.race([paused.promise, aborted(stopping.signal)]);
+      if (stopping.signal.aborted) return;
+      try {
+        await take();
+        if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
+        pauseMs = pauseFirstMs;
+      } catch (error) {
+        if (stopping.signal.aborted) return;
+        if (WaybillError.is(error, 'LEASE_LOST')) forget();
+        else signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
+        await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
+        pauseMs = Math.min(pauseMs * 2, pauseMaxMs);
+      }
+    }
+  };
+
+  const take = async (): Promise<void> => {
+    if (lanes.size >= capacity) return Promise.race([lanes.finished(), aborted(stopping.signal)]);
+    receiving = new AbortController();
+    const waitMs = consumer.active ? await takeWaiting() : pollMs;
+    if (stopping.signal.aborted || paused) return;
+    const mine = generation;
+    const max = Math.max(1, Math.min(plan.batch, capacity - lanes.size));
+    const deliveries = [...(await consumer.receive(max, { waitMs, signal: receiving.signal }))];
+    if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
+      await sleep(clock, plan.lingerMs, stopping.signal);
+      deliveries.push(...(await consumer.receive(max - deliveries.length, { waitMs: 0, signal: receiving.signal })));
+    }
+    for (const delivery of deliveries) {
+      const incoming = await decode(delivery);
+      if (mine !== generation) return;
+      const item: Item = { incoming, delivery, row: undefined, attempt: 0, crashes: 0, started: true, alone: false };
+      lanes.push(item, keyOf(item));
+    }
+  };
+
+  /** Puts what is due into the lanes; answers how long there is nothing more to do. */
+  const takeWaiting = async (): Promise<number> => {
+    const { rows, nextDueMs } = await waiting.due(plan.name, clock.now(), waitingMax);
+    for (const row of rows) {
+      if (held.has(row.row)) continue;
+      held.add(row.row);
+      const item = await fromWaiting(row);
+      lanes.push(item, keyOf(item));
+    }
+    // What is due and in hand wakes this loop when it is finished.
+    const untilMs = nextDueMs === undefined ? pollMs : nextDueMs - clock.now();
+    return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
+  };
+
+  const fromWaiting = async (row: WaitingRow): Promise<Item> => {
+    const { message, attempt } = row;
+    const crashes = Math.max(0, row.starts - attempt);
+    const incoming =
+      crashes < crashesMax
+        ? await decode(message)
+        : ({ kind: 'fail', wire: message, error: crashError(crashes) } as const);
+    return { incoming, delivery: undefined, row, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, alone: false };
+  };
+
+  const crashError = (crashes: number): WaybillError =>
+    new WaybillError(
+      'HANDLER_CRASHED',
+      `${plan.name}: the process died ${crashes} times while it ran this message alone; mend the handler, then retry`,
+    );
+
+  // --- working --------------------------------------------------------------------------------------------------------
+
+  /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
+  const work = async (items: Item[], lane: number): Promise<void> => {
+    const mine = generation;
+    let pauseMs = pauseFirstMs;
+    try {
+      while (mine === generation) {
+        if (stopping.signal.aborted) return await giveBack(items);
+        try {
+          await recordStarts(items);
+          const run = (): Promise<Item[]> => handle(items);
+          const rest = await (items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run));
+          if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
+          if (rest.length > 0) lanes.unshift(rest, lane);
+          else await clock.turn(); // others get their turn between two batches
+          return;
+        } catch (error) {
+          if (WaybillError.is(error, 'LEASE_LOST')) return forget();
+          if (store.classify(error) !== 'retry') {
+            signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
+          }
+          await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
+          pauseMs = Math.min(pauseMs * 2, pauseMaxMs);
+        }
+      }
+    } finally {
+      for (const item of items) if (item.row) held.delete(item.row.row);
+    }
+  };
+
+  /** Before a waiting message runs its start is on record, so that one that kills the process is found (D16). */
+  const recordStarts = async (items: Item[]): Promise<void> => {
+    for (const item of items) {
+      if (item.started || !item.row) continue;
+      if (item.incoming.kind === 'run') await waiting.start(item.row);
+      item.started = true;
+    }
+  };
+
+  const handle = async (items: Item[]): Promise<Item[]> => {
+    const [first] = items;
+    const runnable = first!.incoming.kind === 'run' && !first!.delivery?.suspect;
+    if (ownTransactions() && runnable && !(await standsBehind(first!))) {
+      const outcome = await (plan.mode === 'own' ? own(first!) : manual(first!));
+      await finish([first!], [outcome]);
+      return [];
+    }
+    return shared(items);
+  };
+
+  /** Many messages, one transaction. Returns what its time did not suffice for. */
+  const shared = async (items: Item[]): Promise<Item[]> => {
+    let outcomes: Outcome[] = [];
+    try {
+      await store.transaction(async (tx) => {
+        outcomes = await sharedIn(tx, items);
+        await consumer.settleIn(tx, deliveriesOf(items.slice(0, outcomes.length)));
+      });
+    } catch (error) {
+      if (WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
+      // The commit itself was refused (a deferred constraint, say): whose fault it is shows one by one.
+      if (items.length > 1) {
+        for (const item of items) item.alone = true;
+        return items;
+      }
+      outcomes = [await recordFailure(items[0]!, error, items[0]!.attempt + 1)];
+    }
+    const done = items.slice(0, outcomes.length);
+    await finish(done, outcomes);
+    return items.slice(outcomes.length);
+  };
+
+  const sharedIn = async (tx: StoreTransaction, items: Item[]): Promise<Outcome[]> => {
+    const outcomes: Outcome[] = [];
+    await consumer.settleIn(tx, []); // nothing is run by an instance that has lost its lease
+    if (plan.setBased) return apply.batch(tx, items);
+    const began = clock.monotonic();
+    const blocked = await blockedKeys(tx, items);
+    for (const item of items) {
+      outcomes.push(await apply.one(tx, item, blocked));
+      if (clock.monotonic() - began > batchMs) break;
+    }
+    return outcomes;
+  };
+
+  const blockedKeys = async (tx: StoreTransaction, items: readonly Item[]): Promise<Set<string>> => {
+    if (plan.order !== 'by-key') return new Set();
+    const keys = new Set(items.flatMap((item) => (item.row ? [] : (keyOf(item) ?? []))));
+    return keys.size === 0 ? new Set() : new Set(await waiting.blocked(tx, plan.name, [...keys]));
+  };
+
+  /** A message of a key that waits may not be run here: the shared path puts it behind the others. */
+  const standsBehind = async (item: Item): Promise<boolean> => {
+    if (plan.order !== 'by-key' || item.row || keyOf(item) === undefined) return false;
+    return store.transaction(async (tx) => (await blockedKeys(tx, [item])).size > 0);
+  };
+
+  // --- a transaction for each message -----------------------------------------------------------------------------------
+
+  /** What commits before the handler's first write: fence, inbox row, watermark. */
+  const begin = async (tx: StoreTransaction, item: Item, ready: Ready): Promise<void> => {
+    await consumer.settleIn(tx, []);
+    if (!item.row) {
+      const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);
+      if (!fresh) throw new Undo({ kind: 'duplicate' });
+    }
+    if (!(await apply.advance(tx, ready))) throw new Undo({ kind: 'stale' });
+  };
+
+  const settleAfterUndo = async (item: Item, outcome: Outcome): Promise<Outcome> => {
+    await transact(store, clock, async (tx) => {
+      if (!item.row) await inbox.insert(tx, plan.name, [item.incoming.wire]);
+      else await waiting.settle(tx, item.row);
+      await consumer.settleIn(tx, deliveriesOf([item]));
+    });
+    return outcome;
+  };
+
+  /** Before anything outside is called: has it been done, or overtaken? */
+  const knownBefore = async (item: Item, ready: Ready): Promise<Outcome | undefined> => {
+    if (!item.row && (await inbox.has(plan.name, ready.wire))) return { kind: 'duplicate' };
+    if (plan.order !== 'latest') return undefined;
+    try {
+      await store.transaction(async (tx) => {
+        throw new Undo({ kind: (await apply.advance(tx, ready)) ? 'applied' : 'stale', attempt: 0 } as Outcome);
+      });
+    } catch (error) {
+      if (!(error instanceof Undo)) throw error;
+      return error.outcome.kind === 'stale' ? error.outcome : undefined;
+    }
+    return undefined;
+  };
+
+  const own = (item: Item): Promise<Outcome> =>
+    eachAttempt(item, async (ready, attempt) => {
+      let begun = false;
+      let undo: Undo | undefined;
+      /** At the handler's first statement; or at its end, if it had none. */
+      const onBegin = async (tx: StoreTransaction): Promise<void> => {
+        if (begun) return;
+        begun = true;
+        try {
+          await begin(tx, item, ready);
+        } catch (error) {
+          if (error instanceof Undo) undo = error;
+          throw error;
+        }
+      };
+      const work = async (tx: StoreTransaction): Promise<void> => {
+        const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: givingUp.signal };
+        const value = await options.runs.one(plan, ready, { ...how, scope: { native: tx.native, tx } });
+        await onBegin(tx);
+        if (undo) throw undo; // the handler swallowed it
+        await apply.complete(tx, item, ready, value);
+        await consumer.settleIn(tx, deliveriesOf([item]));
+      };
+      try {
+        await store.transaction(work, { lazy: true, onBegin });
+      } catch (error) {
+        throw undo ?? error;
+      }
+    });
+
+  const manual = (item: Item): Promise<Outcome> =>
+    eachAttempt(item, async (ready, attempt) => {
+      let committed = false;
+      const commit = async (
+        work: (scope: { native: unknown; tx: StoreTransaction }) => Promise<unknown>,
+      ): Promise<unknown> => {
+        const result = await transact(store, clock, async (tx) => {
+          await begin(tx, item, ready);
+          const value = await work({ native: tx.native, tx });
+          if (item.row) await waiting.settle(tx, item.row);
+          await consumer.settleIn(tx, deliveriesOf([item]));
+          return value;
+        });
+        committed = true;
+        return result;
+      };
+      const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: givingUp.signal };
+      let value: unknown;
+      try {
+        value = await options.runs.one(plan, ready, { ...how, scope: undefined, manual: commit });
+      } catch (error) {
+        if (!committed) throw error;
+        options.trouble(`${plan.name}: the handler, after its transaction`, error); // what is done is done
+        return;
+      }
+      if (!committed) await commit(() => Promise.resolve());
+      const reply = await options.reply(ready.envelope, plan, value);
+      if (reply) await transact(store, clock, (tx) => options.append(tx, reply));
+    });
+
+  /** Runs one message until there is an outcome: at once again while the verdict says so. */
+  const eachAttempt = async (item: Item, run: (ready: Ready, attempt: number) => Promise<void>): Promise<Outcome> => {
+    const ready = item.incoming as Ready & { kind: 'run' };
+    for (let attempt = item.attempt + 1; ; attempt++) {
+      const known = await knownBefore(item, ready);
+      if (known) return settleAfterUndo(item, known);
+      try {
+        await run(ready, attempt);
+        return { kind: 'applied', attempt };
+      } catch (error) {
+        if (error instanceof Undo) return settleAfterUndo(item, error.outcome);
+        if (WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
+        if (options.verdict(error, attempt).kind !== 'again') return recordFailure(item, error, attempt);
+      }
+    }
+  };
+
+  /** The verdict on a run whose transaction is undone, in one of its own. */
+  const recordFailure = (item: Item, error: unknown, attempt: number): Promise<Outcome> =>
+    transact(store, clock, async (tx) => {
+      const blocked = new Set<string>();
+      await consumer.settleIn(tx, []);
+      const taken = item.row ? undefined : await inbox.insert(tx, plan.name, [item.incoming.wire]);
+      if (taken && !taken[0]) return { kind: 'duplicate' };
+      const said = options.verdict(error, attempt);
+      const verdict = said.kind === 'again' ? ({ kind: 'later', delayMs: plan.retry.delayMs } as const) : said;
+      const outcome = await apply.after(tx, item, error, attempt, verdict, blocked);
+      await consumer.settleIn(tx, deliveriesOf([item]));
+      return outcome;
+    });
+
+  // --- afterwards -----------------------------------------------------------------------------------------------------
+
+  const finish = async (items: readonly Item[], outcomes: readonly Outcome[]): Promise<void> => {
+    const deliveries = deliveriesOf(items);
+    if (deliveries.length > 0) await consumer.settle(deliveries);
+    let again = false;
+    items.forEach((item, i) => {
+      const outcome = outcomes[i]!;
+      again ||= outcome.kind === 'moved' || outcome.kind === 'retrying' || item.row !== undefined;
+      report(item, outcome);
+    });
+    if (again) receiving.abort(); // something may be due sooner than was known
+  };
+
+  const report = (item: Item, outcome: Outcome): void => {
+    const { id, source, type, key } = item.incoming.wire;
+    const ref = { subscription: plan.name, id, source, type, key };
+    switch (outcome.kind) {
+      case 'applied':
+        if (signals.has('applied')) {
+          signals.emit('applied', { ...ref, attempt: outcome.attempt, ageMs: clock.now() - item.incoming.wire.time });
+        }
+        return;
+      case 'duplicate':
+      case 'stale':
+      case 'expired':
+        return signals.emit(outcome.kind, ref);
+      case 'skipped':
+        return signals.emit('skipped', { ...ref, reason: outcome.reason });
+      case 'retrying':
+        return signals.emit('retrying', { ...ref, attempt: outcome.attempt, attempts: options.attempts, dueMs: outcome.dueMs, error: outcome.error });
+      case 'failed':
+        return signals.emit('failed', { ...ref, attempts: outcome.attempts, error: outcome.error });
+    }
+  };
+
+  /** Another instance works on the subscription now: nothing in hand counts any more. */
+  const forget = (): void => {
+    generation++;
+    lanes.clear();
+    held.clear();
+  };
+
+  const giveBack = async (items: readonly Item[]): Promise<void> => {
+    const deliveries = deliveriesOf(items);
+    if (deliveries.length > 0) await consumer.release(deliveries);
+    for (const item of items) {
+      // A start without verdict would look like a crash.
+      if (item.row && item.started && item.incoming.kind === 'run') {
+        await store.transaction((tx) => waiting.settle(tx, item.row!, {})).catch(() => {});
+      }
+    }
+  };
+
+  return {
+    start() {
+      running ??= loop();
+    },
+    wake: () => receiving.abort(),
+    async pause() {
+      if (paused) return;
+      let resume = (): void => {};
+      const promise = new Promise<void>((resolve) => {
+        resume = resolve;
+      });
+      paused = { promise, resume };
+      receiving.abort();
+      await giveBack(lanes.clear());
+      await lanes.idle();
+      signals.emit('paused', { subscription: plan.name, reason: 'asked' });
+    },
+    resume() {
+      if (!paused) return;
+      paused.resume();
+      paused = undefined;
+      signals.emit('resumed', { subscription: plan.name });
+    },
+    async stop(drainMs) {
+      stopping.abort();
+      receiving.abort();
+      await giveBack(lanes.clear());
+      const limit = new AbortController();
+      await Promise.race([lanes.idle(), sleep(clock, drainMs, limit.signal).then(() => givingUp.abort())]);
+      limit.abort();
+      await running;
+      await giveBack(lanes.clear());
+    },
+    inFlight: () => lanes.size,
+  };
+}
+
+/** Thrown inside a transaction to undo it, with what became of the message. */
+class Undo extends Error {
+  readonly outcome: Outcome;
+  constructor(outcome: Outcome) {
+    super(outcome.kind);
+    this.outcome = outcome;
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function reasonOf(error: unknown): 'store' | 'transport' {
+  return WaybillError.is(error) && error.code.startsWith('TRANSPORT') ? 'transport' : 'store';
+}

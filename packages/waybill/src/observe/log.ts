@@ -1,0 +1,86 @@
+import { asError } from '../contract/errors.ts';
+import type { Logger, SignalMap, SignalName, Signals } from '../contract/signals.ts';
+
+/** The default: warnings and errors to the console, nothing else. A body is never logged. */
+export const consoleLogger: Logger = {
+  debug() {},
+  info() {},
+  warn: (details, text) => console.warn(line('warning', details, text)),
+  error: (details, text) => console.error(line('error', details, text)),
+};
+
+function line(level: string, details: object, text = ''): string {
+  const rest = Object.entries(details)
+    .map(([name, value]) => `${name}=${value instanceof Error ? asError(value).message : String(value)}`)
+    .join(' ');
+  return `waybill ${level}: ${text}${rest === '' ? '' : ` (${rest})`}`;
+}
+
+/** One kind of line is written at most this often; what is left out is counted in the next one. */
+const quietMs = 10_000;
+/** Kinds of lines remembered; past it the oldest is forgotten. */
+const kindsMax = 1_000;
+
+/** Says in the log what somebody should know. Repetition is held back, so that an outage is a line and not a flood. */
+export function logSignals(signals: Signals, logger: Logger, now: () => number): void {
+  const last = new Map<string, { atMs: number; held: number }>();
+  const say = (level: 'info' | 'warn' | 'error', kind: string, details: object, text: string): void => {
+    const before = last.get(kind);
+    if (before && now() - before.atMs < quietMs) {
+      before.held++;
+      return;
+    }
+    last.delete(kind);
+    last.set(kind, { atMs: now(), held: 0 });
+    if (last.size > kindsMax) last.delete(last.keys().next().value!);
+    logger[level](before && before.held > 0 ? { ...details, alsoHeldBack: before.held } : details, text);
+  };
+  const hear = <N extends SignalName>(
+    name: N,
+    level: 'info' | 'warn' | 'error',
+    tell: (detail: SignalMap[N]) => [kind: string, text: string, details: object],
+  ): void => {
+    signals.on(name, (detail) => {
+      const [kind, text, details] = tell(detail);
+      say(level, `${name} ${kind}`, details, text);
+    });
+  };
+
+  hear('failed', 'error', (d) => [
+    `${d.subscription} ${d.type}`,
+    `${d.subscription}: message ${d.id} (${d.type}) has failed for good after ${d.attempts} runs; see failures`,
+    { error: d.error },
+  ]);
+  hear('retrying', 'warn', (d) => [
+    `${d.subscription} ${d.type}`,
+    `${d.subscription}: message ${d.id} (${d.type}) failed, attempt ${d.attempt} of ${d.attempts}; it will be retried`,
+    { error: d.error },
+  ]);
+  hear('unroutable', 'error', (d) => [d.type, `no queue takes ${d.type}: message ${d.id} is kept in failures`, {}]);
+  hear('refused', 'error', (d) => [d.type, `the broker refused ${d.type}, message ${d.id}: ${d.reason}`, {}]);
+  hear('paused', 'warn', (d) => [
+    d.subscription,
+    `${d.subscription} pauses (${d.reason})`,
+    d.error === undefined ? {} : { error: d.error },
+  ]);
+  hear('relay-paused', 'warn', (d) => ['', 'the relay pauses: what was committed is sent later', { error: d.error }]);
+  hear('extra-fields', 'warn', (d) => [
+    d.type,
+    `${d.type} was published with fields that its schema drops: ${d.paths.join(', ')}`,
+    {},
+  ]);
+  hear('version-unread', 'warn', (d) => [
+    d.type,
+    `${d.type} was published, but only ${d.older} has subscribers: upgrade receivers first, or add a downcast`,
+    {},
+  ]);
+  hear('slow-handler', 'warn', (d) => [
+    d.subscription,
+    `${d.subscription}: the handler waited ${Math.round(d.tookMs)} ms inside a shared transaction; it has one of its own from now on`,
+    {},
+  ]);
+  hear('slow-transaction', 'warn', (d) => ['', `a transaction held the store for ${Math.round(d.heldMs)} ms`, {}]);
+  hear('wal-pinned', 'warn', (d) => ['', `a read kept open makes the write-ahead log grow: ${d.bytes} bytes`, {}]);
+  hear('ledger', 'warn', (d) => [`${d.source} ${d.error.code}`, d.error.message, { code: d.error.code }]);
+  hear('trouble', 'error', (d) => [d.where, `${d.where} failed`, { error: d.error }]);
+}

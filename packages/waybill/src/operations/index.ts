@@ -1,0 +1,182 @@
+/**
+ * What the command line and the dashboard ask, in code. Reads go through the store's `Inspect` port and hold nothing
+ * open; what changes something goes through the room that owns it.
+ */
+import type { Bus } from '../contract/api.ts';
+import { WaybillError } from '../contract/errors.ts';
+import type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
+import { type BusInternals, internalsOf } from '../contract/internals.ts';
+import type { FailedRow, WaitingRow } from '../contract/store.ts';
+import { transact } from '../contract/transact.ts';
+
+export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
+
+/** A message that was given up. */
+export interface Failure {
+  /** Names it in `retry` and `delete`. */
+  readonly row: number;
+  /** Undefined: it could not be sent. */
+  readonly subscription: string | undefined;
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  readonly key: string | undefined;
+  readonly code: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly attempts: number;
+  readonly firstFailed: Date;
+  readonly lastFailed: Date;
+  readonly headers: Readonly<Record<string, string>>;
+  /** The original bytes. */
+  readonly body: Uint8Array;
+}
+
+/** A message that waits: delayed at the sender, or for its next run. */
+export interface Waiting {
+  readonly row: number;
+  readonly subscription: string | undefined;
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  readonly key: string | undefined;
+  readonly due: Date;
+  readonly reason: WaitingRow['reason'];
+  /** Runs so far, of `attempts` at most. */
+  readonly attempt: number;
+  readonly attempts: number;
+  readonly error: { readonly code: string; readonly message: string } | undefined;
+}
+
+export interface SubscriptionState {
+  readonly name: string;
+  readonly types: readonly string[];
+  readonly order: string;
+  readonly transaction: string;
+  /** This instance works on it; false: it stands by. */
+  readonly active: boolean;
+  readonly sources: readonly { readonly source: string; readonly appliedUntil: Date; readonly waiting: number | undefined }[];
+}
+
+export interface Operations {
+  readonly failures: {
+    list(filter?: FailureFilter): Promise<Failure[]>;
+    /** Failures that look alike: by subscription, type, code, and where they were thrown. */
+    groups(): Promise<readonly FailureGroup[]>;
+    /** Runs (or sends) them again, from the first attempt; answers how many. */
+    retry(which: FailureFilter | { readonly rows: readonly number[] }): Promise<number>;
+    delete(which: FailureFilter | { readonly rows: readonly number[] }): Promise<number>;
+  };
+  readonly waiting: {
+    list(filter?: Page & { readonly subscription?: string | null }): Promise<Waiting[]>;
+    /** Due now instead of later; false when it was gone. */
+    run(row: number): Promise<boolean>;
+    /** Takes it back for good; false when it was gone. */
+    cancel(row: number): Promise<boolean>;
+  };
+  readonly outbox: {
+    list(page?: Page & { readonly state?: OutboxEntry['state']; readonly id?: string }): Promise<readonly OutboxEntry[]>;
+  };
+  readonly subscriptions: {
+    list(): Promise<SubscriptionState[]>;
+  };
+  status(): Promise<{ readonly ready: number; readonly waiting: number; readonly failed: number }>;
+}
+
+/** Rows of one page when a filter is followed to its end. */
+const pageMax = 500;
+/** Failures that one call moves; the rest is left for the next. */
+const movedMax = 100_000;
+
+/** The operations of one bus's service, on its own store. Works before `start()` too. */
+export function operations(bus: Bus): Operations {
+  const internals = internalsOf(bus);
+  const inspect = async () => (await internals.store()).ports.inspect;
+
+  return {
+    failures: {
+      list: async (filter = {}) => (await (await inspect()).failures(filter)).map(failureOf),
+      groups: async () => (await inspect()).failureGroups(),
+      retry: async (which) => (await internals.failures()).retry(await rowsOf(internals, which)),
+      delete: async (which) => (await internals.failures()).delete(await rowsOf(internals, which)),
+    },
+    waiting: {
+      list: async (filter = {}) => (await (await inspect()).waiting(filter)).map(waitingOf),
+      run: (row) => settleWaiting(internals, row, { dueMs: internals.clock.now() }),
+      cancel: (row) => settleWaiting(internals, row, undefined),
+    },
+    outbox: { list: async (page = {}) => (await inspect()).outbox(page) },
+    subscriptions: {
+      list: async () =>
+        internals.subscriptions().map(({ plan, active, sources }) => ({
+          name: plan.name,
+          types: [...plan.handlers.keys()],
+          order: plan.order,
+          transaction: plan.mode,
+          active,
+          sources: sources.map(({ source, appliedUntilMs, waiting }) => ({ source, appliedUntil: new Date(appliedUntilMs), waiting })),
+        })),
+    },
+    status: async () => (await inspect()).counts(),
+  };
+}
+
+async function rowsOf(internals: BusInternals, which: FailureFilter | { readonly rows: readonly number[] }): Promise<number[]> {
+  if ('rows' in which) return [...which.rows];
+  const { inspect } = (await internals.store()).ports;
+  const rows: number[] = [];
+  for (let after = which.after ?? 0; rows.length < movedMax; ) {
+    const page = await inspect.failures({ ...which, after, limit: pageMax });
+    rows.push(...page.map((failed) => failed.row));
+    if (page.length < pageMax) break;
+    after = page.at(-1)!.row;
+  }
+  return rows;
+}
+
+async function settleWaiting(internals: BusInternals, row: number, next: { dueMs: number } | undefined): Promise<boolean> {
+  if (!Number.isSafeInteger(row)) throw new WaybillError('INVALID_OPTION', 'waiting: pass the row number of a listed entry');
+  const store = await internals.store();
+  const [found] = await store.ports.inspect.waiting({ after: row - 1, limit: 1 });
+  if (found?.row !== row) return false;
+  const done = await transact(store, internals.clock, (tx) => store.ports.waiting.settle(tx, found, next));
+  internals.wake();
+  return done;
+}
+
+function failureOf(row: FailedRow): Failure {
+  const { message, error } = row;
+  return {
+    row: row.row,
+    subscription: row.subscription,
+    id: message.id,
+    source: message.source,
+    type: message.type,
+    key: message.key,
+    code: error.code,
+    message: error.message,
+    stack: error.stack,
+    attempts: row.attempts,
+    firstFailed: new Date(row.firstFailedMs),
+    lastFailed: new Date(row.lastFailedMs),
+    headers: message.headers,
+    body: message.body,
+  };
+}
+
+function waitingOf(row: WaitingRow): Waiting {
+  const { message } = row;
+  return {
+    row: row.row,
+    subscription: row.subscription,
+    id: message.id,
+    source: message.source,
+    type: message.type,
+    key: message.key,
+    due: new Date(row.dueMs),
+    reason: row.reason,
+    attempt: row.attempt,
+    attempts: row.attempts,
+    error: row.error && { code: row.error.code, message: row.error.message },
+  };
+}

@@ -1,0 +1,130 @@
+/**
+ * Room 2: messages → rows in the caller's transaction.
+ *
+ * In: prepared messages and an open transaction (or none: then one of their own). Out: ledger rows, waiting rows for
+ * those that are delayed, and failure rows for commands that no queue takes where that is known at once. Guaranteed: the
+ * rows exist if and only if that transaction commits; order of calls is order of rows. A crash before the commit leaves
+ * nothing, after it everything: the relay (or the readers of the ledger) find the rows without any hint.
+ *
+ * Cost: one insert per message in the caller's transaction, no fsync of its own. Without a transaction the calls of one
+ * turn share one commit.
+ */
+import type { Clock } from '../contract/clock.ts';
+import { unroutable } from '../contract/failure.ts';
+import { type WireMessage, replyType } from '../contract/message.ts';
+import type { Signals } from '../contract/signals.ts';
+import type { StoreSession, StoreTransaction } from '../contract/store.ts';
+import { transact } from '../contract/transact.ts';
+import type { LedgerAccess } from '../contract/transport.ts';
+
+/** What this room needs to know of a prepared message. */
+interface Outgoing {
+  readonly messages: readonly WireMessage[];
+  readonly dueMs: number | undefined;
+}
+
+export interface Outbox {
+  append(tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void>;
+  /** In a transaction of its own, shared with other calls of the same turn. */
+  appendOwn(outgoing: readonly Outgoing[]): Promise<void>;
+  /** Own transactions that run, or wait to. */
+  pending(): number;
+}
+
+/** Messages to one shared commit at most. */
+const groupMax = 500;
+
+export function createOutbox(options: {
+  store: StoreSession;
+  clock: Clock;
+  signals: Signals;
+  /** Where the commit is the publish; undefined elsewhere, and until the transport is connected. */
+  ledger: () => LedgerAccess | undefined;
+  /** Ledger rows were committed. */
+  onCommitted: () => void;
+  /** Delayed rows were committed. */
+  onDelayed: () => void;
+}): Outbox {
+  const { store, clock, signals } = options;
+  const { outbox, waiting, failures } = store.ports;
+  /** Transactions that have asked for the hint after their commit. */
+  const hinted = new WeakSet<StoreTransaction>();
+
+  const append = async (tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void> => {
+    const now: WireMessage[] = [];
+    for (const { messages, dueMs } of outgoing) {
+      if (dueMs !== undefined && dueMs > clock.now()) await addDelayed(tx, messages, dueMs);
+      else for (const message of messages) if (await routed(tx, message)) now.push(message);
+    }
+    if (now.length === 0) return;
+    await outbox.append(tx, now);
+    if (!hinted.has(tx)) {
+      hinted.add(tx);
+      tx.afterCommit(options.onCommitted);
+    }
+  };
+
+  const addDelayed = async (tx: StoreTransaction, messages: readonly WireMessage[], dueMs: number): Promise<void> => {
+    await waiting.add(
+      tx,
+      messages.map((message) => ({
+        subscription: undefined,
+        message,
+        dueMs,
+        attempt: 0,
+        attempts: 1,
+        firstFailedMs: undefined,
+        error: undefined,
+        reason: 'delayed' as const,
+        inOrder: false,
+      })),
+    );
+    tx.afterCommit(options.onDelayed);
+  };
+
+  /** Where the commit is the publish there is nobody later who could find that no queue takes a command. */
+  const routed = async (tx: StoreTransaction, message: WireMessage): Promise<boolean> => {
+    const ledger = options.ledger();
+    if (!ledger || message.kind === 'event' || ledger.routes(message)) return true;
+    if (message.type === replyType) {
+      tx.afterCommit(() => signals.emit('late-reply', { correlationId: message.headers['ce-correlationid'] ?? message.id }));
+      return false;
+    }
+    await failures.add(tx, [unroutable(message, clock.now())]);
+    const { id, source, type, key } = message;
+    tx.afterCommit(() => signals.emit('unroutable', { id, source, type, key }));
+    return false;
+  };
+
+  // Calls of one turn, and those that come while a commit is under way, share the next commit.
+  let queue: { outgoing: readonly Outgoing[]; done: () => void; failed: (error: unknown) => void }[] = [];
+  let flushing = false;
+  let running = 0;
+
+  const flush = async (): Promise<void> => {
+    flushing = true;
+    await Promise.resolve(); // the rest of this turn's calls
+    while (queue.length > 0) {
+      const group = queue.splice(0, groupMax);
+      running = group.length;
+      try {
+        await transact(store, clock, (tx) => append(tx, group.flatMap((call) => call.outgoing)));
+        for (const call of group) call.done();
+      } catch (error) {
+        for (const call of group) call.failed(error);
+      }
+      running = 0;
+    }
+    flushing = false;
+  };
+
+  return {
+    append,
+    appendOwn: (outgoing) =>
+      new Promise<void>((done, failed) => {
+        queue.push({ outgoing, done, failed });
+        if (!flushing) void flush();
+      }),
+    pending: () => queue.length + running,
+  };
+}

@@ -1,0 +1,111 @@
+import type { ContractDefinition } from '../contract/contracts.ts';
+import { WaybillError } from '../contract/errors.ts';
+import { readJson, writeJson } from '../contract/json.ts';
+import { limits } from '../contract/message.ts';
+import { describeIssues } from '../contract/schema.ts';
+
+export interface CheckedData {
+  /** The input as JSON text: what the wire carries. */
+  readonly json: string;
+  /** What the schema made of exactly that JSON. */
+  readonly output: unknown;
+  readonly key: string | undefined;
+  readonly sequence: bigint | undefined;
+  /** Fields of the input that the schema dropped. */
+  readonly extra: readonly string[];
+}
+
+/**
+ * Data → the JSON that travels and what the contract says of it. Validated is the JSON read back, not the object, so
+ * that what passes here passes at every receiver.
+ */
+export async function checkData(contract: ContractDefinition, data: unknown): Promise<CheckedData> {
+  const what = contract.type;
+  const json = writeJson(data, what);
+  const input = readJson(json, what);
+  const result = await contract.schema['~standard'].validate(input);
+  if (result.issues) throw await violation(contract, data, describeIssues(result.issues));
+  const output: unknown = result.value;
+  return {
+    json,
+    output,
+    key: keyOf(contract, output),
+    sequence: sequenceOf(contract, output),
+    extra: extraFields(input, output),
+  };
+}
+
+async function violation(contract: ContractDefinition, data: unknown, issues: string): Promise<WaybillError> {
+  // A schema that takes the value but not its JSON (z.date(), z.bigint()) would fail at every receiver.
+  const direct = await Promise.resolve(contract.schema['~standard'].validate(data)).catch(() => undefined);
+  if (direct && !direct.issues) {
+    return new WaybillError(
+      'SCHEMA_NOT_JSON',
+      `${contract.type}: the schema takes this value but not its JSON (${issues}); let it read what JSON carries, for instance a date as an ISO string`,
+    );
+  }
+  return new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the data does not fit the contract: ${issues}`);
+}
+
+export function keyOf(contract: ContractDefinition, output: unknown): string | undefined {
+  if (!contract.key) return undefined;
+  const key: unknown = call(contract, 'key', () => contract.key!(output));
+  const wrong = (why: string): WaybillError => new WaybillError('CONTRACT_VIOLATION', `${contract.type}: key ${why}`);
+  if (typeof key !== 'string' || key === '') throw wrong(`must be a string that is not empty, not ${typeof key}`);
+  if (key.length > limits.keyLength) throw wrong(`has ${key.length} characters, the limit is ${limits.keyLength}`);
+  if (control.test(key)) throw wrong('has control characters');
+  if (!key.isWellFormed()) throw wrong('is no well-formed Unicode');
+  return key;
+}
+
+export function sequenceOf(contract: ContractDefinition, output: unknown): bigint | undefined {
+  if (!contract.sequence) return undefined;
+  const sequence: unknown = call(contract, 'sequence', () => contract.sequence!(output));
+  const whole =
+    typeof sequence === 'bigint' ? sequence : Number.isSafeInteger(sequence) ? BigInt(sequence as number) : undefined;
+  if (whole === undefined || whole > sequenceMax || whole < -sequenceMax) {
+    throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: sequence must be a whole number of at most 63 bits`);
+  }
+  return whole;
+}
+
+/** A signed 64-bit integer, as every database keeps it. */
+const sequenceMax = 2n ** 63n - 1n;
+/** Characters that no header can carry (RFC 9110 §5.5 forbids CR, LF and NUL; the others help nobody). */
+// eslint-disable-next-line no-control-regex
+export const control: RegExp = /[\u0000-\u001f\u007f]/;
+
+function call<R>(contract: ContractDefinition, member: string, fn: () => R): R {
+  try {
+    return fn();
+  } catch (cause) {
+    throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the contract's ${member} function threw`, { cause });
+  }
+}
+
+/** Paths named at most: a signal, not a report. */
+const pathsMax = 20;
+
+/** Where the input has a field and the output's object has none. An output of another shape is the schema's business. */
+function extraFields(input: unknown, output: unknown): string[] {
+  const paths: string[] = [];
+  const walk = (a: unknown, b: unknown, path: string): void => {
+    if (paths.length >= pathsMax || a === b) return;
+    if (Array.isArray(a) && Array.isArray(b)) {
+      if (a.length === b.length) a.forEach((item, i) => walk(item, b[i], `${path}${i}.`));
+    } else if (isPlain(a) && isPlain(b)) {
+      for (const name of Object.keys(a)) {
+        if (!Object.hasOwn(b, name)) paths.push(path + name);
+        else walk(a[name], b[name], `${path}${name}.`);
+      }
+    }
+  };
+  walk(input, output, '');
+  return paths.slice(0, pathsMax);
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const proto: unknown = Object.getPrototypeOf(value);
+  return proto === Object.prototype || proto === null;
+}

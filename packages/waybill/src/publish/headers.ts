@@ -1,0 +1,69 @@
+import { WaybillError } from '../contract/errors.ts';
+import { limits } from '../contract/message.ts';
+import { control } from './data.ts';
+
+/** Lower-case tokens: they survive every broker, and HTTP (RFC 9110 §5.6.2), unchanged. */
+const namePattern = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+/** Names that mean something to Waybill or to transports. */
+const reserved = /^(?:ce-|cloudevents|waybill|content-type$|x-)/;
+
+/**
+ * Own headers, checked one by one, on an object without prototype.
+ * @throws WaybillError `INVALID_HEADER`
+ */
+export function checkHeaders(headers: Readonly<Record<string, unknown>> | undefined): Record<string, string> {
+  const checked = Object.create(null) as Record<string, string>;
+  if (headers === undefined) return checked;
+  for (const name of Object.keys(headers)) {
+    const value = headers[name];
+    if (value === undefined) continue;
+    const shown = JSON.stringify(name.slice(0, 80));
+    if (!namePattern.test(name)) {
+      throw new WaybillError(
+        'INVALID_HEADER',
+        `header ${shown}: a name is up to 64 lower-case letters, digits, dots, dashes and underscores`,
+      );
+    }
+    if (reserved.test(name)) {
+      throw new WaybillError('INVALID_HEADER', `header ${shown}: names that begin with ce-, x-, cloudevents or waybill are taken`);
+    }
+    if (typeof value !== 'string') throw new WaybillError('INVALID_HEADER', `header ${shown}: the value is no string`);
+    if (control.test(value) || !value.isWellFormed()) {
+      throw new WaybillError('INVALID_HEADER', `header ${shown}: the value has control characters or broken Unicode`);
+    }
+    checked[name] = value;
+  }
+  return checked;
+}
+
+/** @throws WaybillError `MESSAGE_TOO_LARGE` when all headers together pass the limits. */
+export function checkHeaderSize(headers: Readonly<Record<string, string>>, what: string): void {
+  let bytes = 0;
+  let count = 0;
+  for (const name of Object.keys(headers)) {
+    count++;
+    bytes += name.length + headers[name]!.length;
+  }
+  // Most headers are ASCII; only near the limit is it worth measuring.
+  if (bytes * 3 > limits.headerBytes) {
+    bytes = Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + Buffer.byteLength(value), 0);
+  }
+  if (count > limits.headers || bytes > limits.headerBytes) {
+    throw new WaybillError(
+      'MESSAGE_TOO_LARGE',
+      `${what}: ${count} headers with ${bytes} bytes; the limits are ${limits.headers} and ${limits.headerBytes}`,
+    );
+  }
+}
+
+/**
+ * An id as brokers, inboxes and headers can keep it.
+ * @throws WaybillError `INVALID_ID`
+ */
+export function checkId(id: unknown, what: string): asserts id is string {
+  if (typeof id === 'string' && id !== '' && id.length <= limits.idLength && !control.test(id) && id.isWellFormed()) return;
+  throw new WaybillError(
+    'INVALID_ID',
+    `${what} must be a string of 1 to ${limits.idLength} characters without control characters`,
+  );
+}

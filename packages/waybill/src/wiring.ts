@@ -1,0 +1,363 @@
+/**
+ * Joins the rooms. A message's way: publish → outbox → (relay →) transport ═► transport → inbox → handle → publish …
+ *
+ * Opened by the first publish or by start: store, then transport. Started: subscriptions, relay, mover, retention.
+ * Stopped the other way round: take no more, finish what runs, send what was committed, close what was opened.
+ */
+import type { BusOptions, Middleware } from './contract/api.ts';
+import { type Clock, sleep } from './contract/clock.ts';
+import { WaybillError } from './contract/errors.ts';
+import type { Plan } from './contract/handling.ts';
+import { writeJson } from './contract/json.ts';
+import type { Loop } from './contract/loop.ts';
+import type { Envelope, WireMessage } from './contract/message.ts';
+import { describeIssues } from './contract/schema.ts';
+import type { Logger, Signals } from './contract/signals.ts';
+import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
+import type { Consumer, Transport, TransportSession } from './contract/transport.ts';
+import { loadStore, loadTransport } from './drivers.ts';
+import { type Failures, createFailures } from './failures/failures.ts';
+import { cloudEvents } from './formats/cloudevents.ts';
+import { createFreshness } from './freshness/freshness.ts';
+import { createDecode, replyError } from './handle/decode.ts';
+import { createGate } from './handle/gate.ts';
+import { versionsOf } from './handle/plan.ts';
+import { createRun } from './handle/run.ts';
+import { attemptsOf, verdict } from './handle/verdict.ts';
+import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
+import { type Worker, createWorker } from './inbox/worker.ts';
+import { createOnce } from './once/once.ts';
+import { type Outbox, createOutbox } from './outbox/outbox.ts';
+import { createRetention } from './outbox/retention.ts';
+import type { checkOptions } from './options.ts';
+import { type Publish, createPublish } from './publish/publish.ts';
+import { type Requests, createRequests, writeReply } from './publish/requests.ts';
+import { type Scopes, createScopes } from './publish/scope.ts';
+import { createRelay } from './relay/relay.ts';
+import { createMover } from './waiting/mover.ts';
+
+/** What a bus runs on; tests bring their own clock and wrap drivers. */
+export interface Ground {
+  readonly clock: Clock;
+  readonly signals: Signals;
+  readonly logger: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly wrapStore?: (session: StoreSession) => StoreSession;
+  readonly wrapTransport?: (session: TransportSession) => TransportSession;
+}
+
+/** The rooms, once the store is open. */
+export interface Rooms {
+  readonly store: StoreSession;
+  readonly outbox: Outbox;
+  readonly once: ReturnType<typeof createOnce>;
+  readonly failures: Failures;
+  readonly freshness: ReturnType<typeof createFreshness>;
+  /** This instance's address for replies; listens from the first call on. */
+  replyAddress(): Promise<string>;
+}
+
+export interface Wiring {
+  readonly publish: Publish;
+  readonly scopes: Scopes;
+  readonly requests: Requests;
+  readonly middleware: Middleware[];
+  readonly requireTransaction: () => Promise<boolean>;
+  rooms(): Promise<Rooms>;
+  add(plan: Plan): RunningSubscription;
+  start(): Promise<void>;
+  stop(drainMs: number): Promise<void>;
+  wake(): void;
+  transportUp(): boolean;
+  inFlight(): number;
+  subscriptions(): readonly RunningSubscription[];
+}
+
+/** Between two tries to reach a broker that was away at the start. */
+const reconnectMs = 1_000;
+const reconnectMaxMs = 30_000;
+
+export function createWiring(options: ReturnType<typeof checkOptions<any>>, ground: Ground): Wiring {
+  const { clock, signals, logger } = ground;
+  const { service } = options;
+  const middleware: Middleware[] = [];
+  const scopes = createScopes();
+  const gate = createGate();
+  const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate });
+  const requests = createRequests({ clock, signals });
+  const subscriptions = new Map<string, RunningSubscription>();
+  const stopping = new AbortController();
+  const trouble = (where: string, error: unknown): void => signals.emit('trouble', { where, error });
+  const host: Host = { service, clock, signals, logger, migrate: options.migrate };
+
+  let transport: TransportSession | undefined;
+  let connecting: Promise<TransportSession | undefined> | undefined;
+  let opening: Promise<Rooms> | undefined;
+  let opened: Rooms | undefined;
+  let starting: Promise<void> | undefined;
+  let relay: { start(): void; wake(): void; stop(drainMs: number): Promise<void> } | undefined;
+  let mover: Loop | undefined;
+  let retention: Loop | undefined;
+  let replies: Promise<{ address: string; close(): Promise<void> }> | undefined;
+
+  const driver: { store?: Promise<Store>; transport?: Promise<Transport> } = {};
+  const storeDriver = (): Promise<Store> => (driver.store ??= loadStore(options, ground.env));
+  const transportDriver = (): Promise<Transport> => (driver.transport ??= loadTransport(options, ground.env));
+
+  // --- opening --------------------------------------------------------------------------------------------------------
+
+  const open = async (): Promise<Rooms> => {
+    const [from, to] = await Promise.all([storeDriver(), transportDriver()]); // a wrong URL shows before anything is opened
+    let store = await from.open(host);
+    if (ground.wrapStore) store = ground.wrapStore(store);
+    try {
+      await connect(to, store);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+    return build(store);
+  };
+
+  const connect = async (to: Transport, store: StoreSession): Promise<void> => {
+    const once = async (): Promise<TransportSession> => {
+      const session = await to.connect({ ...host, store });
+      transport = ground.wrapTransport ? ground.wrapTransport(session) : session;
+      return transport;
+    };
+    try {
+      connecting = Promise.resolve(await once());
+    } catch (error) {
+      if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
+      // A broker that is down stops nobody from publishing: it is sought in the background.
+      signals.emit('relay-paused', { error });
+      connecting = keepTrying(once);
+    }
+  };
+
+  const keepTrying = async (once: () => Promise<TransportSession>): Promise<TransportSession | undefined> => {
+    for (let pauseMs = reconnectMs; !stopping.signal.aborted; pauseMs = Math.min(pauseMs * 2, reconnectMaxMs)) {
+      await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
+      if (stopping.signal.aborted) return undefined;
+      try {
+        return await once();
+      } catch (error) {
+        signals.emit('relay-paused', { error });
+      }
+    }
+    return undefined;
+  };
+
+  const build = (store: StoreSession): Rooms => {
+    const outbox = createOutbox({
+      store,
+      clock,
+      signals,
+      ledger: () => transport?.ledger,
+      onCommitted: () => {
+        transport?.ledger?.hint();
+        relay?.wake();
+      },
+      onDelayed: () => mover?.wake(),
+    });
+    const append = (tx: StoreTransaction, messages: readonly WireMessage[]): Promise<void> =>
+      outbox.append(tx, [{ messages, dueMs: undefined }]);
+    mover = createMover({ store, clock, append, trouble });
+    retention = createRetention({
+      clock,
+      trouble,
+      pieces: [
+        (max) => store.ports.outbox.trim(clock.now() - options.horizonMs, max),
+        // What can still be delivered or retried is at most a horizon old, plus its retries: twice that is past all of it.
+        (max) => store.ports.inbox.trim(clock.now() - 2 * options.horizonMs, max),
+        (max) => store.ports.once.trim(clock.now(), max),
+      ],
+    });
+    opened = {
+      store,
+      outbox,
+      once: createOnce({ store, clock, within: (tx, work) => scopes.run({ kind: 'transaction', tx, cause: undefined }, work) }),
+      failures: createFailures({
+        store,
+        clock,
+        append,
+        attempts: (name) => attemptsOf(subscriptions.get(name)?.plan.retry ?? { immediate: 2, delayed: 8, delayMs: 0, delayMaxMs: 0 }),
+        onRetried: wake,
+      }),
+      freshness: createFreshness({
+        store,
+        clock,
+        signals,
+        takers: (type) => [...subscriptions.values()].filter((s) => typesOf(s.plan).includes(type)).map((s) => s.name),
+        progress: () => [...subscriptions.values()].map((s) => ({ subscription: s.name, ...s.progress() })),
+      }),
+      async replyAddress() {
+        const session = await connecting;
+        if (!session) throw new WaybillError('STOPPED', 'the bus was stopped');
+        replies ??= session.listen((delivery) => {
+          try {
+            const { envelope, json } = cloudEvents.decode(delivery.headers, delivery.body);
+            requests.take(envelope, json);
+          } catch (error) {
+            trouble('reading a reply', error);
+          }
+        });
+        return (await replies).address;
+      },
+    };
+    return opened;
+  };
+
+  const rooms = (): Promise<Rooms> => {
+    if (stopping.signal.aborted && !opened) {
+      return Promise.reject(new WaybillError('STOPPED', 'the bus was stopped; create another one'));
+    }
+    opening ??= open().catch((error: unknown) => {
+      opening = undefined; // the next call tries again
+      throw error;
+    });
+    return opening;
+  };
+
+  // --- subscriptions --------------------------------------------------------------------------------------------------
+
+  const add = (plan: Plan): RunningSubscription => {
+    const subscription = createSubscription({
+      plan,
+      clock,
+      store: () => opened!.store,
+      types: () => typesOf(plan),
+      work: (consumer) => workerFor(plan, consumer),
+    });
+    subscriptions.set(plan.name, subscription);
+    if (starting) {
+      // The rest of this turn's `.on(…)` calls belong to it.
+      void starting.then(() => clock.turn()).then(() => startOne(subscription)).catch((error: unknown) => trouble(`starting ${plan.name}`, error));
+    }
+    return subscription;
+  };
+
+  const startOne = async (subscription: RunningSubscription): Promise<void> => {
+    if (subscription.plan.handlers.size === 0) {
+      throw new WaybillError('INVALID_OPTION', `subscription ${subscription.name} has no handler: call .on(event, handler) before start()`);
+    }
+    const session = await connecting;
+    if (session && !stopping.signal.aborted) await subscription.start(session);
+  };
+
+  const workerFor = (plan: Plan, consumer: Consumer): Worker => {
+    const { store, outbox } = opened!;
+    const append = (tx: StoreTransaction, message: WireMessage): Promise<void> =>
+      outbox.append(tx, [{ messages: [message], dueMs: undefined }]);
+    const run = createRun({
+      clock,
+      logger,
+      middleware,
+      trouble,
+      within: (ready, tx, work) => scopes.run({ kind: 'handler', tx, cause: ready.envelope }, work),
+      async publish(scope, drafts, cause) {
+        const prepared = [];
+        for (const draft of drafts) prepared.push(await publish.prepare(draft.contract, draft.data, draft.options, cause));
+        await outbox.append(scope.tx, prepared);
+        return prepared.map(({ id, token }) => ({ id, token }));
+      },
+    });
+    return createWorker({
+      plan,
+      consumer,
+      store,
+      clock,
+      signals,
+      gate,
+      runs: run,
+      trouble,
+      append,
+      attempts: attemptsOf(plan.retry),
+      decode: createDecode(plan, cloudEvents, () => clock.now()),
+      verdict: (error, attempt) => verdict(error, attempt, plan.retry, () => clock.random()),
+      reply: (command, { handlers }, value) => replyTo(command, handlers, value),
+      replyFailed: (command, error) =>
+        command.replyTo === undefined ? undefined : publish.reply(command, writeReply({ ok: false, ...replyError(error) })),
+    });
+  };
+
+  const replyTo = async (command: Envelope, handlers: Plan['handlers'], value: unknown): Promise<WireMessage | undefined> => {
+    if (command.replyTo === undefined) return undefined;
+    const contract = [...handlers.values()].map((taker) => taker.contract).find((one) => versionsOf(one).some((v) => v.type === command.type));
+    if (!contract?.reply) return publish.reply(command, writeReply({ ok: true, json: 'null' }));
+    const json = writeJson(value, `the reply to ${command.type}`);
+    const result = await contract.reply['~standard'].validate(JSON.parse(json));
+    if (result.issues) {
+      throw new WaybillError('CONTRACT_VIOLATION', `the reply to ${command.type} does not fit its contract: ${describeIssues(result.issues)}`);
+    }
+    return publish.reply(command, writeReply({ ok: true, json }));
+  };
+
+  // --- life -----------------------------------------------------------------------------------------------------------
+
+  const wake = (): void => {
+    for (const subscription of subscriptions.values()) subscription.wake();
+    mover?.wake();
+    relay?.wake();
+  };
+
+  const start = async (): Promise<void> => {
+    const { store } = await rooms();
+    const first = [...subscriptions.values()];
+    const empty = first.find((subscription) => subscription.plan.handlers.size === 0);
+    if (empty) await startOne(empty); // throws
+    const whenConnected = async (session: TransportSession | undefined): Promise<void> => {
+      if (!session || stopping.signal.aborted) return;
+      if (!session.capabilities.publishesAtCommit && options.relay !== 'off') {
+        relay = createRelay({ outbox: store.ports.outbox, send: (messages) => session.send(messages), owner: clock.id(), clock, signals });
+        relay.start();
+      }
+      for (const subscription of first) await subscription.start(session);
+    };
+    if (transport) await whenConnected(transport);
+    else void connecting!.then(whenConnected).catch((error: unknown) => trouble('starting the subscriptions', error));
+    if (options.relay !== 'off') mover!.start();
+    retention!.start();
+  };
+
+  const stop = async (drainMs: number): Promise<void> => {
+    stopping.abort();
+    await opening?.catch(() => {});
+    await starting?.catch(() => {});
+    await retention?.stop();
+    await Promise.all([...subscriptions.values()].map((subscription) => subscription.stop(drainMs)));
+    await mover?.stop();
+    await relay?.stop(drainMs);
+    requests.close();
+    await (await replies?.catch(() => undefined))?.close();
+    await transport?.close();
+    await opened?.store.close();
+  };
+
+  return {
+    publish,
+    scopes,
+    requests,
+    middleware,
+    requireTransaction: async () => options.requireTransaction ?? (await storeDriver()).fromClient,
+    rooms,
+    add,
+    start: () => {
+      starting ??= start().catch((error: unknown) => {
+        starting = undefined;
+        throw error;
+      });
+      return starting;
+    },
+    stop,
+    wake,
+    transportUp: () => transport !== undefined,
+    inFlight: () => [...subscriptions.values()].reduce((sum, s) => sum + s.inFlight(), 0) + (opened?.outbox.pending() ?? 0),
+    subscriptions: () => [...subscriptions.values()],
+  };
+}
+
+/** Every type on the wire that a subscription takes. */
+export function typesOf(plan: Plan): string[] {
+  return [...plan.handlers.values()].flatMap((taker) => versionsOf(taker.contract).map((version) => version.type));
+}
