@@ -1,11 +1,17 @@
 /** The SQLite store: one file per service, with the service's own tables beside Waybill's. Needs nothing but Node. */
 import { resolve } from 'node:path';
 import { WaybillError } from '../../contract/errors.ts';
-import type { Host, Store, StorePorts } from '../../contract/store.ts';
+import type { Host, Store } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { Database } from './database.ts';
 import { classify } from './errors.ts';
+import { createFailuresPort } from './failures.ts';
+import { createInboxPort } from './inbox.ts';
+import { createInspect } from './inspect.ts';
+import { createOncePort } from './once.ts';
+import { createOutboxPort } from './outbox.ts';
 import type { SqliteStoreSession } from './port.ts';
+import { createWaitingPort } from './waiting.ts';
 
 /**
  * A SQLite file as store. The bus alone opens it: user code writes to it through `tx`.
@@ -23,8 +29,13 @@ async function open(file: string, host: Host): Promise<SqliteStoreSession> {
   const database = await Database.open(file === ':memory:' ? file : resolve(file), host);
   return {
     capabilities: { parallelTransactions: false, cheapSavepoints: true },
-    get ports() {
-      return portsOf(database, host);
+    ports: {
+      outbox: createOutboxPort(database, host),
+      inbox: createInboxPort(database, host),
+      waiting: createWaitingPort(database, host),
+      failures: createFailuresPort(database),
+      once: createOncePort(database, host),
+      inspect: createInspect(database, host),
     },
     database,
     transaction: (work, options) => database.write(work, options),
@@ -32,7 +43,4 @@ async function open(file: string, host: Host): Promise<SqliteStoreSession> {
     classify,
     close: () => database.closeInTurn(),
   };
-}
-function portsOf(_database: Database, _host: Host): StorePorts {
-  throw new Error('not yet');
 }

@@ -44,6 +44,7 @@ create table waybill_waiting (row integer primary key autoincrement, subscriptio
   first_failed integer, error_code text, error_message text, error_stack text,
   in_order integer not null, front integer not null, head integer not null, created integer not null) strict;
 create index waybill_waiting_due on waybill_waiting (subscription, due) where head = 1;
+create index waybill_waiting_head on waybill_waiting (subscription, key) where in_order = 1 and head = 1;
 create index waybill_waiting_line on waybill_waiting (subscription, key, front desc, row) where in_order = 1;
 create index waybill_waiting_id on waybill_waiting (id);
 
@@ -52,7 +53,7 @@ create table waybill_failures (row integer primary key autoincrement, subscripti
   first_failed integer not null, last_failed integer not null, holds integer not null, fingerprint text not null) strict;
 create index waybill_failures_hold on waybill_failures (subscription, key) where holds = 1;
 create index waybill_failures_id on waybill_failures (id);
-create index waybill_failures_group on waybill_failures (fingerprint, first_failed, last_failed);
+create index waybill_failures_group on waybill_failures (fingerprint, row, first_failed, last_failed);
 
 create table waybill_once (scope text not null, key text not null, result text not null, fingerprint text,
   expires integer not null, primary key (scope, key)) strict, without rowid;
