@@ -17,7 +17,7 @@ import type { SourceProgress } from '../contract/transport.ts';
 interface TokenContent {
   readonly source: string;
   readonly id: string;
-  readonly type: string;
+  readonly types: readonly string[];
 }
 
 /** Another instance may have applied it: no signal here tells. */
@@ -29,8 +29,8 @@ export function createFreshness(options: {
   store: StoreSession;
   clock: Clock;
   signals: Signals;
-  /** Names of the subscriptions here that take a type. */
-  takers: (type: string) => readonly string[];
+  /** Names of the subscriptions here that take one of these types. */
+  takers: (types: readonly string[]) => readonly string[];
   progress: () => readonly { readonly subscription: string; readonly sources: readonly SourceProgress[]; readonly active: boolean }[];
 }): {
   caughtUp(token: TokenContent, timeoutMs: number): Promise<boolean>;
@@ -38,8 +38,8 @@ export function createFreshness(options: {
 } {
   const { store, clock, signals } = options;
 
-  const applied = async ({ source, id, type }: TokenContent): Promise<boolean> => {
-    for (const subscription of options.takers(type)) {
+  const applied = async ({ source, id, types }: TokenContent): Promise<boolean> => {
+    for (const subscription of options.takers(types)) {
       if (!(await store.ports.inbox.has(subscription, { source, id }))) return false;
       if (await store.ports.inspect.pending(subscription, source, id)) return false;
     }

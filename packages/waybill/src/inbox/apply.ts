@@ -43,9 +43,6 @@ export interface ApplyHost {
 const leaveMs = 10 * 60_000;
 const leaveAgainMs = 5_000;
 
-/** The row was taken away by somebody else (an operator, another instance): undo and forget. */
-class Gone extends Error {}
-
 /**
  * One message in an open transaction: taken on once, run, and its verdict written, all in that transaction. What throws
  * out of here is trouble of the store or of the lease, never the handler's: then the transaction is undone.
@@ -71,7 +68,10 @@ export function createApply(host: ApplyHost): Apply {
 
   const takeOn: Apply['takeOn'] = async (tx, item, blocked) => {
     const { incoming, row } = item;
-    if (!row) {
+    if (row) {
+      // Held until this transaction ends; gone when an operator or another instance took it.
+      if (!(await waiting.settle(tx, row, {}))) return { kind: 'gone' };
+    } else {
       if (incoming.kind === 'skip') return { kind: 'skipped', reason: incoming.reason };
       const [fresh] = await inbox.insert(tx, plan.name, [incoming.wire]);
       if (!fresh) return { kind: 'duplicate' };
@@ -187,7 +187,7 @@ export function createApply(host: ApplyHost): Apply {
   const complete: Apply['complete'] = async (tx, item, ready, value) => {
     const reply = await host.reply(ready.envelope, plan, value);
     if (reply) await host.append(tx, reply);
-    if (item.row && !(await waiting.settle(tx, item.row))) throw new Gone();
+    if (item.row) await waiting.settle(tx, item.row);
   };
 
   const after: Apply['after'] = async (tx, item, error, attempt, verdict, blocked) => {
@@ -220,7 +220,6 @@ export function createApply(host: ApplyHost): Apply {
           return { kind: 'applied', attempt };
         });
       } catch (error) {
-        if (error instanceof Gone) return { kind: 'gone' };
         if (store.classify(error) !== 'other') throw error;
         const verdict = host.verdict(error, attempt);
         if (verdict.kind !== 'again') return after(tx, item, error, attempt, verdict, blocked);
@@ -248,7 +247,7 @@ export function createApply(host: ApplyHost): Apply {
         await tx.savepoint(async (native) => {
           const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope: { native, tx } };
           await runs.batch(plan, items.map((item) => item.incoming as Ready & { kind: 'run' }), how); // prettier-ignore
-          for (const item of items) if (item.row && !(await waiting.settle(tx, item.row))) throw new Gone();
+          for (const item of items) if (item.row) await waiting.settle(tx, item.row);
         });
         for (const item of items) outcomes.set(item, { kind: 'applied', attempt: item.attempt + 1 });
         return;
@@ -260,7 +259,6 @@ export function createApply(host: ApplyHost): Apply {
           await runSet(tx, items.slice(half), outcomes);
           return;
         }
-        if (error instanceof Gone) return void outcomes.set(first, { kind: 'gone' });
         const verdict = host.verdict(error, attempt);
         if (verdict.kind !== 'again') {
           return void outcomes.set(first, await after(tx, first, error, attempt, verdict, new Set()));

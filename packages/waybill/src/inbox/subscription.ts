@@ -95,6 +95,7 @@ export function createSubscription(options: {
         resolveReady();
       } catch (error) {
         if (state === 'starting') state = 'idle';
+        rejectReady(error);
         throw error;
       }
     },

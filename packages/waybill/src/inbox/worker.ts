@@ -13,12 +13,12 @@
  */
 import { sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
-import type { Decode, Ready } from '../contract/handling.ts';
+import type { Decode } from '../contract/handling.ts';
 import type { Signals } from '../contract/signals.ts';
 import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
-import { transact } from '../contract/transact.ts';
 import type { Consumer } from '../contract/transport.ts';
-import { type ApplyHost, createApply, isRedelivered } from './apply.ts';
+import { createAlone } from './alone.ts';
+import { type ApplyHost, createApply } from './apply.ts';
 import { type Item, type Outcome, deliveriesOf, keyOf } from './item.ts';
 import { createLanes } from './lanes.ts';
 
@@ -59,7 +59,7 @@ const pauseMaxMs = 10_000;
 
 export function createWorker(options: WorkerOptions): Worker {
   const { plan, store, consumer, clock, signals, decode, gate } = options;
-  const { waiting, inbox } = store.ports;
+  const { waiting } = store.ports;
   const stopping = new AbortController();
   /** Aborted at the end of the drain: handlers that are still running shall give up. */
   const givingUp = new AbortController();
@@ -83,6 +83,7 @@ export function createWorker(options: WorkerOptions): Worker {
     },
   });
 
+  const alone = createAlone({ ...options, stopping: givingUp.signal, apply });
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
   const capacity = count * (ownTransactions() ? 2 : plan.batch);
@@ -132,6 +133,7 @@ export function createWorker(options: WorkerOptions): Worker {
       await sleep(clock, plan.lingerMs, stopping.signal);
       deliveries.push(...(await consumer.receive(max - deliveries.length, { waitMs: 0, signal: receiving.signal })));
     }
+    if (paused && deliveries.length > 0) return consumer.release(deliveries);
     for (const delivery of deliveries) {
       const incoming = await decode(delivery);
       if (mine !== generation) return;
@@ -214,8 +216,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const [first] = items;
     const runnable = first!.incoming.kind === 'run' && !first!.delivery?.suspect;
     if (ownTransactions() && runnable && !(await standsBehind(first!))) {
-      const outcome = await (plan.mode === 'own' ? own(first!) : manual(first!));
-      await finish([first!], [outcome]);
+      await finish([first!], [await alone.run(first!)]);
       return [];
     }
     return shared(items);
@@ -236,7 +237,7 @@ export function createWorker(options: WorkerOptions): Worker {
         for (const item of items) item.alone = true;
         return items;
       }
-      outcomes = [await recordFailure(items[0]!, error, items[0]!.attempt + 1)];
+      outcomes = [await alone.recordFailure(items[0]!, error, items[0]!.attempt + 1)];
     }
     const done = items.slice(0, outcomes.length);
     await finish(done, outcomes);
@@ -267,133 +268,6 @@ export function createWorker(options: WorkerOptions): Worker {
     if (plan.order !== 'by-key' || item.row || keyOf(item) === undefined) return false;
     return store.transaction(async (tx) => (await blockedKeys(tx, [item])).size > 0);
   };
-
-  // --- a transaction for each message -----------------------------------------------------------------------------------
-
-  /** What commits before the handler's first write: fence, inbox row, watermark. */
-  const begin = async (tx: StoreTransaction, item: Item, ready: Ready): Promise<void> => {
-    await consumer.settleIn(tx, []);
-    if (!item.row) {
-      const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);
-      if (!fresh) throw new Undo({ kind: 'duplicate' });
-    }
-    if (!(await apply.advance(tx, ready))) throw new Undo({ kind: 'stale' });
-  };
-
-  const settleAfterUndo = async (item: Item, outcome: Outcome): Promise<Outcome> => {
-    await transact(store, clock, async (tx) => {
-      if (!item.row) await inbox.insert(tx, plan.name, [item.incoming.wire]);
-      else await waiting.settle(tx, item.row);
-      await consumer.settleIn(tx, deliveriesOf([item]));
-    });
-    return outcome;
-  };
-
-  /** Before anything outside is called: has it been done, or overtaken? */
-  const knownBefore = async (item: Item, ready: Ready): Promise<Outcome | undefined> => {
-    if (!item.row && (await inbox.has(plan.name, ready.wire))) return { kind: 'duplicate' };
-    if (plan.order !== 'latest') return undefined;
-    try {
-      await store.transaction(async (tx) => {
-        throw new Undo({ kind: (await apply.advance(tx, ready)) ? 'applied' : 'stale', attempt: 0 } as Outcome);
-      });
-    } catch (error) {
-      if (!(error instanceof Undo)) throw error;
-      return error.outcome.kind === 'stale' ? error.outcome : undefined;
-    }
-    return undefined;
-  };
-
-  const own = (item: Item): Promise<Outcome> =>
-    eachAttempt(item, async (ready, attempt) => {
-      let begun = false;
-      let undo: Undo | undefined;
-      /** At the handler's first statement; or at its end, if it had none. */
-      const onBegin = async (tx: StoreTransaction): Promise<void> => {
-        if (begun) return;
-        begun = true;
-        try {
-          await begin(tx, item, ready);
-        } catch (error) {
-          if (error instanceof Undo) undo = error;
-          throw error;
-        }
-      };
-      const work = async (tx: StoreTransaction): Promise<void> => {
-        const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: givingUp.signal };
-        const value = await options.runs.one(plan, ready, { ...how, scope: { native: tx.native, tx } });
-        await onBegin(tx);
-        if (undo) throw undo; // the handler swallowed it
-        await apply.complete(tx, item, ready, value);
-        await consumer.settleIn(tx, deliveriesOf([item]));
-      };
-      try {
-        await store.transaction(work, { lazy: true, onBegin });
-      } catch (error) {
-        throw undo ?? error;
-      }
-    });
-
-  const manual = (item: Item): Promise<Outcome> =>
-    eachAttempt(item, async (ready, attempt) => {
-      let committed = false;
-      const commit = async (
-        work: (scope: { native: unknown; tx: StoreTransaction }) => Promise<unknown>,
-      ): Promise<unknown> => {
-        const result = await transact(store, clock, async (tx) => {
-          await begin(tx, item, ready);
-          const value = await work({ native: tx.native, tx });
-          if (item.row) await waiting.settle(tx, item.row);
-          await consumer.settleIn(tx, deliveriesOf([item]));
-          return value;
-        });
-        committed = true;
-        return result;
-      };
-      const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: givingUp.signal };
-      let value: unknown;
-      try {
-        value = await options.runs.one(plan, ready, { ...how, scope: undefined, manual: commit });
-      } catch (error) {
-        if (!committed) throw error;
-        options.trouble(`${plan.name}: the handler, after its transaction`, error); // what is done is done
-        return;
-      }
-      if (!committed) await commit(() => Promise.resolve());
-      const reply = await options.reply(ready.envelope, plan, value);
-      if (reply) await transact(store, clock, (tx) => options.append(tx, reply));
-    });
-
-  /** Runs one message until there is an outcome: at once again while the verdict says so. */
-  const eachAttempt = async (item: Item, run: (ready: Ready, attempt: number) => Promise<void>): Promise<Outcome> => {
-    const ready = item.incoming as Ready & { kind: 'run' };
-    for (let attempt = item.attempt + 1; ; attempt++) {
-      const known = await knownBefore(item, ready);
-      if (known) return settleAfterUndo(item, known);
-      try {
-        await run(ready, attempt);
-        return { kind: 'applied', attempt };
-      } catch (error) {
-        if (error instanceof Undo) return settleAfterUndo(item, error.outcome);
-        if (WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
-        if (options.verdict(error, attempt).kind !== 'again') return recordFailure(item, error, attempt);
-      }
-    }
-  };
-
-  /** The verdict on a run whose transaction is undone, in one of its own. */
-  const recordFailure = (item: Item, error: unknown, attempt: number): Promise<Outcome> =>
-    transact(store, clock, async (tx) => {
-      const blocked = new Set<string>();
-      await consumer.settleIn(tx, []);
-      const taken = item.row ? undefined : await inbox.insert(tx, plan.name, [item.incoming.wire]);
-      if (taken && !taken[0]) return { kind: 'duplicate' };
-      const said = options.verdict(error, attempt);
-      const verdict = said.kind === 'again' ? ({ kind: 'later', delayMs: plan.retry.delayMs } as const) : said;
-      const outcome = await apply.after(tx, item, error, attempt, verdict, blocked);
-      await consumer.settleIn(tx, deliveriesOf([item]));
-      return outcome;
-    });
 
   // --- afterwards -----------------------------------------------------------------------------------------------------
 
@@ -484,15 +358,6 @@ export function createWorker(options: WorkerOptions): Worker {
     },
     inFlight: () => lanes.size,
   };
-}
-
-/** Thrown inside a transaction to undo it, with what became of the message. */
-class Undo extends Error {
-  readonly outcome: Outcome;
-  constructor(outcome: Outcome) {
-    super(outcome.kind);
-    this.outcome = outcome;
-  }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -89,7 +89,8 @@ export function createPublish(options: {
           : given.delayMs !== undefined && given.delayMs > 0
             ? time.getTime() + given.delayMs
             : undefined;
-      return { id, token: writeToken({ source: service, id, type: contract.type, timeMs: time.getTime() }), messages, dueMs };
+      const types = messages.map((message) => message.type);
+      return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, dueMs };
     },
 
     reply(command, json) {

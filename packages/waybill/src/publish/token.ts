@@ -4,13 +4,14 @@ import { WaybillError } from '../contract/errors.ts';
 export interface TokenContent {
   readonly source: string;
   readonly id: string;
-  readonly type: string;
+  /** The type that was published, and after it the older ones that travel under the same id. */
+  readonly types: readonly string[];
   readonly timeMs: number;
 }
 
 /** A string that may travel in a cookie, header or address: a version, then the content in base64url. */
 export function writeToken(content: TokenContent): string {
-  const json = JSON.stringify([content.source, content.id, content.type, content.timeMs]);
+  const json = JSON.stringify([content.source, content.id, content.types, content.timeMs]);
   return `1${Buffer.from(json, 'utf8').toString('base64url')}`;
 }
 
@@ -23,9 +24,10 @@ export function readToken(token: unknown): TokenContent {
     if (typeof token === 'string' && token.length <= tokenMax && token[0] === '1') {
       const parts: unknown = JSON.parse(Buffer.from(token.slice(1), 'base64url').toString('utf8'));
       if (Array.isArray(parts)) {
-        const [source, id, type, timeMs] = parts as unknown[];
-        if (typeof source === 'string' && typeof id === 'string' && typeof type === 'string' && typeof timeMs === 'number') {
-          return { source, id, type, timeMs };
+        const [source, id, types, timeMs] = parts as unknown[];
+        const named = Array.isArray(types) && types.every((type) => typeof type === 'string');
+        if (typeof source === 'string' && typeof id === 'string' && named && typeof timeMs === 'number') {
+          return { source, id, types: types as string[], timeMs };
         }
       }
     }
