@@ -1,0 +1,168 @@
+import type { Clock } from '../contract/clock.ts';
+import { WaybillError } from '../contract/errors.ts';
+import type { Ready } from '../contract/handling.ts';
+import type { StoreTransaction } from '../contract/store.ts';
+import { transact } from '../contract/transact.ts';
+import type { Consumer } from '../contract/transport.ts';
+import { type Apply, type ApplyHost, isRedelivered } from './apply.ts';
+import { type Item, type Outcome, deliveriesOf } from './item.ts';
+
+/**
+ * A transaction for each message: modes `own` and `manual`, where the handler may wait for something outside. Its
+ * immediate runs each have a transaction of their own; the verdict on a run that threw is written in another.
+ */
+export interface Alone {
+  run(item: Item): Promise<Outcome>;
+  /** The verdict on a run whose transaction is undone. */
+  recordFailure(item: Item, error: unknown, attempt: number): Promise<Outcome>;
+}
+
+export function createAlone(
+  host: Omit<ApplyHost, 'took'> & { readonly consumer: Consumer; readonly clock: Clock; readonly apply: Apply },
+): Alone {
+  const { plan, store, clock, consumer, apply, runs, stopping, verdict, reply, append, trouble } = host;
+  const { inbox, waiting } = store.ports;
+
+
+  /** What commits before the handler's first write: fence, inbox row, watermark. */
+  const begin = async (tx: StoreTransaction, item: Item, ready: Ready): Promise<void> => {
+    await consumer.settleIn(tx, []);
+    if (item.row) {
+      if (!(await waiting.settle(tx, item.row, {}))) throw new Undo({ kind: 'gone' });
+    } else {
+      const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);
+      if (!fresh) throw new Undo({ kind: 'duplicate' });
+    }
+    if (!(await apply.advance(tx, ready))) throw new Undo({ kind: 'stale' });
+  };
+
+  const settleAfterUndo = async (item: Item, outcome: Outcome): Promise<Outcome> => {
+    await transact(store, clock, async (tx) => {
+      if (!item.row) await inbox.insert(tx, plan.name, [item.incoming.wire]);
+      else await waiting.settle(tx, item.row);
+      await consumer.settleIn(tx, deliveriesOf([item]));
+    });
+    return outcome;
+  };
+
+  /** Before anything outside is called: has it been done, or overtaken? */
+  const knownBefore = async (item: Item, ready: Ready): Promise<Outcome | undefined> => {
+    if (!item.row && (await inbox.has(plan.name, ready.wire))) return { kind: 'duplicate' };
+    if (plan.order !== 'latest') return undefined;
+    try {
+      await store.transaction(async (tx) => {
+        throw new Undo({ kind: (await apply.advance(tx, ready)) ? 'applied' : 'stale', attempt: 0 } as Outcome);
+      });
+    } catch (error) {
+      if (!(error instanceof Undo)) throw error;
+      return error.outcome.kind === 'stale' ? error.outcome : undefined;
+    }
+    return undefined;
+  };
+
+  const own = (item: Item): Promise<Outcome> =>
+    eachAttempt(item, async (ready, attempt) => {
+      let begun = false;
+      let undo: Undo | undefined;
+      /** At the handler's first statement; or at its end, if it had none. */
+      const onBegin = async (tx: StoreTransaction): Promise<void> => {
+        if (begun) return;
+        begun = true;
+        try {
+          await begin(tx, item, ready);
+        } catch (error) {
+          if (error instanceof Undo) undo = error;
+          throw error;
+        }
+      };
+      const work = async (tx: StoreTransaction): Promise<void> => {
+        const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
+        const value = await runs.one(plan, ready, { ...how, scope: { native: tx.native, tx } });
+        await onBegin(tx);
+        if (undo) throw undo; // the handler swallowed it
+        await apply.complete(tx, item, ready, value);
+        await consumer.settleIn(tx, deliveriesOf([item]));
+      };
+      try {
+        await store.transaction(work, { lazy: true, onBegin });
+      } catch (error) {
+        throw undo ?? error;
+      }
+    });
+
+  const manual = (item: Item): Promise<Outcome> =>
+    eachAttempt(item, async (ready, attempt) => {
+      let committed = false;
+      const commit = async (
+        work: (scope: { native: unknown; tx: StoreTransaction }) => Promise<unknown>,
+      ): Promise<unknown> => {
+        const result = await transact(store, clock, async (tx) => {
+          await begin(tx, item, ready);
+          const value = await work({ native: tx.native, tx });
+          if (item.row) await waiting.settle(tx, item.row);
+          await consumer.settleIn(tx, deliveriesOf([item]));
+          return value;
+        });
+        committed = true;
+        return result;
+      };
+      const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
+      let value: unknown;
+      try {
+        value = await runs.one(plan, ready, { ...how, scope: undefined, manual: commit });
+      } catch (error) {
+        if (!committed) throw error;
+        trouble(`${plan.name}: the handler, after its transaction`, error); // what is done is done
+        return;
+      }
+      if (!committed) await commit(() => Promise.resolve());
+      const answer = await reply(ready.envelope, plan, value);
+      if (answer) await transact(store, clock, (tx) => append(tx, answer));
+    });
+
+  /** Runs one message until there is an outcome: at once again while the verdict says so. */
+  const eachAttempt = async (item: Item, run: (ready: Ready, attempt: number) => Promise<void>): Promise<Outcome> => {
+    const ready = item.incoming as Ready & { kind: 'run' };
+    for (let attempt = item.attempt + 1; ; attempt++) {
+      const known = await knownBefore(item, ready);
+      if (known) return settleAfterUndo(item, known);
+      try {
+        await run(ready, attempt);
+        return { kind: 'applied', attempt };
+      } catch (error) {
+        if (error instanceof Undo) return settleAfterUndo(item, error.outcome);
+        if (WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
+        if (verdict(error, attempt).kind !== 'again') return recordFailure(item, error, attempt);
+      }
+    }
+  };
+
+  /** The verdict on a run whose transaction is undone, in one of its own. */
+  const recordFailure = (item: Item, error: unknown, attempt: number): Promise<Outcome> =>
+    transact(store, clock, async (tx) => {
+      const blocked = new Set<string>();
+      await consumer.settleIn(tx, []);
+      if (item.row) {
+        if (!(await waiting.settle(tx, item.row, {}))) return { kind: 'gone' };
+      } else {
+        const [fresh] = await inbox.insert(tx, plan.name, [item.incoming.wire]);
+        if (!fresh) return { kind: 'duplicate' };
+      }
+      const said = verdict(error, attempt);
+      const next = said.kind === 'again' ? ({ kind: 'later', delayMs: plan.retry.delayMs } as const) : said;
+      const outcome = await apply.after(tx, item, error, attempt, next, blocked);
+      await consumer.settleIn(tx, deliveriesOf([item]));
+      return outcome;
+    });
+
+  return { run: (item) => (plan.mode === 'own' ? own(item) : manual(item)), recordFailure };
+}
+
+/** Thrown inside a transaction to undo it, with what became of the message. */
+class Undo extends Error {
+  readonly outcome: Outcome;
+  constructor(outcome: Outcome) {
+    super(outcome.kind);
+    this.outcome = outcome;
+  }
+}
