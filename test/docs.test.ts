@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { ROOT } from './support/run.ts';
+
+const run = promisify(execFile);
+const read = (file: string): Promise<string> => readFile(join(ROOT, file), 'utf8');
+
+/** The code blocks of a page in one language. */
+function blocks(page: string, language: string): string[] {
+  return [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1]!);
+}
+
+/** Runs an example as a newcomer would: in a folder of its own, beside the installed packages. */
+async function runExample(name: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'waybill-example-'));
+  try {
+    await cp(join(ROOT, 'docs/examples', name), join(folder, name));
+    await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+    const { stdout } = await run(process.execPath, [name], { cwd: folder, timeout: 60_000 });
+    return stdout;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+describe('README and examples', () => {
+  it('the README quotes code that stands in docs/examples, line for line', async () => {
+    const quoted = blocks(await read('README.md'), 'ts');
+    const sources = await Promise.all(['smallest.ts', 'transaction.ts'].map((name) => read(`docs/examples/${name}`)));
+    assert.ok(quoted.length >= 3);
+    for (const block of quoted) assert.ok(isQuoted(block, sources), `not in docs/examples:\n${block}`);
+  });
+
+  it('notices a quotation that has drifted from its source', async () => {
+    const source = await read('docs/examples/smallest.ts');
+    assert.ok(isQuoted(source, [source]));
+    assert.ok(!isQuoted(source.replace('9.5', '9.6'), [source]));
+  });
+
+  it('the smallest program prints the new price and ends', async () => {
+    assert.equal(await runExample('smallest.ts'), 'new price 9.5\n');
+  });
+
+  it('the program with transactions applies each price once, also one from before the basket existed', async () => {
+    assert.equal(await runExample('transaction.ts'), 'basket has p1 at 9.5\nbasket has p1 at 8\n');
+  });
+});
+
+function isQuoted(block: string, sources: readonly string[]): boolean {
+  return sources.some((source) => source.includes(block));
+}
