@@ -126,7 +126,7 @@ describe('virtual clock', () => {
     let slept = false;
     void sleep(clock, 1_000, stop.signal).then(() => (slept = true));
     let turns = 0;
-    const loop = createLoop({ clock, turn: async () => (++turns, 400), onError: assert.fail });
+    const loop = createLoop({ clock, turn: async () => (++turns, 400), onError: (error) => assert.fail(String(error)) });
     loop.start();
     await clock.advance(999);
     assert.deepEqual([slept, turns], [false, 3]);

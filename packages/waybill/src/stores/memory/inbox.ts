@@ -47,7 +47,7 @@ export function createInbox({ disk, host, writing, write }: Access): InboxPort {
           keyOf(subscription ?? '', message.source, message.id);
         const needed = new Set([...[...waiting.rows()].map(rowKey), ...[...failures.rows()].map(rowKey)]);
         let removed = 0;
-        for (const { subscription, source, id, atMs } of [...inbox.rows()]) {
+        for (const { subscription, source, id, atMs } of inbox.rows()) {
           const key = keyOf(subscription, source, id);
           if (removed === max || atMs >= beforeMs || needed.has(key)) continue;
           inbox.delete(key);
