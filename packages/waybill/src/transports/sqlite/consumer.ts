@@ -1,0 +1,367 @@
+/**
+ * One bus's work on one subscription: rows of all ledgers in, in turn; positions out, in the transaction that applies
+ * them.
+ *
+ *     standby ──granted──► active ──lost──► standby          (everything in memory is forgotten)
+ *                          │    ▲
+ *                        revised │                           (what is declared has changed: read again from what is stored)
+ *                          └────┘
+ *     any ──close──► closed
+ *
+ * Guaranteed: within a source rows come in their order; none is stepped over; a commit happens only under the lease.
+ * A crash after `receive` leaves nothing; after the commit of `settleIn` the new position; rows settled beyond a gap are
+ * read again, and the inbox drops them.
+ */
+import type { TransportHost } from '../../contract/transport.ts';
+import type { MaybePromise, StoreTransaction } from '../../contract/store.ts';
+import type { Consumer, Delivery, SourceProgress } from '../../contract/transport.ts';
+import { sqliteTransaction, type Statements } from '../../stores/sqlite/port.ts';
+import type { Directory, DirectoryListener } from './directory.ts';
+import type { Home } from './home.ts';
+import { LeaseLost } from './lease-lost.ts';
+import type { Fence, Grant, Holder, Leases } from './lease.ts';
+import type { Ledger } from './ledger.ts';
+import { writePlaces, type StoredPlace } from './positions.ts';
+import { Row, Source, wantedOf, type Wanted } from './source.ts';
+import { deleteSubscription, readSubscription, type DeclaredType } from './subscriptions.ts';
+
+/** A ledger that was locked for a moment is read again after this long. */
+const lockedMs = 2;
+/** While a subscription ends: how often it is seen whether all is done. */
+const endingMs = 50;
+
+export interface ConsumerHost extends Pick<TransportHost, 'clock' | 'signals' | 'service' | 'store'> {
+  readonly home: Home;
+  readonly directory: Directory;
+  readonly leases: Leases;
+  /** It has closed. */
+  readonly closed: (consumer: SqliteConsumer) => void;
+}
+
+export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener, 'opened' | 'moved' | 'closed'> {
+  readonly name: string;
+  readonly #host: ConsumerHost;
+  /** Undefined on standby. */
+  #hold: Grant | undefined;
+  #wanted: Wanted;
+  #revision = 0;
+  /** What is declared has changed since it was read. */
+  #stale = false;
+  /** The subscription ends: where each ledger ended when that was seen. */
+  #ends: ReadonlyMap<string, number> | undefined;
+  readonly #sources = new Map<string, Source>();
+  #turn = 0;
+  #locked = false;
+  #closing: Promise<void> | undefined;
+  readonly #sleepers = new Set<() => void>();
+
+  constructor(name: string, host: ConsumerHost) {
+    this.name = name;
+    this.#host = host;
+    this.#wanted = wantedOf(name, host.service, [], 0);
+  }
+
+  get active(): boolean {
+    return this.#hold !== undefined;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  async receive(
+    max: number,
+    { waitMs, signal }: { readonly waitMs: number; readonly signal: AbortSignal },
+  ): Promise<readonly Delivery[]> {
+    const { clock } = this.#host;
+    const untilMs = clock.monotonic() + waitMs;
+    for (;;) {
+      if (this.#closing !== undefined || signal.aborted) return [];
+      if (this.#hold !== undefined && this.#isOutdated) await this.#reload();
+      const rows = this.#hold === undefined ? [] : this.#take(max);
+      if (rows.length > 0) return rows;
+      if (this.#ends !== undefined) await this.#tryEnd(this.#ends);
+      const leftMs = untilMs - clock.monotonic();
+      if (leftMs <= 0) return [];
+      if (this.#isUnfinished) await clock.turn();
+      else await this.#sleep(this.#locked ? lockedMs : this.#ends === undefined ? leftMs : Math.min(leftMs, endingMs), signal);
+    }
+  }
+
+  settleIn(tx: StoreTransaction, deliveries: readonly Delivery[]): MaybePromise<void> {
+    const rows = this.#ours(deliveries);
+    const { home } = this.#host;
+    if (!home.isStore) return this.#checkLease();
+    return sqliteTransaction(tx, home.database).writing((statements) => this.#settleWith(statements, tx, rows));
+  }
+
+  settle(deliveries: readonly Delivery[]): MaybePromise<void> {
+    for (const delivery of deliveries) rowOf(delivery).source.settle(rowOf(delivery));
+    this.#wake(); // there is room again
+    if (!this.#host.home.isStore) return this.#writePlaces();
+  }
+
+  release(deliveries: readonly Delivery[]): void {
+    for (const delivery of deliveries) rowOf(delivery).source.release(rowOf(delivery));
+    this.#wake();
+  }
+
+  progress(): readonly SourceProgress[] {
+    return [...this.#sources.values()].map((source) => source.progress());
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  // What the leases say.
+
+  granted(grant: Grant): void {
+    const { directory, signals } = this.#host;
+    this.#hold = grant;
+    directory.look(); // what is suspect ends where the ledgers end now
+    this.#want(grant.state.revision, grant.state.types);
+    for (const ledger of directory.ledgers.values()) this.#enter(ledger, grant);
+    signals.emit('takeover', { subscription: this.name, clean: grant.predecessor !== 'crashed' });
+    this.#wake();
+  }
+
+  lost(): void {
+    this.#hold = undefined;
+    this.#stale = false;
+    this.#ends = undefined;
+    this.#sources.clear();
+  }
+
+  revised(): void {
+    this.#stale = true;
+    this.#wake();
+  }
+
+  due(): readonly StoredPlace[] {
+    const nowMs = this.#host.clock.monotonic();
+    return [...this.#sources.values()].flatMap((source) => source.due(nowMs) ?? []);
+  }
+
+  kept(places: readonly StoredPlace[]): void {
+    const nowMs = this.#host.clock.monotonic();
+    for (const place of places) this.#sources.get(place.source)?.stored(place, nowMs);
+  }
+
+  // What the directory says.
+
+  opened(ledger: Ledger): void {
+    const source = this.#sources.get(ledger.service);
+    if (source !== undefined) source.attach(ledger);
+    else if (this.#hold !== undefined) this.#enter(ledger, this.#hold);
+    this.#wake();
+  }
+
+  moved(ledger: Ledger): void {
+    const source = this.#sources.get(ledger.service);
+    if (source === undefined) return;
+    source.dirty = true;
+    this.#wake();
+  }
+
+  closed(ledger: Ledger): void {
+    const source = this.#sources.get(ledger.service);
+    if (source?.ledger === ledger) source.ledger = undefined;
+  }
+
+  #enter(ledger: Ledger, { predecessor, state }: Grant): void {
+    const { clock, directory, signals } = this.#host;
+    const source = ledger.service;
+    try {
+      this.#sources.set(
+        source,
+        new Source({
+          ledger,
+          wanted: this.#wanted,
+          stored: state.places.get(source),
+          predecessor,
+          report: (error) => signals.emit('ledger', { source, subscription: this.name, error }),
+          look: (it) => directory.look(it),
+          nowMs: clock.monotonic(),
+        }),
+      );
+    } catch (error) {
+      directory.failed(ledger, error);
+    }
+  }
+
+  #want(revision: number, types: readonly DeclaredType[]): void {
+    const { clock, directory, service } = this.#host;
+    this.#revision = revision;
+    this.#wanted = wantedOf(this.name, service, types, clock.now());
+    this.#stale = false;
+    const isEnding = types.length > 0 && types.every(({ stopped }) => stopped !== null);
+    this.#ends = isEnding ? new Map([...directory.ledgers].map(([name, { head }]) => [name, head.position])) : undefined;
+  }
+
+  get #isOutdated(): boolean {
+    return this.#stale || this.#wanted.untilMs <= this.#host.clock.now();
+  }
+
+  async #reload(): Promise<void> {
+    const { directory, home } = this.#host;
+    const state = await home.database.read((statements) => readSubscription(statements, this.name));
+    if (this.#hold === undefined) return;
+    directory.look();
+    this.#hold = { ...this.#hold, state };
+    this.#want(state.revision, state.types);
+    for (const source of this.#sources.values()) {
+      this.#reading(source, () => source.reset(this.#wanted, state.places.get(source.name)));
+    }
+  }
+
+  /** In turn, so that a busy source does not hold up the others: each its share first, then what is left. */
+  #take(max: number): Row[] {
+    const all = [...this.#sources.values()].filter((source) => source.isPromising);
+    if (all.length === 0) return [];
+    this.#locked = false;
+    const from = this.#turn++ % all.length;
+    const inTurn = [...all.slice(from), ...all.slice(0, from)];
+    const share = Math.max(1, Math.floor(max / all.length));
+    const rows: Row[] = [];
+    for (const source of inTurn) this.#reading(source, () => rows.push(...source.take(Math.min(share, max - rows.length))));
+    for (const source of inTurn) {
+      if (rows.length >= max) break;
+      if (source.isPromising && !source.unfinished) this.#reading(source, () => rows.push(...source.take(max - rows.length)));
+    }
+    return rows;
+  }
+
+  get #isUnfinished(): boolean {
+    for (const source of this.#sources.values()) if (source.unfinished && source.isPromising) return true;
+    return false;
+  }
+
+  /** A ledger that cannot be read holds up nothing but itself. */
+  #reading(source: Source, read: () => void): void {
+    const { ledger } = source;
+    try {
+      read();
+    } catch (error) {
+      if (ledger === undefined) throw error;
+      this.#host.directory.failed(ledger, error);
+      if (source.ledger === ledger) this.#locked = true; // still open: only locked for the moment
+    }
+  }
+
+  #ours(deliveries: readonly Delivery[]): Row[] {
+    if (this.#hold === undefined) throw new LeaseLost(this.name, 'another instance has taken it over');
+    const rows = deliveries.map(rowOf);
+    for (const row of rows) {
+      if (this.#sources.get(row.source.name) === row.source && row.source.knows(row)) continue;
+      throw new LeaseLost(this.name, 'what was received belongs to an earlier hold or reading of it');
+    }
+    return rows;
+  }
+
+  #settleWith(statements: Statements, tx: StoreTransaction, rows: readonly Row[]): void {
+    const { clock, leases } = this.#host;
+    this.#obey(leases.fence(statements, this));
+    for (const row of rows) row.settling = tx;
+    const places = [...new Set(rows.map((row) => row.source))].flatMap((source) => source.placeAfter(tx) ?? []);
+    writePlaces(statements, this.name, places);
+    tx.afterCommit(() => {
+      leases.prolonged(this);
+      for (const row of rows) row.source.settle(row);
+      const nowMs = clock.monotonic();
+      for (const place of places) this.#sources.get(place.source)?.stored(place, nowMs);
+    });
+  }
+
+  /** @throws LeaseLost */
+  #obey(fence: Fence): void {
+    if (fence === 'held') return;
+    if (fence === 'revised') {
+      this.revised();
+      throw new LeaseLost(this.name, 'what it takes was declared anew');
+    }
+    this.#host.leases.lose(this);
+    throw new LeaseLost(this.name, 'another instance has taken it over, or it was removed');
+  }
+
+  async #checkLease(): Promise<void> {
+    this.#obey(await this.#host.leases.check(this));
+  }
+
+  /** Where positions are not in the store's file: after its commit, in one of their own. */
+  async #writePlaces(): Promise<void> {
+    const { clock, home, leases, signals } = this.#host;
+    const sources = [...this.#sources.values()];
+    const places = sources.flatMap((source) => source.placeAfter() ?? []);
+    if (places.length === 0) return;
+    try {
+      await home.database.write(({ statements }) => {
+        this.#obey(leases.fence(statements, this));
+        writePlaces(statements, this.name, places);
+      });
+    } catch (error) {
+      // The rows are applied; should they be read again, the inbox drops them.
+      if (!(error instanceof LeaseLost)) signals.emit('trouble', { where: `the position of ${this.name}`, error });
+      return;
+    }
+    leases.prolonged(this);
+    const nowMs = clock.monotonic();
+    for (const place of places) sources.find((source) => source.name === place.source)?.stored(place, nowMs);
+  }
+
+  /** The end of a removed subscription: once nothing is left before the ends, and nothing waits, all of it goes. */
+  async #tryEnd(ends: ReadonlyMap<string, number>): Promise<void> {
+    const { home, leases, store } = this.#host;
+    for (const [name, end] of ends) if (this.#sources.get(name)?.hasPassed(end) !== true) return;
+    const waiting = await store.ports.inspect.waiting({ subscription: this.name, limit: 1 });
+    if (waiting.length > 0 || this.#hold === undefined || this.#isOutdated) return;
+    try {
+      await home.database.write(({ statements }) => {
+        this.#obey(leases.fence(statements, this));
+        deleteSubscription(statements, this.name);
+      });
+    } catch (error) {
+      if (error instanceof LeaseLost) return;
+      throw error;
+    }
+    leases.lose(this);
+  }
+
+  async #close(): Promise<void> {
+    const { leases, signals } = this.#host;
+    this.#wake();
+    const sources = [...this.#sources.values()];
+    const places = sources.flatMap((source) => source.placeAfter() ?? []);
+    const leaving = sources.some((source) => source.hasLoose) ? 'beyond' : 'clean';
+    try {
+      await leases.leave(this, places, leaving);
+    } catch (error) {
+      signals.emit('trouble', { where: `giving back ${this.name}`, error }); // it expires
+    }
+    this.lost();
+    this.#host.closed(this);
+  }
+
+  #wake(): void {
+    for (const wake of this.#sleepers) wake();
+  }
+
+  #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        cancel();
+        this.#sleepers.delete(done);
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const cancel = this.#host.clock.after(ms, done);
+      this.#sleepers.add(done);
+      signal.addEventListener('abort', done, { once: true });
+    });
+  }
+}
+
+function rowOf(delivery: Delivery): Row {
+  if (delivery instanceof Row) return delivery;
+  throw new TypeError('a delivery of another consumer: hand back the very objects that receive() returned');
+}
