@@ -223,7 +223,7 @@ describe('the import rules', () => {
 });
 
 describe('the import rule of the workspaces beside the library', () => {
-  it('holds in every file of examples, benchmarks and the other packages', async () => {
+  it('holds in every file of the examples, the benchmarks, the other packages and the docs', async () => {
     const found: string[] = [];
     for (const workspace of await workspacesBeside()) {
       for (const file of await sources(join(ROOT, workspace))) {
@@ -256,5 +256,6 @@ async function workspacesBeside(): Promise<string[]> {
   const found: string[] = [];
   for await (const file of glob('{packages,examples}/*/package.json', { cwd: ROOT })) found.push(file.replace('/package.json', ''));
   for await (const file of glob('{benchmarks,lab}/package.json', { cwd: ROOT })) found.push(file.replace('/package.json', ''));
+  for await (const folder of glob('docs/examples', { cwd: ROOT })) found.push(folder);
   return found.filter((workspace) => workspace !== 'packages/waybill').sort();
 }
