@@ -92,6 +92,7 @@ describe('the packed library', () => {
   it('runs in an empty folder, with nothing else installed', async () => {
     const folder = join(work, 'user');
     await cp(join(ROOT, 'test/consumer/program.ts'), join(folder, 'program.ts'));
+    await mkdir(join(folder, '.waybill')); // the nearest one upwards is taken, and a folder above may have one
     const { code, output } = await run(process.execPath, ['program.ts'], { cwd: folder, env: embedded() });
     assert.equal(code, 0, output);
     assert.match(output, /^new price 9\.5$/m);
