@@ -11,15 +11,15 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { Host, MaybePromise, TransactionOptions } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { Door, busy } from './door.ts';
-import { asStoreError, isBusy } from './errors.ts';
 import { Mutex } from './mutex.ts';
 import { openFile } from './open.ts';
 import type { Opened } from './open.ts';
 import type { SqliteDatabase, SqliteTransaction, Statements } from './port.ts';
+import type { Scope } from './scope.ts';
 import { nativeOf, UserStatements } from './sql-transaction.ts';
 import { statementsOf } from './statements.ts';
 import { Unit } from './transaction.ts';
-import type { Scope, Writer } from './transaction.ts';
+import type { Writer } from './transaction.ts';
 
 /** From asking for a transaction to BEGIN. Longer than any sane transaction, shorter than a user's patience. */
 const beginWaitMs = 10_000;
@@ -65,7 +65,7 @@ export class Database implements SqliteDatabase, Writer {
     this.#reading = reader === writer ? this.statements : statementsOf(reader, file);
     this.#user = new UserStatements(writer, file);
     this.#door = new Door(writer, file);
-    this.#inode = this.#inMemory ? undefined : statSync(file).ino;
+    this.#inode = this.#inMemory ? undefined : statSync(file, { throwIfNoEntry: false })?.ino;
   }
 
   /** `file`: absolute path, or `:memory:`. @throws WaybillError with one of the `STORE_…` codes */
@@ -178,8 +178,8 @@ export class Database implements SqliteDatabase, Writer {
     if (committed && nowMs - this.#lookedMs > lookMs) this.#look(nowMs);
   }
 
-  trouble(error: unknown): void {
-    this.#host.signals.emit('trouble', { where: 'afterCommit', error });
+  trouble(where: string, error: unknown): void {
+    this.#host.signals.emit('trouble', { where, error });
   }
 
   /** Looks at the files now and then: at the log's size, and whether the file is still the one that was opened. */
@@ -203,6 +203,7 @@ export class Database implements SqliteDatabase, Writer {
 
   /** Closes once the transaction that is open now has ended, or after 10 s without it: then nothing of it is committed. */
   async closeInTurn(): Promise<void> {
+    if (this.#closed) return;
     const inTurn = await this.#mutex.take(beginWaitMs);
     this.close();
     if (inTurn) this.#mutex.give(); // those behind learn that it is closed

@@ -37,8 +37,8 @@ export function asStoreError(error: unknown, file: string): unknown {
 
 /** A failed call of `node:fs` on the way to the file. */
 export function asFileError(error: unknown, file: string): unknown {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === undefined) return error;
+  const { code, message, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
   const meaning: WaybillErrorCode =
     code === 'ENOSPC' || code === 'EDQUOT'
       ? 'STORE_FULL'

@@ -18,6 +18,9 @@ export const openWaitMs = 10_000;
 /** The WAL file is cut back to this size when it starts over; SQLite keeps its largest size otherwise. */
 const walSizeMax = 16 * 1024 * 1024;
 
+/** SQLite's smallest page. It takes a shorter file, whatever is in it, for an empty one, and would write over it. */
+const databaseBytesMin = 512;
+
 export interface Opened {
   readonly writer: DatabaseSync;
   /** The connection of `writer` again for a database in memory. */
@@ -58,6 +61,9 @@ function preparePath({ file, migrate }: OpenOptions): void {
     }
     if (stats.isDirectory()) {
       throw new WaybillError('STORE_UNREACHABLE', `${file} is a folder: name a file in it, such as ${file}/orders.db.`);
+    }
+    if (stats.size > 0 && stats.size < databaseBytesMin) {
+      throw new WaybillError('STORE_CORRUPT', `${file} is not a SQLite database, nor an empty file: name another one.`);
     }
     accessSync(file, constants.R_OK | constants.W_OK);
   } catch (error) {

@@ -6,18 +6,19 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { WaybillError } from '../../contract/errors.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { asStoreError } from './errors.ts';
-import { readSql, refusal } from './sql-text.ts';
-import type { SqlText } from './sql-text.ts';
+import { parametersOf, refusal, startOf, verbOf } from './sql-text.ts';
 import { bindings, plainRow } from './sql-values.ts';
-import type { Scope } from './transaction.ts';
+import type { Scope } from './scope.ts';
 
 /** Prepared statements of users kept per connection: texts may be put together by code, so not without a bound. */
 const preparedMax = 500;
 
-interface Prepared extends SqlText {
+interface Prepared {
   readonly statement: StatementSync;
+  readonly verb: string;
+  readonly parameters: number;
   readonly answersRows: boolean;
-  /** Where the next statement of the same text begins; undefined after the last. */
+  /** Where the next statement of the text begins; undefined after the last. */
   readonly rest: string | undefined;
 }
 
@@ -30,6 +31,7 @@ interface Result {
 export class UserStatements {
   readonly #connection: DatabaseSync;
   readonly #file: string;
+  /** Texts of one statement, the one used longest ago first. */
   readonly #prepared = new Map<string, Prepared>();
 
   constructor(connection: DatabaseSync, file: string) {
@@ -39,18 +41,18 @@ export class UserStatements {
 
   /** Runs a text of one statement with values, or of several without; answers for the last. */
   run(text: string, values: readonly unknown[]): Result {
-    let result: Result = { rows: [], rowCount: null };
-    if (isBlank(text)) return result;
-    for (let rest: string | undefined = text; rest !== undefined; ) {
-      const prepared = this.#prepare(rest);
-      if (values.length > 0 && (prepared.rest !== undefined || rest !== text)) {
-        throw refusal(text, 'values go with one statement, and it has several');
-      }
-      if (prepared.parameters !== values.length) {
-        throw refusal(rest, `it has ${prepared.parameters} placeholders, and ${values.length} values were given`);
-      }
-      result = this.#execute(prepared, values);
-      rest = prepared.rest;
+    if (startOf(text) === text.length) return { rows: [], rowCount: null };
+    const first = this.#kept(text);
+    if (first.rest !== undefined && values.length > 0) throw refusal(text, 'values go with one statement, and it has several');
+    if (first.parameters !== values.length) {
+      throw refusal(text, `it has ${first.parameters} placeholders, and ${values.length} values were given`);
+    }
+    let result = this.#execute(first, values);
+    for (let { rest } = first; rest !== undefined; ) {
+      const next = this.#prepare(rest);
+      if (next.parameters > 0) throw refusal(rest, 'placeholders go with one statement, and the text has several');
+      result = this.#execute(next, []);
+      rest = next.rest;
     }
     return result;
   }
@@ -69,39 +71,37 @@ export class UserStatements {
     }
   }
 
-  #prepare(text: string): Prepared {
-    const known = this.#prepared.get(text);
-    if (known !== undefined) {
-      this.#prepared.delete(text); // to the end: the one used longest ago stands first
-      this.#prepared.set(text, known);
-      return known;
-    }
-    const prepared = this.#prepareNew(text);
+  #kept(text: string): Prepared {
+    let prepared = this.#prepared.get(text);
+    if (prepared !== undefined) this.#prepared.delete(text);
+    prepared ??= this.#prepare(text);
+    if (prepared.rest !== undefined) return prepared;
     this.#prepared.set(text, prepared);
     if (this.#prepared.size > preparedMax) this.#prepared.delete(this.#prepared.keys().next().value!);
     return prepared;
   }
 
-  #prepareNew(text: string): Prepared {
+  #prepare(text: string): Prepared {
+    const verb = verbOf(text);
     let statement: StatementSync;
     try {
       statement = this.#connection.prepare(text);
     } catch (error) {
-      readSql(text); // if it would be refused anyway, that says more
       throw asStoreError(error, this.#file);
     }
-    const source = statement.sourceSQL;
-    const read = readSql(source);
     statement.setReadBigInts(true); // an integer past 2^53 would throw after the statement had its effect
+    const source = statement.sourceSQL;
     const rest = text.slice(source.length);
-    return { ...read, statement, answersRows: statement.columns().length > 0, rest: isBlank(rest) ? undefined : rest };
+    return {
+      statement,
+      verb,
+      parameters: parametersOf(source),
+      answersRows: statement.columns().length > 0,
+      rest: startOf(rest) === rest.length ? undefined : rest,
+    };
   }
 }
 const changing: ReadonlySet<string> = new Set(['insert', 'update', 'delete', 'replace', 'with']);
-
-function isBlank(sql: string): boolean {
-  return /^(?:[\s;]|--[^\n]*(?:\n|$)|\/\*[\s\S]*?(?:\*\/|$))*$/.test(sql);
-}
 
 /** What `scope` looks like from the user's side. */
 export function nativeOf(scope: Scope, statements: UserStatements): SqlTransaction {

@@ -47,8 +47,17 @@ function objectValue(value: object, number: number): SqlValue {
   if (value instanceof Map || value instanceof Set || value instanceof Promise) {
     throw unfit(number, `a ${value.constructor.name}, which has no JSON`);
   }
-  const json = JSON.stringify(value) as string | undefined;
-  if (json === undefined) throw unfit(number, 'an object without JSON');
+  return jsonText(value, number);
+}
+
+function jsonText(value: object, number: number): string {
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(value);
+  } catch (error) {
+    throw unfit(number, `an object that has no JSON (${(error as Error).message})`);
+  }
+  if (json === undefined) throw unfit(number, 'an object that has no JSON');
   return json;
 }
 

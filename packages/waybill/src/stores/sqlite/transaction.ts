@@ -3,7 +3,7 @@
  *
  *     waiting ──first statement──► beginning ──BEGIN, onBegin──► open ──commit──► over
  *        │                             │                          │
- *        └── nothing was written ──────┴── failed: rolled back ◄──┴──► over 
+ *        └── nothing was written ──────┴── failed: rolled back ◄──┴──► over
  *
  * In goes a writer that is free or not, and the work; out comes a durable commit or nothing. A handle (`Scope`) is the
  * whole transaction or one savepoint's part of it, and is dead once that is over: a handler that was timed out cannot
@@ -12,9 +12,10 @@
  * before COMMIT returned.
  */
 import { WaybillError } from '../../contract/errors.ts';
-import type { MaybePromise, TransactionOptions } from '../../contract/store.ts';
+import type { TransactionOptions } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
-import type { SqliteDatabase, SqliteTransaction, SqlValue, Statements } from './port.ts';
+import type { SqliteDatabase, Statements } from './port.ts';
+import { Scope } from './scope.ts';
 
 /** What a database lends to its transactions. */
 export interface Writer {
@@ -28,8 +29,8 @@ export interface Writer {
   ended(committed: boolean): void;
   /** What user code gets to see of a scope; remembered for `join`. */
   native(scope: Scope): SqlTransaction;
-  /** An `afterCommit` function threw. */
-  trouble(error: unknown): void;
+  /** Something failed that changes nothing any more: an `afterCommit` function, a rollback. */
+  trouble(where: string, error: unknown): void;
 }
 
 type State = 'waiting' | 'beginning' | 'open' | 'over';
@@ -138,7 +139,7 @@ export class Unit {
 
   enter(scope: Scope): void {
     this.#savepoints.push(scope);
-    if (this.#state === 'open') this.writer.statements.run(`savepoint waybill_${this.#savepoints.length - 1}`);
+    if (this.#state === 'open') this.#command(`savepoint waybill_${this.#savepoints.length - 1}`);
   }
 
   /** Ends a savepoint. Throws when the whole transaction cannot commit any more. */
@@ -196,7 +197,7 @@ export class Unit {
       try {
         fn();
       } catch (error) {
-        this.writer.trouble(error);
+        this.writer.trouble('afterCommit', error);
       }
     }
   }
@@ -215,6 +216,8 @@ export class Unit {
     if (!this.#holds) return;
     try {
       if (this.writer.inTransaction) this.writer.statements.run('rollback');
+    } catch (error) {
+      this.writer.trouble('rollback', error);
     } finally {
       this.#end(false);
     }
@@ -224,88 +227,6 @@ export class Unit {
     this.#holds = false;
     this.writer.ended(committed);
   }
-}
-
-/** A handle on a transaction: on the whole of it, on a savepoint's part, or (`early`) for what runs right after BEGIN. */
-export class Scope implements SqliteTransaction {
-  readonly unit: Unit;
-  readonly parent: Scope | undefined;
-  readonly early: boolean;
-  readonly callbacksBefore: number;
-  over = false;
-  #native: SqlTransaction | undefined;
-  #statements: Statements | undefined;
-
-  constructor(unit: Unit, parent: Scope | undefined, early = false) {
-    this.unit = unit;
-    this.parent = parent;
-    this.early = early;
-    this.callbacksBefore = parent === undefined ? 0 : unit.callbacks;
-  }
-
-  get database(): SqliteDatabase {
-    return this.unit.writer.database;
-  }
-
-  get native(): SqlTransaction {
-    return (this.#native ??= this.unit.writer.native(this));
-  }
-
-  get statements(): Statements {
-    return (this.#statements ??= guarded(this));
-  }
-
-  writing<R>(work: (statements: Statements) => R): MaybePromise<R> {
-    this.unit.assertUsable(this);
-    const wait = this.unit.begin(this);
-    if (wait === undefined) return work(this.statements);
-    return wait.then(() => work(this.statements));
-  }
-
-  async savepoint<R>(work: (native: SqlTransaction) => MaybePromise<R>): Promise<R> {
-    this.unit.assertUsable(this);
-    const part = new Scope(this.unit, this);
-    this.unit.enter(part);
-    let result: R;
-    try {
-      result = await work(part.native);
-    } catch (error) {
-      await this.unit.leave(part, 'undo');
-      throw error;
-    }
-    await this.unit.leave(part, 'keep');
-    return result;
-  }
-
-  afterCommit(fn: () => void): void {
-    this.unit.assertUsable(this);
-    this.unit.afterCommit(fn);
-  }
-}
-
-/** Statements that run only while `scope` lives: past its end they would commit by themselves. */
-function guarded(scope: Scope): Statements {
-  const { unit } = scope;
-  const { statements } = unit.writer;
-  const check = (): void => {
-    unit.assertUsable(scope);
-    if (unit.hasBegun || scope.early) return;
-    throw new WaybillError('NOT_A_TRANSACTION', 'This lazy transaction has not begun: write through `writing`.');
-  };
-  const noticing = <R>(run: () => R): R => {
-    check();
-    try {
-      return run();
-    } catch (error) {
-      unit.notice(error);
-      throw error;
-    }
-  };
-  return {
-    run: (sql, ...values) => noticing(() => statements.run(sql, ...values)),
-    get: <Row>(sql: string, ...values: readonly SqlValue[]) => noticing(() => statements.get<Row>(sql, ...values)),
-    all: <Row>(sql: string, ...values: readonly SqlValue[]) => noticing(() => statements.all<Row>(sql, ...values)),
-  };
 }
 
 function over(what: string, cause?: unknown): WaybillError {

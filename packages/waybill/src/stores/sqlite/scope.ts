@@ -1,0 +1,88 @@
+import { WaybillError } from '../../contract/errors.ts';
+import type { MaybePromise } from '../../contract/store.ts';
+import type { SqlTransaction } from '../../contract/transaction.ts';
+import type { SqliteDatabase, SqliteTransaction, SqlValue, Statements } from './port.ts';
+import type { Unit } from './transaction.ts';
+
+/** A handle on a transaction: on the whole of it, on a savepoint's part, or (`early`) for what runs right after BEGIN. */
+export class Scope implements SqliteTransaction {
+  readonly unit: Unit;
+  readonly parent: Scope | undefined;
+  readonly early: boolean;
+  readonly callbacksBefore: number;
+  over = false;
+  #native: SqlTransaction | undefined;
+  #statements: Statements | undefined;
+
+  constructor(unit: Unit, parent: Scope | undefined, early = false) {
+    this.unit = unit;
+    this.parent = parent;
+    this.early = early;
+    this.callbacksBefore = parent === undefined ? 0 : unit.callbacks;
+  }
+
+  get database(): SqliteDatabase {
+    return this.unit.writer.database;
+  }
+
+  get native(): SqlTransaction {
+    return (this.#native ??= this.unit.writer.native(this));
+  }
+
+  get statements(): Statements {
+    return (this.#statements ??= guarded(this));
+  }
+
+  writing<R>(work: (statements: Statements) => R): MaybePromise<R> {
+    this.unit.assertUsable(this);
+    const wait = this.unit.begin(this);
+    if (wait === undefined) return work(this.statements);
+    return wait.then(() => work(this.statements));
+  }
+
+  async savepoint<R>(work: (native: SqlTransaction) => MaybePromise<R>): Promise<R> {
+    this.unit.assertUsable(this);
+    if (this.early) throw new WaybillError('NESTED_TRANSACTION', 'There is no savepoint in onBegin: it stands before all of them.');
+    const part = new Scope(this.unit, this);
+    this.unit.enter(part);
+    let result: R;
+    try {
+      result = await work(part.native);
+    } catch (error) {
+      await this.unit.leave(part, 'undo');
+      throw error;
+    }
+    await this.unit.leave(part, 'keep');
+    return result;
+  }
+
+  afterCommit(fn: () => void): void {
+    this.unit.assertUsable(this);
+    this.unit.afterCommit(fn);
+  }
+}
+
+/** Statements that run only while `scope` lives: past its end they would commit by themselves. */
+function guarded(scope: Scope): Statements {
+  const { unit } = scope;
+  const { statements } = unit.writer;
+  const check = (): void => {
+    unit.assertUsable(scope);
+    if (unit.hasBegun || scope.early) return;
+    throw new WaybillError('NOT_A_TRANSACTION', 'This lazy transaction has not begun: write through `writing`.');
+  };
+  const noticing = <R>(run: () => R): R => {
+    check();
+    try {
+      return run();
+    } catch (error) {
+      unit.notice(error);
+      throw error;
+    }
+  };
+  return {
+    run: (sql, ...values) => noticing(() => statements.run(sql, ...values)),
+    get: <Row>(sql: string, ...values: readonly SqlValue[]) => noticing(() => statements.get<Row>(sql, ...values)),
+    all: <Row>(sql: string, ...values: readonly SqlValue[]) => noticing(() => statements.all<Row>(sql, ...values)),
+  };
+}
