@@ -1,0 +1,63 @@
+import type { Hono } from 'hono';
+import type { Bus, SqlTransaction } from 'waybill';
+import * as z from 'zod';
+import { ProductPriceChanged } from '../contracts/catalog.ts';
+import { PriceCents } from '../contracts/money.ts';
+import { createApp, readJson, requestKey } from '../service/http.ts';
+import { once } from '../service/once.ts';
+import { Problem } from '../service/problem.ts';
+import { changePrice, nearbyPrice } from './product.ts';
+import { allPrices, lockProduct, savePrice } from './products.ts';
+
+/** Changes in one burst: enough to see a queue grow, over in seconds. */
+export const BURST_MAX = 500;
+
+const NewPrice = z.object({ priceCents: PriceCents });
+const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
+
+/** What the catalogue says to a new price. `token` is missing when the price was that already. */
+export interface PriceSaved {
+  readonly productId: string;
+  readonly priceCents: number;
+  readonly revision: number;
+  readonly savedAt: string;
+  readonly token?: string;
+}
+
+export function catalogApp(bus: Bus<SqlTransaction>): Hono {
+  const app = createApp();
+
+  app.post('/products/:id/price', async (c) => {
+    const productId = c.req.param('id');
+    const { priceCents } = await readJson(c, NewPrice);
+    const key = requestKey(c, c.req.header('x-visitor') ?? '');
+    const { result, duplicate } = await once(bus, { scope: 'set-price', key, content: [productId, priceCents] }, (tx) => setPrice(tx, productId, priceCents));
+    return c.json({ ...result, duplicate });
+  });
+
+  app.post('/burst', async (c) => {
+    const { changes } = await readJson(c, Burst);
+    const products = await bus.transaction(allPrices);
+    let token: string | undefined;
+    for (let i = 0; i < changes; i++) {
+      const { productId, priceCents } = products[Math.floor(Math.random() * products.length)]!;
+      const saved = await bus.transaction((tx) => setPrice(tx, productId, nearbyPrice(priceCents, Math.random)));
+      token = saved.token ?? token;
+    }
+    return c.json({ changes, token });
+  });
+
+  /** The new price and the event that tells of it, in one transaction: both, or neither. */
+  async function setPrice(tx: SqlTransaction, productId: string, priceCents: number): Promise<PriceSaved> {
+    const product = await lockProduct(tx, productId);
+    if (!product) throw new Problem(404, 'unknown-product', `There is no product "${productId}".`);
+    const savedAt = new Date().toISOString();
+    const change = changePrice(product, priceCents);
+    if (!change) return { productId, priceCents, revision: product.revision, savedAt };
+    await savePrice(tx, change);
+    const { token } = await bus.publish(ProductPriceChanged, change, { tx });
+    return { productId, priceCents, revision: change.revision, savedAt, token };
+  }
+
+  return app;
+}

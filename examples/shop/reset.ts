@@ -1,0 +1,10 @@
+import { Advice, dataPath, removeDataFolder } from './supervisor/data-folder.ts';
+
+/** `npm run shop:reset`: the shop begins anew. Removes nothing that the shop did not make. */
+try {
+  console.log(removeDataFolder(dataPath(process.env)));
+} catch (error) {
+  if (!(error instanceof Advice)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
+}

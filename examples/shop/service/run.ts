@@ -1,0 +1,100 @@
+import { serve, type ServerType } from '@hono/node-server';
+import type { Hono } from 'hono';
+import type { AddressInfo } from 'node:net';
+import type { Bus, SqlTransaction } from 'waybill';
+import type { FromSupervisor, ToSupervisor } from '../supervisor/messages.ts';
+import { armCrashPoint } from './crash-point.ts';
+import { measure, type Measure } from './measure.ts';
+import { Problem } from './problem.ts';
+
+export interface Service {
+  readonly bus: Bus<SqlTransaction>;
+  readonly app: Hono;
+  /** Before the first message: makes the service's tables. Returns the token of what it published meanwhile. */
+  prepare(): Promise<string | undefined>;
+  /** Ends what would keep the server open: streams, timers. */
+  close?(): void;
+}
+
+/** Milliseconds for requests and handlers that are under way when the service stops. */
+const DRAIN_MS = 3_000;
+
+/** Milliseconds that a fresh service waits for the catalogue before it reports for duty anyway, behind. */
+const CATCH_UP_MS = 6_000;
+
+/** Starts a service of the shop, tells the supervisor (if there is one), and stops it in peace when asked. */
+export async function run({ bus, app, prepare, close }: Service): Promise<void> {
+  armCrashPoint(bus);
+  const measured = measure(bus);
+  answerQuestions(app, bus, measured);
+  const token = await prepare();
+  await bus.start();
+  await learnCatalogue(bus, measured, process.env['SHOP_AFTER']);
+  const server = await listen(app);
+
+  let stopping: Promise<void> | undefined;
+  const stop = (): void => {
+    stopping ??= leave(bus, server, close).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        console.error(error);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', stop);
+  // Ctrl-C reaches every process of the terminal: under a supervisor it is the supervisor that decides.
+  process.on('SIGINT', () => void (process.send === undefined && stop()));
+  process.on('disconnect', stop);
+  process.on('message', (message: FromSupervisor) => void (message.say === 'stop' && stop()));
+  tell({ say: 'ready', port: (server.address() as AddressInfo).port, token });
+}
+
+/** Says something to start.ts; to nobody when the service was started by hand. */
+export function tell(message: ToSupervisor): void {
+  process.send?.(message);
+}
+
+/** What every service answers about itself. */
+function answerQuestions(app: Hono, bus: Bus, measured: Measure): void {
+  app.get('/health/ready', async (c) => {
+    const health = await bus.health();
+    return c.json(health, health.ready ? 200 : 503);
+  });
+  app.get('/health/behind', async (c) => c.json(await measured.report()));
+  app.get('/health/caught-up', async (c) => {
+    const token = c.req.query('token') ?? '';
+    try {
+      return c.json({ caughtUp: await bus.caughtUp(token, { timeoutMs: 0 }) });
+    } catch {
+      throw new Problem(400, 'invalid-token', 'This token was not made by a publish.');
+    }
+  });
+}
+
+/** On the first day: a service is of use once it knows the catalogue, which `token` stands for. */
+async function learnCatalogue(bus: Bus, measured: Measure, token: string | undefined): Promise<void> {
+  if (token === undefined) return;
+  if (!(await bus.caughtUp(token, { timeoutMs: CATCH_UP_MS }))) console.warn(`${bus.service} does not know the whole catalogue yet; it goes on learning`);
+  measured.forgetTimes();
+}
+
+async function listen(app: Hono): Promise<ServerType> {
+  const port = Number(process.env['PORT'] ?? 0);
+  const hostname = process.env['HOST'] ?? '127.0.0.1';
+  return await new Promise((resolve, reject) => {
+    const server = serve({ fetch: app.fetch, port, hostname }, () => resolve(server));
+    server.once('error', reject);
+  });
+}
+
+/** Takes no more requests, lets those under way finish, then the bus. */
+async function leave(bus: Bus, server: ServerType, close: (() => void) | undefined): Promise<void> {
+  close?.();
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  if ('closeIdleConnections' in server) server.closeIdleConnections();
+  const timer = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS);
+  await closed;
+  clearTimeout(timer);
+  await bus.stop({ drainMs: DRAIN_MS });
+}

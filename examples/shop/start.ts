@@ -1,0 +1,147 @@
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { Advice, dataPath, openDataFolder, type DataFolder } from './supervisor/data-folder.ts';
+import { SERVICE_NAMES, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
+import { ServiceProcess } from './supervisor/service-process.ts';
+import { busEnvironment } from './supervisor/stores.ts';
+
+/*
+ * Starts the shop: one process per service, and this one, which watches over them.
+ *
+ *   SHOP_PORT          port of the storefront, default 8080; 0 takes a free one
+ *   SHOP_HOST          address it listens on, default 127.0.0.1: the admin page asks nobody for a password
+ *   SHOP_DATA          data folder, default .waybill-shop
+ *   WAYBILL_STORE, WAYBILL_TRANSPORT    servers instead of files, see supervisor/stores.ts
+ *   SHOP_CRASH_AT      for tests, see service/crash-point.ts
+ */
+
+const startedAt = performance.now();
+const services = new Map<ServiceName, ServiceProcess>();
+/** Called at each change of a service's state. */
+const watchers = new Set<() => void>();
+let folder: DataFolder | undefined;
+let leaving: Promise<never> | undefined;
+
+process.on('SIGINT', () => void leave(0));
+process.on('SIGTERM', () => void leave(0));
+// Output that nobody reads any more must not end the shop before its services.
+process.stdout.on('error', () => undefined);
+process.stderr.on('error', () => undefined);
+
+try {
+  await start();
+} catch (error) {
+  await leave(1, error instanceof Advice ? error.message : error);
+}
+
+async function start(): Promise<void> {
+  const port = readPort(process.env['SHOP_PORT']);
+  const host = process.env['SHOP_HOST'] || '127.0.0.1';
+  folder = openDataFolder(dataPath(process.env));
+  await checkFree(port, host);
+
+  const ran = new Set<ServiceName>();
+  for (const name of SERVICE_NAMES) {
+    const env = (): NodeJS.ProcessEnv => {
+      const { SHOP_CRASH_AT: crashAt, ...inherited } = process.env;
+      const address = name === 'storefront' ? { PORT: String(port), HOST: host } : { PORT: '0', HOST: '127.0.0.1' };
+      const every = { ...inherited, ...busEnvironment(name, folder!, process.env), ...address };
+      if (ran.has(name)) return every;
+      ran.add(name);
+      return { ...every, SHOP_CRASH_AT: crashAt, SHOP_AFTER: services.get('catalog')?.token };
+    };
+    const file = fileURLToPath(new URL(`./${name}/main.ts`, import.meta.url));
+    services.set(name, new ServiceProcess({ name, file, env }, { changed: tellStorefront, said: (message) => hear(message), printed }));
+  }
+
+  // The catalogue first, so that the others can wait for what it publishes on its first day; the storefront last, so that
+  // whoever reaches it finds a whole shop.
+  process.stdout.write('Starting');
+  for (const name of SERVICE_NAMES) {
+    process.stdout.write(` ${name} …`);
+    await ready(name);
+  }
+  process.stdout.write('\n');
+
+  const shop = services.get('storefront')!.state.url!.replace('127.0.0.1', host === '127.0.0.1' ? 'localhost' : host);
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+  console.log(`The shop is open after ${seconds} s. Its data is in ${folder.path}
+
+  Shop      ${shop}/
+  Basket    ${shop}/basket
+  Admin     ${shop}/admin     change prices, stop and kill services
+  Behind    ${shop}/behind    how far each service is behind
+
+Ctrl-C closes it.`);
+}
+
+/** Starts a service for the first time: when it dies meanwhile, something is wrong that a restart does not heal. */
+async function ready(name: ServiceName): Promise<void> {
+  const service = services.get(name)!;
+  const died = new Promise<'died'>((resolve) => {
+    watchers.add(() => void (['waiting', 'failed'].includes(service.state.state) && resolve('died')));
+  });
+  if ((await Promise.race([service.start(), died])) !== 'died') return;
+  throw new Advice(
+    `\n${name} does not start. It said:\n\n${service.lastLines}\n\nIf its data is the trouble, "npm run shop:reset" removes it; everything in ${folder!.path} is then new.`,
+  );
+}
+
+/** The storefront knows every process's state and address from here. */
+function tellStorefront(): void {
+  for (const watcher of watchers) watcher();
+  services.get('storefront')?.say({ say: 'services', services: [...services.values()].map((service) => service.state) });
+}
+
+function hear(message: ToSupervisor): void {
+  if (message.say === 'ask') void obey(message);
+  else tellStorefront();
+}
+
+async function obey({ id, service: name, action }: Extract<ToSupervisor, { say: 'ask' }>): Promise<void> {
+  const service = services.get(name)!;
+  const answer = (error?: string): void => services.get('storefront')!.say({ say: 'answer', id, ...(error === undefined ? {} : { error }) });
+  try {
+    // Killed for good, the storefront could not be asked to start again.
+    if (action === 'kill' && name === 'storefront') service.crash();
+    else await service[action]();
+    answer();
+  } catch (error) {
+    answer((error as Error).message);
+  }
+}
+
+function printed(name: ServiceName, line: string): void {
+  if (leaving === undefined) process.stderr.write(`[${name}] ${line}\n`);
+}
+
+/** Stops every service and ends. Asked a second time, it kills them. */
+async function leave(code: number, reason?: unknown): Promise<never> {
+  if (leaving) for (const service of services.values()) void service.kill();
+  leaving ??= (async () => {
+    if (reason !== undefined) console.error(reason);
+    // The storefront first: it takes no more orders while the others finish theirs.
+    for (const name of SERVICE_NAMES.toReversed()) await services.get(name)?.stop().catch(() => undefined);
+    folder?.release();
+    process.exit(code);
+  })();
+  return await leaving;
+}
+
+function readPort(value: string | undefined): number {
+  const port = Number(value || 8080);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new Advice(`SHOP_PORT is ${JSON.stringify(value)}, which is no port. Name one from 1 to 65535: SHOP_PORT=8081 npm start`);
+}
+
+async function checkFree(port: number, host: string): Promise<void> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once('error', (error: NodeJS.ErrnoException) => reject(new Advice(
+      error.code === 'EADDRINUSE'
+        ? `Port ${port} is taken. Stop what uses it, or name another: SHOP_PORT=${port + 1} npm start`
+        : `The shop cannot listen on ${host}:${port} (${error.message}). Name another: SHOP_HOST=127.0.0.1 SHOP_PORT=8081 npm start`,
+    )));
+    probe.listen(port, host, () => probe.close(() => resolve()));
+  });
+}

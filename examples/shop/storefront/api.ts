@@ -1,0 +1,153 @@
+import { Hono } from 'hono';
+import * as z from 'zod';
+import { BURST_MAX } from '../catalog/http.ts';
+import { QUANTITY_MAX, type BasketLine } from '../contracts/basket.ts';
+import { toCents, toDecimal } from '../contracts/money.ts';
+import { check, readJson } from '../service/http.ts';
+import { Problem } from '../service/problem.ts';
+import { SERVICE_NAMES } from '../supervisor/messages.ts';
+import type { Copied } from './freshness.ts';
+import type { ShownProduct } from './read-model.ts';
+import { basketView, copiedBaskets, copiedProducts, everyProduct, ownWrite, productById, type BasketView, type Storefront } from './views.ts';
+import { callerOf, visitorOf } from './visitor.ts';
+import type { Watched } from './watch.ts';
+
+/*
+ * The shop for programs. Prices are decimal numbers of euros with at most two places (12.00 is 12, 9.50 is 9.5), times are
+ * ISO 8601. A visitor is the header x-visitor, or a cookie. Errors are application/problem+json (RFC 9457). Requests that
+ * carry the same x-requestid are applied once.
+ */
+
+const Item = z.object({ productId: z.string().min(1).max(64), quantity: z.int().min(1).max(QUANTITY_MAX) });
+const Quantity = z.object({ quantity: z.int().min(1).max(QUANTITY_MAX) });
+const Price = z.object({ price: z.number() });
+const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
+const ServiceName = z.enum(SERVICE_NAMES);
+const Action = z.enum(['stop', 'kill', 'start']);
+
+export function apiOf(front: Storefront): Hono {
+  const api = new Hono();
+  const { services, watch } = front;
+
+  api.get('/products', async (c) => {
+    const { products, copied } = await everyProduct(front);
+    return c.json({ products: products.map(productJson), currency: 'EUR', source: 'catalog', ...copiedJson(copied) });
+  });
+
+  api.get('/basket', async (c) => c.json(basketJson(await basketView(front, visitorOf(c)))));
+
+  api.post('/basket/items', async (c) => {
+    const caller = callerOf(c);
+    const item = await readJson(c, Item);
+    const { duplicate, token } = await services.addItem(caller, item).catch(async (error: unknown) => {
+      throw await explained(front, item.productId, error);
+    });
+    return c.json(await afterwards(caller.visitorId, token, { duplicate }));
+  });
+
+  api.put('/basket/items/:id', async (c) => {
+    const caller = callerOf(c);
+    const { quantity } = await readJson(c, Quantity);
+    const { token } = await services.setQuantity(caller, { productId: c.req.param('id'), quantity });
+    return c.json(await afterwards(caller.visitorId, token, {}));
+  });
+
+  api.delete('/basket/items/:id', async (c) => {
+    const caller = callerOf(c);
+    const { token } = await services.removeItem(caller, c.req.param('id'));
+    return c.json(await afterwards(caller.visitorId, token, {}));
+  });
+
+  api.post('/admin/products/:id/price', async (c) => {
+    const caller = callerOf(c);
+    const { price } = await readJson(c, Price);
+    const { priceCents, token, ...saved } = await services.setPrice(caller, c.req.param('id'), centsOf(price));
+    return c.json({ ...saved, price: toDecimal(priceCents), changed: token !== undefined, token, shown: await ownWrite(front, token) });
+  });
+
+  api.post('/admin/burst', async (c) => {
+    const { changes } = await readJson(c, Burst);
+    return c.json(await services.burst(changes));
+  });
+
+  api.post('/admin/services/:name/:action', async (c) => {
+    const name = ServiceName.safeParse(c.req.param('name')).data;
+    const action = Action.safeParse(c.req.param('action')).data;
+    if (name === undefined) throw new Problem(404, 'unknown-service', `There is no service "${c.req.param('name')}", only ${SERVICE_NAMES.join(', ')}.`);
+    if (action === undefined) throw new Problem(404, 'unknown-action', 'A service can be told to stop, kill or start.');
+    return c.json(serviceJson(await obey(front, name, action)));
+  });
+
+  api.get('/behind', async (c) => {
+    const copies = { products: copiedJson(await copiedProducts(front)), baskets: copiedJson(await copiedBaskets(front)) };
+    return c.json({ services: watch.list().map(serviceJson), copies });
+  });
+
+  /** The basket as it is shown after a command; `shown: false` when the pages have not heard of the command yet. */
+  async function afterwards(visitorId: string, token: string, more: object): Promise<object> {
+    const shown = await ownWrite(front, token);
+    return { ...basketJson(await basketView(front, visitorId)), ...more, shown };
+  }
+
+  return api;
+}
+
+/** Stops, kills or starts a service. The storefront itself can only be killed, for it comes back then. */
+export async function obey({ watch }: Storefront, name: (typeof SERVICE_NAMES)[number], action: 'stop' | 'kill' | 'start'): Promise<Watched> {
+  if (name !== 'storefront') return await watch.ask(name, action);
+  if (action === 'stop') throw new Problem(409, 'storefront-stays', 'The storefront cannot be stopped from its own page: nobody could start it again. Ctrl-C stops the shop.');
+  // The answer leaves before the process ends.
+  if (action === 'kill') setTimeout(() => void watch.ask(name, 'kill').catch(() => undefined), 50);
+  return watch.get(name);
+}
+
+/** The basket may not have heard of a product that is on show here already. */
+export async function explained(front: Storefront, productId: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof Problem) || error.code !== 'unknown-product') return error;
+  if (!(await productById(front, productId))) return new Problem(404, 'unknown-product', `There is no product "${productId}".`);
+  return new Problem(503, 'basket-behind', 'The basket has not heard of this product yet. Nothing was changed; try again in a moment.');
+}
+
+/** @throws Problem 422 */
+export function centsOf(price: number): number {
+  const cents = toCents(price);
+  return check(z.int({ error: 'a price is a number from 0.01 to 100000 with at most two decimal places' }), cents);
+}
+
+function productJson({ productId, name, category, details, priceCents, stock, revision, asOf }: ShownProduct): object {
+  return { productId, name, category, details, price: toDecimal(priceCents), stock, revision, asOf, picture: `/pictures/${productId}.svg` };
+}
+
+function basketJson({ lines, pieces, totalCents, asOf, copied }: BasketView): object {
+  const shown = lines.map(({ newer, ...line }) => ({ ...lineJson(line), ...(newer ? { newer: { price: toDecimal(newer.priceCents), asOf: newer.asOf } } : {}) }));
+  return { lines: shown, pieces, total: toDecimal(totalCents), currency: 'EUR', source: 'basket', changedAt: asOf, ...copiedJson(copied) };
+}
+
+function lineJson(line: BasketLine): object {
+  return {
+    productId: line.productId,
+    name: line.name,
+    quantity: line.quantity,
+    unitPrice: toDecimal(line.unitPriceCents),
+    priceWhenAdded: toDecimal(line.priceWhenAddedCents),
+    asOf: line.priceAsOf,
+  };
+}
+
+function copiedJson({ state, asOf, sentence }: Copied): object {
+  return { state, asOf, sentence };
+}
+
+function serviceJson({ name, answering, since, process, report }: Watched): object {
+  return {
+    name,
+    answering,
+    since,
+    state: process?.state,
+    pid: process?.pid,
+    restarts: process?.restarts,
+    startedAt: report?.startedAt,
+    published: report?.published,
+    subscriptions: report?.subscriptions ?? [],
+  };
+}

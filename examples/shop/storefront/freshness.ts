@@ -1,0 +1,76 @@
+import type { Freshness } from 'waybill';
+import type { Watched } from './watch.ts';
+import { longTime, span } from './pages/format.ts';
+import { titleOf } from './services.ts';
+
+/** Milliseconds after which lateness is said in words, with the reason. */
+export const LATE_MS = 5_000;
+
+/** How old something is that was copied from another service, and why. */
+export interface Copied {
+  readonly state: 'current' | 'late' | 'down' | 'failing';
+  /** Everything that its source had said until then is in it. */
+  readonly asOf: Date | undefined;
+  readonly sentence: string;
+}
+
+/** The copy of the catalogue behind the product pages. */
+export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshness | undefined; catalog: Watched }): Copied {
+  const asOf = copy?.appliedUntil;
+  if (!catalog.answering) {
+    return { state: 'down', asOf, sentence: `${absent(catalog)} These prices are as of ${longTime(earlier(asOf, catalog.since), now)}; newer ones show when it is back.` };
+  }
+  return late('Prices here', 'catalog', copy, now) ?? { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf ?? now, now)}, from catalog.` };
+}
+
+/** A basket is two steps away from the catalogue: prices come to the basket, baskets come to the pages. */
+export function basketCopied({ now, copy, basket, catalog }: { now: Date; copy: Freshness | undefined; basket: Watched; catalog: Watched }): Copied {
+  if (!basket.answering) {
+    const asOf = earlier(copy?.appliedUntil, basket.since);
+    return { state: 'down', asOf, sentence: `${absent(basket)} This is what it had said by ${longTime(asOf, now)}. It keeps what you have put in, and takes over new prices when it is back.` };
+  }
+  const prices = pricesIn(basket);
+  const asOf = earlier(copy?.appliedUntil, prices?.appliedUntil ?? basket.since);
+  const lateness = late('This page', 'basket', copy, now) ?? (catalog.answering ? late('Basket', 'catalog', prices, now) : undefined);
+  if (lateness) return { ...lateness, asOf };
+  if (!catalog.answering) return { state: 'down', asOf, sentence: `${absent(catalog)} Prices in the basket are as of ${longTime(earlier(prices?.appliedUntil, catalog.since), now)}.` };
+  return { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf, now)}, from catalog by way of basket.` };
+}
+
+/** How far the basket said it is with the catalogue's prices. */
+function pricesIn(basket: Watched): Freshness | undefined {
+  const row = basket.report?.subscriptions.find(({ subscription, source }) => source === 'catalog' && subscription.includes('price-changed'));
+  return row && { source: row.source, subscription: row.subscription, state: row.state, waiting: row.waiting, appliedUntil: new Date(row.appliedUntil) };
+}
+
+function late(who: string, source: string, copy: Freshness | undefined, now: Date): Copied | undefined {
+  if (copy?.state === 'failing') {
+    return { state: 'failing', asOf: copy.appliedUntil, sentence: `${who} could not take over a change from ${source}; it is kept and can be retried. What you see may be older.` };
+  }
+  const behindMs = copy ? now.getTime() - copy.appliedUntil.getTime() : 0;
+  if (!copy || copy.state === 'current' || behindMs <= LATE_MS) return undefined;
+  const waiting = copy.waiting ? `: ${copy.waiting} ${copy.waiting === 1 ? 'change waits' : 'changes wait'}` : '';
+  return { state: 'late', asOf: copy.appliedUntil, sentence: `${who} ${who.endsWith('s here') ? 'are' : 'is'} ${span(behindMs)} behind ${source}${waiting}.` };
+}
+
+/** Why a service says nothing. */
+function absent({ name, since, process }: Watched): string {
+  const at = longTime(since);
+  switch (process?.state) {
+    case 'stopped':
+    case 'stopping':
+      return `${titleOf(name)} is stopped since ${at}.`;
+    case 'waiting':
+    case 'starting':
+      return `${titleOf(name)} is starting; it was last heard at ${at}.`;
+    case 'failed':
+      return `${titleOf(name)} does not start since ${at}.`;
+    case 'running':
+    case undefined:
+      return `${titleOf(name)} is not answering since ${at}.`;
+  }
+}
+
+function earlier(a: Date | undefined, b: Date): Date {
+  return a !== undefined && a < b ? a : b;
+}

@@ -1,0 +1,151 @@
+import { Hono, type Context } from 'hono';
+import * as z from 'zod';
+import { BURST_MAX } from '../catalog/http.ts';
+import { QUANTITY_MAX } from '../contracts/basket.ts';
+import { asProblem, check } from '../service/http.ts';
+import { Problem } from '../service/problem.ts';
+import { SERVICE_NAMES, type ServiceName } from '../supervisor/messages.ts';
+import { centsOf, explained, obey } from './api.ts';
+import { adminPage, PRICES_PER_PAGE, type Saved } from './pages/admin.ts';
+import { basketPage } from './pages/basket.ts';
+import { behindPage } from './pages/behind.ts';
+import { layout, type Html, type Notice, type Page } from './pages/layout.ts';
+import { footing, PRODUCTS_PER_PAGE, productsPage } from './pages/products.ts';
+import { basketView, copiedBaskets, copiedProducts, ownWrite, productById, productsView, type Storefront } from './views.ts';
+import { callerOf, visitorOf } from './visitor.ts';
+
+const Quantity = z.coerce.number().pipe(z.int().min(1).max(QUANTITY_MAX));
+const Changes = z.coerce.number().pipe(z.int().min(1).max(BURST_MAX));
+const TEXT_LENGTH_MAX = 60;
+
+/** The shop for people. Every page works by forms and reload; assets/live.js makes it live. */
+export function pagesOf(front: Storefront): Hono {
+  const pages = new Hono();
+  const { bus, services, watch } = front;
+
+  // --- pages ---
+
+  const shop = async (c: Context, notice?: Notice): Promise<Html> => {
+    const query = { text: word(c, 'q'), category: word(c, 'category'), page: pageNumber(c) };
+    const view = await productsView(front, { ...query, offset: (query.page - 1) * PRODUCTS_PER_PAGE, limit: PRODUCTS_PER_PAGE });
+    return await page(c, { title: 'Shop', path: '/', topics: ['products', 'basket', 'status'], body: productsPage(view, query), footing: footing(view.copied), notice });
+  };
+
+  const basket = async (c: Context, notice?: Notice): Promise<Html> => {
+    const view = await basketView(front, visitorOf(c));
+    return await page(c, { title: 'Basket', path: '/basket', topics: ['basket', 'products', 'status'], body: basketPage(view), footing: footing(view.copied), notice });
+  };
+
+  const admin = async (c: Context, notice?: Notice): Promise<Html> => {
+    const text = word(c, 'q');
+    const view = await productsView(front, { text, category: '', offset: 0, limit: PRICES_PER_PAGE });
+    const body = adminPage({ ...view, text, services: watch.list(), supervised: watch.supervised, saved: await savedPrice(c) });
+    return await page(c, { title: 'Admin', path: '/admin', topics: ['products', 'basket', 'status'], body, footing: footing(view.copied), notice });
+  };
+
+  pages.get('/', async (c) => c.html(await shop(c)));
+  pages.get('/basket', async (c) => c.html(await basket(c)));
+  pages.get('/admin', async (c) => c.html(await admin(c, c.req.query('unchanged') === undefined ? undefined : { tone: 'good', text: 'That is the price already, so nothing was changed and nobody was told.' })));
+  pages.get('/behind', async (c) => {
+    const view = { services: watch.list(), products: await copiedProducts(front), baskets: await copiedBaskets(front) };
+    return c.html(await page(c, { title: 'Behind the scenes', path: '/behind', topics: ['tick', 'status'], body: behindPage(view), footing: 'Figures begin anew when a service starts.' }));
+  });
+
+  // --- forms: do it and show the page anew, or say on the same page why not ---
+
+  pages.post('/basket/items', (c) =>
+    form(c, shop, async (fields) => {
+      const item = { productId: fields('productId'), quantity: check(Quantity, fields('quantity')) };
+      const { token } = await services.addItem(callerOf(c), item).catch(async (error: unknown) => {
+        throw await explained(front, item.productId, error);
+      });
+      await ownWrite(front, token);
+      return '/basket';
+    }),
+  );
+
+  pages.post('/basket/items/:id/quantity', (c) =>
+    form(c, basket, async (fields) => {
+      const { token } = await services.setQuantity(callerOf(c), { productId: c.req.param('id'), quantity: check(Quantity, fields('quantity')) });
+      await ownWrite(front, token);
+      return '/basket';
+    }),
+  );
+
+  pages.post('/basket/items/:id/remove', (c) =>
+    form(c, basket, async () => {
+      const { token } = await services.removeItem(callerOf(c), c.req.param('id'));
+      await ownWrite(front, token);
+      return '/basket';
+    }),
+  );
+
+  pages.post('/admin/products/:id/price', (c) =>
+    form(c, admin, async (fields) => {
+      const productId = c.req.param('id');
+      const { token, savedAt } = await services.setPrice(callerOf(c), productId, centsOf(Number(fields('price') || Number.NaN)));
+      const q: Record<string, string> = fields('q') ? { q: fields('q') } : {};
+      if (token === undefined) return `/admin?${new URLSearchParams({ ...q, unchanged: productId })}#row-${productId}`;
+      await ownWrite(front, token);
+      return `/admin?${new URLSearchParams({ ...q, saved: productId, at: savedAt, token })}#saved`;
+    }),
+  );
+
+  pages.post('/admin/burst', (c) =>
+    form(c, admin, async (fields) => {
+      await services.burst(check(Changes, fields('changes')));
+      return '/behind';
+    }),
+  );
+
+  for (const action of ['stop', 'kill', 'start'] as const) {
+    pages.post(`/admin/services/:name/${action}`, (c) =>
+      form(c, admin, async () => {
+        const name = SERVICE_NAMES.find((known) => known === c.req.param('name'));
+        if (name === undefined) throw new Problem(404, 'unknown-service', 'There is no such service.');
+        await obey(front, name, action);
+        return `/admin#service-${name}`;
+      }),
+    );
+  }
+
+  // --- what they share ---
+
+  async function page(c: Context, given: Omit<Page, 'pieces'>): Promise<Html> {
+    const { pieces } = await basketView(front, visitorOf(c));
+    return layout({ ...given, pieces });
+  }
+
+  async function form(c: Context, again: (c: Context, notice: Notice) => Promise<Html>, work: (fields: (name: string) => string) => Promise<string>): Promise<Response> {
+    try {
+      const body = await c.req.parseBody();
+      return c.redirect(await work((name) => (typeof body[name] === 'string' ? body[name] : '')), 303);
+    } catch (error) {
+      const problem = asProblem(error);
+      return c.html(await again(c, { tone: 'bad', text: problem.detail }), problem.status);
+    }
+  }
+
+  /** What became of the price that was saved on the page before this one: who has heard of it by now. */
+  async function savedPrice(c: Context): Promise<Saved | undefined> {
+    const { saved, at, token } = c.req.query();
+    const savedAt = new Date(at ?? '');
+    if (saved === undefined || token === undefined || Number.isNaN(savedAt.getTime())) return undefined;
+    const product = await productById(front, saved);
+    const knows = async (name: ServiceName): Promise<boolean | undefined> =>
+      name === 'storefront' ? await bus.caughtUp(token, { timeoutMs: 0 }).catch(() => undefined) : await services.knows(name, token);
+    const heard = await Promise.all((['storefront', 'basket'] as const).map(async (who) => ({ who, knows: await knows(who) })));
+    return product && { name: product.name, at: savedAt, heard };
+  }
+
+  return pages;
+}
+
+function word(c: Context, name: string): string {
+  return (c.req.query(name) ?? '').slice(0, TEXT_LENGTH_MAX);
+}
+
+function pageNumber(c: Context): number {
+  const page = Number(c.req.query('page') ?? 1);
+  return Number.isInteger(page) && page >= 1 && page <= 1_000 ? page : 1;
+}

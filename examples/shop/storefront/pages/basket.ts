@@ -1,0 +1,55 @@
+import { html } from 'hono/html';
+import { hasNewPrice, QUANTITY_MAX } from '../../contracts/basket.ts';
+import type { BasketView, ShownLine } from '../views.ts';
+import { euros, longTime, plural } from './format.ts';
+import type { Html } from './layout.ts';
+import { warning } from './products.ts';
+
+export function basketPage({ lines, pieces, totalCents, copied }: BasketView): Html {
+  if (lines.length === 0) {
+    return html`<div class="heading"><h1>Your basket</h1></div>${warning(copied)}
+<p class="empty">There is nothing in it yet. <a href="/">Look around the shop</a></p>`;
+  }
+  return html`<div class="heading"><h1>Your basket</h1></div>${warning(copied)}
+<div class="basket">
+<ul class="lines" id="lines">${lines.map(basketLine)}</ul>
+<section class="total" aria-labelledby="total-title">
+<h2 id="total-title">Total</h2>
+<p class="sum" id="sum">${euros(totalCents)}</p>
+<p class="hint" id="pieces-said">${plural(pieces, 'piece')} of ${plural(lines.length, 'product')}</p>
+</section>
+</div>`;
+}
+
+function basketLine(line: ShownLine): Html {
+  const { productId, name, quantity, unitPriceCents, priceAsOf, newer } = line;
+  return html`<li class="line" id="line-${productId}">
+<div class="stage"><img src="/pictures/${productId}.svg" alt="" width="96" height="96"></div>
+<div class="line-text">
+<h2>${name}</h2>
+<p class="unit" id="unit-${productId}"><span class="price">${euros(unitPriceCents)}</span> each <span class="hint">since <time datetime="${priceAsOf}">${longTime(new Date(priceAsOf))}</time></span></p>
+</div>
+<div class="line-forms">
+<form class="quantity" method="post" action="/basket/items/${productId}/quantity">
+<label class="quiet-text" for="quantity-${productId}">Pieces of ${name}</label>
+<input id="quantity-${productId}" name="quantity" type="number" min="1" max="${QUANTITY_MAX}" value="${quantity}" required inputmode="numeric">
+<button class="quiet" aria-label="Set the pieces of ${name}">Set</button>
+</form>
+<form method="post" action="/basket/items/${productId}/remove"><button class="link" aria-label="Remove ${name}">Remove</button></form>
+</div>
+<p class="line-sum" id="line-sum-${productId}">${euros(quantity * unitPriceCents)}</p>
+<p class="alert" role="status" id="alert-${productId}" data-way="${way(line)}">${alertText(line)}</p>
+${newer ? html`<p class="newer" id="newer-${productId}">Catalog has said ${euros(newer.priceCents)} since ${longTime(new Date(newer.asOf))}. The basket has not heard of it yet.</p>` : ''}
+</li>`;
+}
+
+/** Stays in the page when there is nothing to say, so that a reader of the screen hears it when there is. */
+function alertText(line: ShownLine): Html | '' {
+  if (!hasNewPrice(line)) return '';
+  const { priceWhenAddedCents, unitPriceCents } = line;
+  return html`<span class="alert-mark" aria-hidden="true">${way(line) === 'down' ? '↓' : '↑'}</span><span>The price has changed: was <s>${euros(priceWhenAddedCents)}</s> when you added it, now <strong>${euros(unitPriceCents)}</strong>.</span>`;
+}
+
+function way({ unitPriceCents, priceWhenAddedCents }: ShownLine): 'up' | 'down' {
+  return unitPriceCents < priceWhenAddedCents ? 'down' : 'up';
+}

@@ -1,0 +1,31 @@
+/** What start.ts and its processes say to each other, over the channel that `fork` opens. */
+
+export const SERVICE_NAMES = ['catalog', 'basket', 'storefront'] as const;
+export type ServiceName = (typeof SERVICE_NAMES)[number];
+
+export type Action = 'stop' | 'kill' | 'start';
+
+/** A process as its supervisor sees it. */
+export interface ServiceState {
+  readonly name: ServiceName;
+  /** `waiting`: it died, and is started again in a moment. `failed`: it died too often, and waits to be started by hand. */
+  readonly state: 'stopped' | 'starting' | 'running' | 'stopping' | 'waiting' | 'failed';
+  /** When it came into this state, ISO 8601. */
+  readonly since: string;
+  readonly pid: number | undefined;
+  readonly url: string | undefined;
+  /** How often it was started again after dying by itself. */
+  readonly restarts: number;
+}
+
+export type FromSupervisor =
+  | { readonly say: 'stop' }
+  /** Sent to the storefront when it asks, and at each change. */
+  | { readonly say: 'services'; readonly services: readonly ServiceState[] }
+  | { readonly say: 'answer'; readonly id: string; readonly error?: string };
+
+export type ToSupervisor =
+  /** `token` stands for what must be known elsewhere before the shop is of use: the first catalogue. */
+  | { readonly say: 'ready'; readonly port: number; readonly token: string | undefined }
+  | { readonly say: 'services?' }
+  | { readonly say: 'ask'; readonly id: string; readonly service: ServiceName; readonly action: Action };
