@@ -1,7 +1,21 @@
-/** API page, "Operations in code". */
+/** API page, "Operations in code"; what of it is there so far. */
 import { createBus } from 'waybill';
 import { operations } from 'waybill/operations';
+import { same } from '../equal.ts';
 
 await using bus = createBus({ service: 'basket' });
-const { failures, waiting, outbox } = operations(bus);
-console.log(await failures.list(), await failures.groups(), await waiting.list(), await outbox.list());
+const { failures, waiting, outbox, subscriptions, status } = operations(bus);
+
+const [group] = await failures.groups();
+if (group) await failures.retry({ group: group.group });
+const [failure] = await failures.list({ type: 'catalog.product-price-changed.v1', limit: 10 });
+if (failure) await failures.delete({ rows: [failure.row] });
+
+const [later] = await waiting.list();
+if (later) same<boolean, Awaited<ReturnType<typeof waiting.run>>>(true);
+if (later && !(await waiting.run(later.row))) await waiting.cancel(later.row);
+
+const [sent] = await outbox.list({ state: 'published' });
+console.log(sent?.id, (await subscriptions.list())[0]?.name, (await status()).failed);
+// @ts-expect-error a state is ready, published or failed
+await outbox.list({ state: 'lost' });

@@ -1,5 +1,5 @@
 /** API page, "Testing". */
-import { createBus, defineCommand, defineEvent } from 'waybill';
+import { defineCommand, defineEvent } from 'waybill';
 import { createTestBus } from 'waybill/testing';
 import { memory } from 'waybill/transports/memory';
 import * as z from 'zod';
@@ -17,8 +17,13 @@ bus.sent(ClearBasket)[0]?.userId.trim();
 await bus.failures();
 await bus.redeliver(id);
 await bus.advance(60_000);
+bus.crashAfter('outbox.commit');
+bus.history().length.toFixed();
+// @ts-expect-error crash points have names
+bus.crashAfter('nowhere');
 
 const transport = memory();
 await using one = createTestBus({ service: 'one', transport });
-await using two = createBus({ service: 'two', transport });
-console.log(one.service, two.service);
+await using two = createTestBus({ service: 'two', transport }); // they talk to each other on one clock
+await using twice = createTestBus({ rerun: true });
+console.log(one.service, two.service, twice.service);
