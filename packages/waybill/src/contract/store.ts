@@ -193,8 +193,8 @@ export interface WaitingPort {
     nowMs: number,
     max: number,
   ): Promise<{ readonly rows: readonly WaitingRow[]; readonly nextDueMs: number | undefined }>;
-  /** Records, in a commit of its own, that a run begins; returns starts so far, or undefined when the row is gone. */
-  start(row: WaitingRow): Promise<number | undefined>;
+  /** Records, in a commit of its own, that runs begin; answers each row's starts so far, undefined when it is gone. */
+  start(rows: readonly WaitingRow[]): Promise<readonly (number | undefined)[]>;
   /** Removes the row, or sets it to what `next` says (then `starts` = its `attempt`). False when it was gone. */
   settle(tx: StoreTransaction, row: WaitingRow, next?: Partial<WaitingEntry>): MaybePromise<boolean>;
   /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */

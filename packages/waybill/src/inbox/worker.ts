@@ -205,11 +205,9 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Before a waiting message runs its start is on record, so that one that kills the process is found (D16). */
   const recordStarts = async (items: Item[]): Promise<void> => {
-    for (const item of items) {
-      if (item.started || !item.row) continue;
-      if (item.incoming.kind === 'run') await waiting.start(item.row);
-      item.started = true;
-    }
+    const begins = items.filter((item) => !item.started && item.row && item.incoming.kind === 'run');
+    if (begins.length > 0) await waiting.start(begins.map((item) => item.row!));
+    for (const item of items) item.started = true;
   };
 
   const handle = async (items: Item[]): Promise<Item[]> => {

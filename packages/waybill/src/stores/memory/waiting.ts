@@ -21,13 +21,15 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
       return { rows: rows.map(copyOf), nextDueMs };
     },
 
-    start: ({ row }) =>
-      write(({ waiting }) => {
-        const now = waiting.get(row);
-        if (now === undefined) return undefined;
-        waiting.set(row, { ...now, starts: now.starts + 1 });
-        return now.starts + 1;
-      }),
+    start: (rows) =>
+      write(({ waiting }) =>
+        rows.map(({ row }) => {
+          const now = waiting.get(row);
+          if (now === undefined) return undefined;
+          waiting.set(row, { ...now, starts: now.starts + 1 });
+          return now.starts + 1;
+        }),
+      ),
 
     settle: (tx, { row }, next) =>
       writing(tx, ({ waiting }) => {

@@ -37,11 +37,11 @@ export function createWaitingPort(database: SqliteDatabase, { clock }: Host): Wa
 
     due: (subscription, nowMs, max) => database.read((statements) => due(statements, { subscription, nowMs, max })),
 
-    start: ({ row }) =>
+    start: (rows) =>
       database.write(({ statements }) => {
         // search by row
         const sql = 'update waybill_waiting set starts = starts + 1 where row = ? returning starts';
-        return statements.get<{ starts: number }>(sql, row)?.starts;
+        return rows.map(({ row }) => statements.get<{ starts: number }>(sql, row)?.starts);
       }),
 
     settle: (tx, row, next) =>
