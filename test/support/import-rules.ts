@@ -44,7 +44,8 @@ export const RULES: readonly Rule[] = [
   { place: 'operations', may: ['contract'] },
   // The saga for `defineSaga`: what users define. Never a driver, so that the root .d.ts names no type of others.
   { place: 'index', may: ['bus', 'contract', 'saga'] },
-  { place: 'testing', may: ['contract', 'bus', 'transports/memory', 'transports/sqlite', 'stores/memory', 'stores/sqlite'] },
+  // The wiring for the ground that it replaces, the drivers' loader for URLs.
+  { place: 'testing', may: ['contract', 'observe', 'bus', 'wiring', 'drivers', 'transports/memory', 'transports/sqlite', 'stores/memory', 'stores/sqlite'] },
 ];
 
 /**

@@ -1,0 +1,172 @@
+/**
+ * What test buses that talk to each other have in common: one clock, and the question whether anything is still going on.
+ * Nothing here sleeps while there is something to wait for by turns of the event loop; time moves only where nothing
+ * but time can help, and only virtual time.
+ */
+import type { VirtualClock } from './clock.ts';
+
+/** `settled()` gave up waiting. */
+export class NotSettled extends Error {
+  override readonly name: string = 'NotSettled';
+  /** What is still going on. */
+  readonly open: readonly string[];
+
+  constructor(open: readonly string[], advice: string) {
+    super(`not settled: ${open.join('; ')}. ${advice}`);
+    this.open = open;
+  }
+}
+
+/** A bus as the world sees it. */
+export interface Inhabitant {
+  /** Starts it, its late subscriptions too, and waits for a new life after a crash. */
+  awake(): Promise<void>;
+  /** Its own operations that are under way, and user code that runs; each named. */
+  running(): readonly string[];
+  /** User code that runs; each named. Time must not go by while it does. */
+  runningUserCode(): readonly string[];
+  /** What is left to be done now, with nobody at it; each named. */
+  outstanding(): Promise<readonly string[]>;
+}
+
+export interface World {
+  readonly clock: VirtualClock;
+  readonly inhabitants: Set<Inhabitant>;
+  /** Something happened. */
+  active(): void;
+  awake(): Promise<void>;
+  /** @throws NotSettled with what is still going on */
+  settled(): Promise<void>;
+  advance(ms: number): Promise<void>;
+  /** The result of something that may need virtual time to go by. */
+  drive<R>(work: Promise<R>): Promise<R>;
+}
+
+/** Turns of the event loop without anything happening, after which something is taken to be waiting. */
+const quietTurns = 20;
+/** The same for an operation that is under way: it may be at a disk or a socket. */
+const busyTurns = 200;
+/** After those, one look each millisecond, for as long as user code may take for its own I/O in a test. */
+const patienceMs = 10_000;
+/** Virtual time that `settled` lets go by at most, for leases and pauses that only time can end. */
+const stuckMaxMs = 15_000;
+
+export function createWorld(clock: VirtualClock): World {
+  const inhabitants = new Set<Inhabitant>();
+  let activity = 0;
+
+  const all = <R>(ask: (inhabitant: Inhabitant) => readonly R[]): R[] => [...inhabitants].flatMap(ask);
+  const running = (): string[] => all((one) => one.running());
+
+  /** Until nothing is under way, or what is does not move; answers what that is. */
+  const calm = async (patient: boolean): Promise<readonly string[]> => {
+    let last = activity;
+    let since = performance.now();
+    for (let turns = 0; ; turns++) {
+      await turn();
+      if (activity !== last) {
+        last = activity;
+        turns = 0;
+        since = performance.now();
+        continue;
+      }
+      const what = running();
+      if (what.length === 0) {
+        if (turns >= 3) return what;
+      } else if (turns > busyTurns) {
+        if (!patient || performance.now() - since > patienceMs) return what;
+        await pause();
+      }
+    }
+  };
+
+  const outstanding = async (): Promise<string[]> => {
+    const found: string[] = [];
+    for (const one of inhabitants) found.push(...(await one.outstanding()));
+    return found;
+  };
+
+  const settle = async (strict: boolean): Promise<void> => {
+    let budgetMs = stuckMaxMs;
+    let clean = -1;
+    for (;;) {
+      await world.awake();
+      const stuck = await calm(strict);
+      const before = activity;
+      const open = stuck.length > 0 ? stuck : await outstanding();
+      if (open.length === 0) {
+        // Looked at one after the other: only when nothing happened meanwhile was it all at rest at once.
+        if (clean === activity) return;
+        clean = activity;
+        continue;
+      }
+      if (activity !== before) continue;
+      const dueMs = clock.next();
+      const timeHelps = all((one) => one.runningUserCode()).length === 0 && dueMs !== undefined && dueMs <= budgetMs;
+      if (!timeHelps) {
+        if (!strict) return;
+        throw new NotSettled(open, advice(stuck));
+      }
+      await clock.advance(dueMs);
+      budgetMs -= Math.max(dueMs, 1);
+    }
+  };
+
+  const world: World = {
+    clock,
+    inhabitants,
+    active() {
+      activity++;
+    },
+    async awake() {
+      for (const one of inhabitants) await one.awake();
+    },
+    settled: () => settle(true),
+    async advance(ms) {
+      await world.awake();
+      await calm(false);
+      for (let leftMs = ms; ; ) {
+        const nextMs = clock.next();
+        const stepMs = nextMs === undefined ? leftMs : Math.min(nextMs, leftMs);
+        await clock.advance(stepMs);
+        leftMs -= stepMs;
+        await calm(false);
+        if (leftMs <= 0) break;
+      }
+      await settle(false);
+    },
+    async drive(work) {
+      let done = false;
+      const finished = work.finally(() => {
+        done = true;
+      });
+      finished.catch(() => {}); // heard below
+      for (let turns = 0; !done; turns++) {
+        await turn();
+        if (done || turns < quietTurns) continue;
+        await calm(false);
+        const nextMs = clock.next();
+        if (done) break;
+        if (nextMs === undefined) await pause();
+        else await clock.advance(nextMs);
+        turns = 0;
+      }
+      return finished;
+    },
+  };
+  return world;
+}
+
+function advice(stuck: readonly string[]): string {
+  return stuck.length > 0
+    ? 'Let what runs come to its end, or move the time: advance(ms)'
+    : 'Move the time (advance(ms)), or mend what keeps it from going on';
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1));
+}
