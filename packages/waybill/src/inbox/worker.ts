@@ -49,8 +49,8 @@ const batchMs = 20;
 const pollMs = 1_000;
 /** Waiting rows taken at once. */
 const waitingMax = 50;
-/** Runs alone that ended with the process, until the message is parked. */
-const crashesMax = 3;
+/** Runs that ended with the process, all but the first of them alone, until the message is parked. */
+const crashesMax = 4;
 /** A shared handler that takes longer, this often, gets a transaction of its own. */
 const slowMs = 100;
 const slowMax = 3;
@@ -182,8 +182,10 @@ export function createWorker(options: WorkerOptions): Worker {
       while (mine === generation) {
         if (stopping.signal.aborted) return await giveBack(items);
         try {
-          await recordStarts(items);
-          const run = (): Promise<Item[]> => handle(items);
+          const run = async (): Promise<Item[]> => {
+            await recordStarts(items); // inside the gate: what only stands in line must not be charged
+            return handle(items);
+          };
           const rest = await (items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run));
           if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
           if (rest.length > 0) lanes.unshift(rest, lane);
