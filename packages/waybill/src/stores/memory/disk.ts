@@ -10,7 +10,7 @@ export class Disk {
   readonly relay: Table<'relay', Relay> = new Table();
   readonly inbox: Table<string, Taken> = new Table();
   readonly watermarks: Table<string, Watermark> = new Table();
-  readonly waiting: Table<number, WaitingRow> = new Table();
+  readonly waiting: Table<number, Waiting> = new Table();
   readonly failures: Table<number, FailedRow> = new Table();
   readonly once: Table<string, Result> = new Table();
   readonly #tables = [this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once];
@@ -72,6 +72,11 @@ export interface Taken {
   readonly source: string;
   readonly id: string;
   readonly atMs: number;
+}
+
+/** A row of what waits; `front`: it held its key as a failure, and goes before whatever lined up behind it. */
+export interface Waiting extends WaitingRow {
+  readonly front: boolean;
 }
 
 /** A result of `once`. */

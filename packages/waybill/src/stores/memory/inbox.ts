@@ -27,7 +27,7 @@ export function createInbox({ disk, host, writing, write }: Access): InboxPort {
       }),
 
     rename: (tx, from, to) =>
-      writing(tx, ({ inbox, watermarks }) => {
+      writing(tx, ({ inbox, watermarks, waiting, failures }) => {
         if (from === to) return;
         for (const row of [...inbox.rows()].filter(({ subscription }) => subscription === from)) {
           inbox.delete(keyOf(from, row.source, row.id));
@@ -39,6 +39,9 @@ export function createInbox({ disk, host, writing, write }: Access): InboxPort {
           const there = watermarks.get(key);
           if (there === undefined || there.sequence < mark.sequence) watermarks.set(key, { ...mark, subscription: to });
         }
+        // What waits and what has failed goes along: nobody would ask for it under the old name.
+        for (const row of waiting.rows()) if (row.subscription === from) waiting.set(row.row, { ...row, subscription: to });
+        for (const row of failures.rows()) if (row.subscription === from) failures.set(row.row, { ...row, subscription: to });
       }),
 
     trim: (beforeMs, max) =>

@@ -42,7 +42,7 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
     work: (tx: StoreTransaction<SqlTransaction>) => MaybePromise<R>,
     { lazy = false, onBegin }: TransactionOptions = {},
   ): Promise<R> => {
-    if (closed) throw new WaybillError('STORE_UNREACHABLE', 'this session of the memory store was closed');
+    if (closed) throw new WaybillError('STOPPED', 'this session of the memory store was closed');
     const unit = new Unit(disk, host.clock, onBegin);
     open.add(unit);
     try {

@@ -1,6 +1,7 @@
 import type { FailureFilter, FailureGroup, Inspect, OutboxEntry, Page } from '../../contract/inspect.ts';
 import type { FailedRow, OutboxRow } from '../../contract/store.ts';
 import { copyOf, keyOf, type Disk } from './disk.ts';
+import { waitingRow } from './waiting.ts';
 
 const limitDefault = 100;
 const limitMax = 1_000;
@@ -33,7 +34,7 @@ export function createInspect(disk: Disk): Inspect {
         ),
         page,
         ({ row }) => row,
-      ).map(copyOf),
+      ).map(waitingRow),
 
     failures: async (filter) =>
       pageOf([...disk.failures.committed.values()].filter((row) => fits(row, filter)), filter, ({ row }) => row).map(copyOf),

@@ -3,9 +3,14 @@ import type { Access } from './access.ts';
 import { keyOf } from './disk.ts';
 
 /** First results by (scope, key). Transactions come one at a time, so whoever finds nothing is alone until it commits. */
-export function createOnce({ writing, write }: Access): OncePort {
+export function createOnce({ host, writing, write }: Access): OncePort {
   return {
-    find: (tx, scope, key) => writing(tx, ({ once }) => once.get(keyOf(scope, key))),
+    find: (tx, scope, key) =>
+      writing(tx, ({ once }) => {
+        const found = once.get(keyOf(scope, key));
+        if (found === undefined || found.expiresMs <= host.clock.now()) return undefined; // as good as trimmed
+        return { result: found.result, fingerprint: found.fingerprint };
+      }),
     save: (tx, { scope, key, ...result }) => writing(tx, ({ once }) => once.set(keyOf(scope, key), result)),
     trim: (nowMs, max) =>
       write(({ once }) => {

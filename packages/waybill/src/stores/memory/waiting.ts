@@ -1,6 +1,6 @@
 import type { WaitingPort, WaitingRow } from '../../contract/store.ts';
 import type { Access } from './access.ts';
-import { copyOf, type Disk } from './disk.ts';
+import { copyOf, type Disk, type Waiting } from './disk.ts';
 
 /** What happens later: rows by number, which is the order they were added in. */
 export function createWaiting({ disk, host, writing, write }: Access): WaitingPort {
@@ -9,7 +9,8 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
       writing(tx, ({ waiting }) => {
         for (const entry of entries) {
           const row = disk.number();
-          waiting.set(row, { ...copyOf(entry), row, starts: entry.attempt, createdMs: host.clock.now() });
+          const front = entry.inOrder && entry.reason === 'asked';
+          waiting.set(row, { ...copyOf(entry), row, front, starts: entry.attempt, createdMs: host.clock.now() });
         }
       }),
 
@@ -18,7 +19,7 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
       const rows = ready.filter(({ dueMs }) => dueMs <= nowMs).slice(0, max);
       const rest = ready.filter((row) => !rows.includes(row));
       const nextDueMs = rest.length === 0 ? undefined : rest.reduce((ms, { dueMs }) => Math.min(ms, dueMs), Infinity);
-      return { rows: rows.map(copyOf), nextDueMs };
+      return { rows: rows.map(waitingRow), nextDueMs };
     },
 
     start: (rows) =>
@@ -50,8 +51,8 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
 
     cancel: (tx, id) =>
       writing(tx, ({ waiting }) => {
-        for (const { row, subscription, message } of waiting.rows()) {
-          if (subscription !== undefined || message.id !== id) continue;
+        for (const { row, subscription, reason, message } of waiting.rows()) {
+          if (subscription !== undefined || reason !== 'delayed' || message.id !== id) continue;
           waiting.delete(row);
           return true;
         }
@@ -60,15 +61,26 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
   };
 }
 
-/** The rows whose turn it is, oldest first: of what keeps the order of its key, the first that nothing holds. */
-function heads({ waiting, failures }: Disk, subscription: string | undefined): WaitingRow[] {
+/** A row as it is given out: its place in line is nobody else's business. */
+export function waitingRow({ front: _front, ...row }: Waiting): WaitingRow {
+  return copyOf(row);
+}
+
+/**
+ * The rows whose turn it is, those due first in front. Of what keeps the order of its key that is one: a failure that
+ * held the key and was asked for again (it is older than all that wait), else the first that was added; none while a
+ * failure holds the key.
+ */
+function heads({ waiting, failures }: Disk, subscription: string | undefined): Waiting[] {
   const passed = new Set<string | undefined>();
   for (const row of failures.committed.values()) if (row.subscription === subscription && row.holds) passed.add(row.message.key);
   const rows = [...waiting.committed.values()].filter((row) => row.subscription === subscription);
-  return rows.filter(({ inOrder, message: { key } }) => {
+  const inLine = rows.toSorted((one, other) => Number(other.front) - Number(one.front) || one.row - other.row);
+  const first = inLine.filter(({ inOrder, message: { key } }) => {
     if (!inOrder || key === undefined) return true;
     if (passed.has(key)) return false;
     passed.add(key);
     return true;
   });
+  return first.sort((one, other) => one.dueMs - other.dueMs || one.row - other.row);
 }

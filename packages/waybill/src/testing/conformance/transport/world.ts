@@ -4,6 +4,9 @@ import type { WireMessage } from '../../../contract/message.ts';
 import type { StoreSession } from '../../../contract/store.ts';
 import type { Consumer, Declaration, Delivery, SendOutcome, TransportSession } from '../../../contract/transport.ts';
 import type { Case, Driver } from '../conformance.ts';
+import { labels } from '../message.ts';
+
+export { labels, message } from '../message.ts';
 
 /** What not every transport can do, or not every test can make it do. */
 export type TransportAbility =
@@ -48,29 +51,6 @@ export interface Peer {
 
 export type TransportCase = Case<TransportWorld, TransportAbility>;
 export type TransportDriver = Driver<TransportWorld, TransportAbility>;
-
-/** A message whose body says which it is. */
-export function message(label: string, of: Partial<WireMessage> = {}): WireMessage {
-  const id = of.id ?? `id of ${label}`;
-  const source = of.source ?? 'catalog';
-  return {
-    kind: 'event',
-    id,
-    source,
-    type: 'catalog.price-changed.v1',
-    recipient: undefined,
-    key: undefined,
-    time: Date.UTC(2026, 0, 1),
-    headers: { id, source, type: of.type ?? 'catalog.price-changed.v1' },
-    body: new TextEncoder().encode(label),
-    ...of,
-  };
-}
-
-/** The labels of what came. */
-export function labels(deliveries: readonly { readonly body: Uint8Array }[]): string[] {
-  return deliveries.map(({ body }) => new TextDecoder().decode(body));
-}
 
 /** A subscription to events of these types, from now on. */
 export function to(name: string, of: Partial<Declaration> = {}): Declaration {

@@ -1,0 +1,19 @@
+import { inboxCases } from './inbox.ts';
+import { inspectCases } from './inspect.ts';
+import { keepingCases } from './keeping.ts';
+import { outboxCases } from './outbox.ts';
+import { sqlCases } from './sql.ts';
+import { transactionCases } from './transactions.ts';
+import { waitingCases } from './waiting.ts';
+import type { StoreCase } from './world.ts';
+
+/** Everything that the store ports promise. */
+export const storeCases: readonly StoreCase[] = [
+  ...transactionCases,
+  ...sqlCases,
+  ...outboxCases,
+  ...inboxCases,
+  ...waitingCases,
+  ...keepingCases,
+  ...inspectCases,
+];

@@ -1,0 +1,281 @@
+/** The ledger of what was sent, and the relay's hold on it. */
+import assert from 'node:assert/strict';
+import { limits, type WireMessage } from '../../../contract/message.ts';
+import type { OutboxLease, OutboxRow, StoreSession } from '../../../contract/store.ts';
+import { failure, held, label, message, undone, within, type StoreCase } from './world.ts';
+
+const leaseMs = 30_000;
+
+export const outboxCases: readonly StoreCase[] = [
+  {
+    name: 'rows come back as they were appended, to the byte',
+    async run(world) {
+      const session = await world.open();
+      const sent = [
+        message('plain'),
+        message('all set', { kind: 'command', recipient: 'ordering', key: 'käse 🌍 ', time: 1_767_225_600_123 }),
+        message('reply', { kind: 'reply', recipient: 'basket/1', headers: {} }),
+        message('headers', { headers: { empty: '', unicode: 'Grüße 世界', quotes: `"'\\`, constructor: 'own' } }),
+        message('every byte', { body: Uint8Array.from({ length: 256 }, (_, byte) => byte) }),
+        message('empty', { body: new Uint8Array() }),
+        message('large', { body: new Uint8Array(limits.bodyBytes).fill(0xa5) }),
+        message('odd id', { id: "'; drop table waybill_ledger; --", source: 'catalog' }),
+      ];
+      await append(session, ...sent);
+      const lease = await acquire(session);
+      const rows = await lease.read(100);
+      assert.deepEqual(rows.map(plain), sent.map(plain));
+      for (const { body } of rows) assert.ok(body instanceof Uint8Array);
+    },
+  },
+  {
+    name: 'rows are read in the order they were committed, at rising positions',
+    async run(world) {
+      const session = await world.open();
+      await append(session, message('a'), message('b'));
+      await undone(session, (tx) => session.ports.outbox.append(tx, [message('undone')]));
+      await append(session, message('c'));
+      const rows = await (await acquire(session)).read(100);
+      assert.deepEqual(rows.map(label), ['a', 'b', 'c']);
+      const positions = rows.map(({ position }) => position);
+      assert.deepEqual(positions, [...new Set(positions)].sort((one, two) => one - two));
+    },
+  },
+  {
+    name: 'read goes on after what it has read, and finds what is committed later',
+    async run(world) {
+      const session = await world.open();
+      await append(session, message('a'), message('b'), message('c'));
+      const lease = await acquire(session);
+      assert.deepEqual((await lease.read(2)).map(label), ['a', 'b']);
+      assert.deepEqual((await lease.read(2)).map(label), ['c']);
+      assert.deepEqual(await lease.read(2), []);
+      await append(session, message('d'));
+      assert.deepEqual((await lease.read(2)).map(label), ['d']);
+    },
+  },
+  {
+    name: 'read never gives what is not committed',
+    async run(world) {
+      const session = await world.open();
+      const lease = await acquire(session);
+      const open = held(session, (tx) => session.ports.outbox.append(tx, [message('undone')]));
+      await open.worked;
+      const reading = lease.read(10); // where there is one connection, it waits
+      await open.end('rollback');
+      assert.deepEqual((await reading).map(label), []);
+      await append(session, message('a'));
+      assert.deepEqual((await lease.read(10)).map(label), ['a']);
+    },
+  },
+  {
+    name: 'one instance at a time may send',
+    async run(world) {
+      const { ports } = await world.open();
+      const first = await ports.outbox.acquire('one', leaseMs);
+      assert.ok(first, 'nobody held it');
+      assert.equal(await ports.outbox.acquire('two', leaseMs), undefined);
+    },
+  },
+  {
+    name: 'one instance at a time may send, over several sessions',
+    needs: ['sessions'],
+    async run(world) {
+      const [one, two] = [await world.open(), await world.open()];
+      const first = await acquire(one, 'one');
+      assert.equal(await two.ports.outbox.acquire('two', leaseMs), undefined);
+      await first.release();
+      await acquire(two, 'two');
+    },
+  },
+  {
+    name: 'a lease that is given back is free at once',
+    async run(world) {
+      const session = await world.open();
+      const first = await acquire(session, 'one');
+      await first.release();
+      await acquire(session, 'two');
+    },
+  },
+  {
+    name: 'a lease whose time is up is taken over',
+    async run(world) {
+      const session = await world.open();
+      await acquire(session, 'one');
+      await world.pass(leaseMs + 1);
+      await acquire(session, 'two');
+    },
+  },
+  {
+    name: 'a lease that is renewed in time is kept',
+    async run(world) {
+      const session = await world.open();
+      const lease = await acquire(session, 'one');
+      for (let turn = 0; turn < 3; turn++) {
+        await world.pass(leaseMs / 2);
+        assert.equal(await lease.renew(), true);
+      }
+      assert.equal(await session.ports.outbox.acquire('two', leaseMs), undefined);
+    },
+  },
+  {
+    name: 'a lease that was lost writes nothing any more',
+    async run(world) {
+      const session = await world.open();
+      await append(session, message('a'), message('b'));
+      const zombie = await acquire(session, 'one');
+      const [a, b] = await zombie.read(2);
+      await zombie.settle(a!.position, []);
+      await world.pass(leaseMs + 1);
+      const next = await acquire(session, 'two');
+      await assert.rejects(zombie.settle(b!.position, [failure('b', { subscription: undefined })]));
+      assert.equal(await zombie.renew(), false);
+      await zombie.release();
+      assert.equal(await session.ports.outbox.acquire('three', leaseMs), undefined, "the zombie gave back another's lease");
+      assert.deepEqual(await session.ports.inspect.failures({}), []);
+      assert.deepEqual((await next.read(10)).map(label), ['b']);
+    },
+  },
+  {
+    name: 'the next holder reads again from the last settled row',
+    async run(world) {
+      const session = await world.open();
+      await append(session, message('a'), message('b'), message('c'));
+      const first = await acquire(session, 'one');
+      const rows = await first.read(3);
+      await first.settle(rows[0]!.position, []);
+      await world.pass(leaseMs + 1);
+      const second = await acquire(session, 'two');
+      assert.deepEqual((await second.read(10)).map(label), ['b', 'c']);
+      await second.settle(rows[2]!.position, []);
+      await second.release();
+      assert.deepEqual(await (await acquire(session, 'three')).read(10), []);
+    },
+  },
+  {
+    name: 'what a lease settles outlives the session',
+    needs: ['restart'],
+    async run(world) {
+      const before = await world.open();
+      await append(before, message('a'), message('b'));
+      const lease = await acquire(before, 'one');
+      await lease.settle((await lease.read(1))[0]!.position, []);
+      await before.close();
+      await world.pass(leaseMs + 1);
+      const after = await world.open();
+      assert.deepEqual((await (await acquire(after, 'two')).read(10)).map(label), ['b']);
+    },
+  },
+  {
+    name: 'what is parked stands in failures, with its bytes',
+    async run(world) {
+      const session = await world.open();
+      await append(session, message('a'));
+      const lease = await acquire(session);
+      const [row] = await lease.read(1);
+      const parked = failure('a', { subscription: undefined, attempts: 1, error: { code: 'UNROUTABLE', message: 'no queue takes it', stack: undefined } });
+      await lease.settle(row!.position, [parked]);
+      const [found, ...more] = await session.ports.inspect.failures({ subscription: null });
+      assert.deepEqual(more, []);
+      const { row: number, ...rest } = found!;
+      assert.equal(typeof number, 'number');
+      assert.deepEqual({ ...rest, message: plain(rest.message) }, { ...parked, message: plain(parked.message) });
+      assert.deepEqual(await lease.read(10), []);
+    },
+  },
+  {
+    name: 'trim removes what was published before that time, and never what was not',
+    async run(world) {
+      const session = await world.open();
+      const { outbox, inspect } = session.ports;
+      const lease = await acquire(session);
+      await append(session, message('old'), message('old, not published'));
+      await lease.settle((await lease.read(1))[0]!.position, []);
+      await world.pass(10_000);
+      assert.equal(await outbox.trim(world.clock.now() - 20_000, 100), 0, 'nothing is that old');
+      assert.equal(await outbox.trim(world.clock.now() - 5_000, 100), 1);
+      assert.deepEqual((await inspect.outbox({})).map(({ id }) => id), ['id of old, not published']);
+      assert.deepEqual((await lease.read(10)).map(label), ['old, not published']);
+    },
+  },
+  {
+    name: 'trim keeps what was published after that time',
+    async run(world) {
+      const session = await world.open();
+      const { outbox, inspect } = session.ports;
+      const lease = await acquire(session);
+      await append(session, message('old'));
+      await world.pass(10_000);
+      await append(session, message('young'));
+      await lease.settle((await lease.read(2))[1]!.position, []);
+      assert.equal(await outbox.trim(world.clock.now() - 5_000, 100), 1);
+      assert.deepEqual((await inspect.outbox({})).map(({ id }) => id), ['id of young']);
+    },
+  },
+  {
+    name: 'trim removes no more than was asked for, the oldest first',
+    async run(world) {
+      const session = await world.open();
+      const { outbox, inspect } = session.ports;
+      const lease = await acquire(session);
+      await append(session, message('a'), message('b'), message('c'));
+      await lease.settle((await lease.read(3))[2]!.position, []);
+      await world.pass(1_000);
+      assert.equal(await outbox.trim(world.clock.now(), 2), 2);
+      assert.deepEqual((await inspect.outbox({})).map(({ id }) => id), ['id of c']);
+      assert.equal(await outbox.trim(world.clock.now(), 2), 1);
+    },
+  },
+  {
+    name: 'a position is never used twice, even when all rows were trimmed',
+    async run(world) {
+      const session = await world.open();
+      const lease = await acquire(session);
+      await append(session, message('a'));
+      const [a] = await lease.read(1);
+      await lease.settle(a!.position, []);
+      await world.pass(1_000);
+      assert.equal(await session.ports.outbox.trim(world.clock.now(), 10), 1);
+      await append(session, message('b'));
+      const [b] = await lease.read(1);
+      assert.equal(b && label(b), 'b');
+      assert.ok(b!.position > a!.position, `${b!.position} after ${a!.position}`);
+    },
+  },
+  {
+    name: "a key's lock is held until its transaction ends",
+    async run(world) {
+      const session = await world.open();
+      const { outbox } = session.ports;
+      const order: string[] = [];
+      const open = held(session, (tx) => outbox.lockKey(tx, 'k'));
+      await open.worked;
+      const second = session.transaction(async (tx) => {
+        await outbox.lockKey(tx, 'k');
+        order.push('second has it');
+      });
+      for (let turn = 0; turn < 5; turn++) await world.clock.turn();
+      order.push('first ends');
+      await open.end('commit');
+      await within(world, second, 'the second was to get the lock');
+      assert.deepEqual(order, ['first ends', 'second has it']);
+    },
+  },
+];
+
+async function append(session: StoreSession, ...messages: readonly WireMessage[]): Promise<void> {
+  await session.transaction((tx) => session.ports.outbox.append(tx, messages));
+}
+
+async function acquire({ ports }: StoreSession, owner = 'one'): Promise<OutboxLease> {
+  const lease = await ports.outbox.acquire(owner, leaseMs);
+  assert.ok(lease, `${owner} was to get the lease`);
+  return lease;
+}
+
+/** For comparison: plain objects, bytes as a buffer, no position. */
+function plain(row: WireMessage | OutboxRow): unknown {
+  const { kind, id, source, type, recipient, key, time, headers, body } = row;
+  return { kind, id, source, type, recipient, key, time, headers: { ...headers }, body: Buffer.from(body).toString('base64') };
+}
+

@@ -1,0 +1,282 @@
+/** What happens later. */
+import assert from 'node:assert/strict';
+import type { FailureRow, StoreSession, WaitingEntry, WaitingRow } from '../../../contract/store.ts';
+import { due, entry, failure, label, message, prices, undone, type StoreCase } from './world.ts';
+
+export const waitingCases: readonly StoreCase[] = [
+  {
+    name: 'a row is due at its time and not before, and what is next is said',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a', { dueMs: 1_000 }), entry('b', { dueMs: 2_000 }));
+      const at = async (nowMs: number): Promise<unknown> => {
+        const { names, nextDueMs } = await due(session, nowMs);
+        return { names, nextDueMs };
+      };
+      assert.deepEqual(await at(999), { names: [], nextDueMs: 1_000 });
+      assert.deepEqual(await at(1_000), { names: ['a'], nextDueMs: 2_000 });
+      assert.deepEqual(await at(2_000), { names: ['a', 'b'], nextDueMs: undefined });
+    },
+  },
+  {
+    name: 'rows that are due come oldest first, no more than was asked for',
+    async run(world) {
+      const session = await world.open();
+      await add(session, ...['a', 'b', 'c'].map((name, i) => entry(name, { dueMs: 1_000 + i })));
+      await add(session, entry('d', { dueMs: 1_002 }));
+      assert.deepEqual((await due(session, 5_000)).names, ['a', 'b', 'c', 'd']);
+      const { names, nextDueMs } = await due(session, 5_000, { max: 2 });
+      assert.deepEqual(names, ['a', 'b']);
+      assert.ok(nextDueMs !== undefined && nextDueMs <= 5_000, 'there is more, now');
+    },
+  },
+  {
+    name: 'a row comes back as it was added, to the byte',
+    async run(world) {
+      const session = await world.open();
+      const full = entry('full', {
+        message: message('full', { key: 'käse', kind: 'command', recipient: 'basket', headers: { a: '世界' }, body: Uint8Array.of(0, 255, 128) }),
+        dueMs: 1_767_225_600_123,
+        attempt: 3,
+        attempts: 11,
+        firstFailedMs: 1_767_225_600_001,
+        error: { code: 'HANDLER_FAILED', message: 'käse "aus"', stack: 'Error: käse\n    at shop.ts:1' },
+        reason: 'retry',
+        inOrder: true,
+      });
+      const bare = entry('bare', { attempt: 0, firstFailedMs: undefined, reason: 'suspect' });
+      const before = Math.floor(world.clock.now());
+      await add(session, full, bare);
+      const { rows } = await due(session, 2_000_000_000_000);
+      for (const [added, name] of [[full, 'full'], [bare, 'bare']] as const) {
+        const { row, starts, createdMs, ...rest } = rows.find(({ message: { id } }) => id === `id of ${name}`)!;
+        assert.deepEqual(comparable(rest), comparable(added), name);
+        assert.deepEqual([typeof row, starts], ['number', added.attempt], name);
+        assert.ok(createdMs >= before && createdMs <= world.clock.now(), `${name}: created at ${createdMs}`);
+      }
+    },
+  },
+  {
+    name: 'each subscription has rows of its own, and so has the sender',
+    async run(world) {
+      const session = await world.open();
+      await add(
+        session,
+        entry('mine'),
+        entry("another's", { subscription: 'basket.other' }),
+        entry('to be sent', { subscription: undefined, reason: 'delayed' }),
+      );
+      assert.deepEqual((await due(session, 1)).names, ['mine']);
+      assert.deepEqual((await due(session, 1, { subscription: 'basket.other' })).names, ["another's"]);
+      assert.deepEqual((await due(session, 1, { subscription: null })).names, ['to be sent']);
+      assert.deepEqual((await due(session, 1, { subscription: 'basket' })).names, []);
+    },
+  },
+  {
+    name: 'of a key whose order is kept only the oldest row counts',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('x1', { key: 'x', dueMs: 5_000 }), entry('y1', { key: 'y', dueMs: 2_000 }));
+      await add(session, entry('x2', { key: 'x', dueMs: 0, reason: 'behind' }), entry('y2', { key: 'y', dueMs: 0, reason: 'behind' }));
+      const before = await due(session, 2_000);
+      assert.deepEqual([before.names, before.nextDueMs], [['y1'], 5_000]);
+      const later = await due(session, 5_000);
+      assert.deepEqual(later.names.toSorted(), ['x1', 'y1']);
+      assert.equal(later.nextDueMs, undefined, 'the others have to wait for these');
+      await session.transaction((tx) => session.ports.waiting.settle(tx, later.rows.find(({ message: { key } }) => key === 'x')!));
+      assert.deepEqual((await due(session, 5_000)).names.toSorted(), ['x2', 'y1']);
+    },
+  },
+  {
+    name: 'the order of a key is kept within its subscription alone',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('x1', { key: 'x', dueMs: 5_000 }), entry('other', { key: 'x', subscription: 'basket.other' }));
+      assert.deepEqual((await due(session, 1, { subscription: 'basket.other' })).names, ['other']);
+    },
+  },
+  {
+    name: 'what does not keep the order of its key passes',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('x1', { key: 'x', dueMs: 5_000 }), entry('out of order', { key: 'x', inOrder: false }), entry('no key'));
+      assert.deepEqual((await due(session, 1)).names, ['out of order', 'no key']);
+    },
+  },
+  {
+    name: 'while a failure holds a key nothing of it is due, and afterwards it is',
+    async run(world) {
+      const session = await world.open();
+      await fail(session, failure('x1', { key: 'x', holds: true }), failure('y1', { key: 'y', holds: false }));
+      await add(session, entry('x2', { key: 'x', reason: 'behind' }), entry('y2', { key: 'y' }));
+      const whileHeld = await due(session, 1);
+      assert.deepEqual([whileHeld.names, whileHeld.nextDueMs], [['y2'], undefined]);
+      const [held] = await session.ports.inspect.failures({ id: 'id of x1' });
+      await session.transaction((tx) => session.ports.failures.take(tx, [held!.row]));
+      assert.deepEqual((await due(session, 1)).names.toSorted(), ['x2', 'y2']);
+    },
+  },
+  {
+    name: 'a failure that comes later holds what waits already',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('x1', { key: 'x' }), entry('x2', { key: 'x', reason: 'behind' }));
+      const [x1] = (await due(session, 1)).rows;
+      await session.transaction(async (tx) => {
+        await session.ports.waiting.settle(tx, x1!);
+        await session.ports.failures.add(tx, [failure('x1', { key: 'x', holds: true })]);
+      });
+      assert.deepEqual((await due(session, 1)).names, []);
+    },
+  },
+  {
+    name: 'a failure that held its key goes before what lined up behind it, when it is asked for again',
+    async run(world) {
+      const session = await world.open();
+      await fail(session, failure('x1', { key: 'x', holds: true }));
+      await add(session, entry('x2', { key: 'x', reason: 'behind' }));
+      const [held] = await session.ports.inspect.failures({});
+      await session.transaction(async (tx) => {
+        await session.ports.failures.take(tx, [held!.row]);
+        await session.ports.waiting.add(tx, [entry('x1', { key: 'x', reason: 'asked' })]);
+      });
+      assert.deepEqual((await due(session, 1)).names, ['x1']);
+    },
+  },
+  {
+    name: 'blocked names the keys that have an ordered row waiting or a failure that holds them',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('x1', { key: 'x', dueMs: 9_000 }), entry('loose', { key: 'loose', inOrder: false }));
+      await add(session, entry('elsewhere', { key: 'elsewhere', subscription: 'basket.other' }));
+      await fail(session, failure('y1', { key: 'y', holds: true }), failure('z1', { key: 'z', holds: false }));
+      const asked = ['x', 'y', 'z', 'loose', 'elsewhere', 'unknown', 'X', 'x '];
+      assert.deepEqual([...(await blocked(session, asked))].toSorted(), ['x', 'y']);
+      assert.deepEqual([...(await blocked(session, []))], []);
+    },
+  },
+  {
+    name: 'blocked sees what its own transaction wrote',
+    async run(world) {
+      const session = await world.open();
+      const { waiting, failures } = session.ports;
+      await session.transaction(async (tx) => {
+        await waiting.add(tx, [entry('x1', { key: 'x' })]);
+        await failures.add(tx, [failure('y1', { key: 'y', holds: true })]);
+        assert.deepEqual([...(await waiting.blocked(tx, prices, ['x', 'y', 'z']))].toSorted(), ['x', 'y']);
+      });
+    },
+  },
+  {
+    name: 'start counts each run that begins, in a commit of its own',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      await add(session, entry('a', { attempt: 2 }), entry('b', { attempt: 0 }));
+      const { rows } = await due(session, 1);
+      assert.deepEqual(rows.map(({ starts }) => starts), [2, 0]);
+      assert.deepEqual(await waiting.start(rows), [3, 1]);
+      await undone(session, () => {}); // the run died
+      assert.deepEqual(await waiting.start(rows.slice(0, 1)), [4]);
+      const { rows: again } = await due(session, 1);
+      assert.deepEqual(again.map(({ starts, attempt }) => [starts, attempt]), [[4, 2], [1, 0]]);
+    },
+  },
+  {
+    name: 'start says which rows are gone',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'), entry('b', { attempt: 0 }));
+      const { rows } = await due(session, 1);
+      await settle(session, rows[0]!);
+      assert.deepEqual(await session.ports.waiting.start(rows), [undefined, 1]);
+      assert.deepEqual(await session.ports.waiting.start([]), []);
+    },
+  },
+  {
+    name: 'settle removes the row, and says when it was gone',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'), entry('b'));
+      const [a] = (await due(session, 1)).rows;
+      assert.equal(await settle(session, a!), true);
+      assert.equal(await settle(session, a!), false);
+      assert.equal(await settle(session, a!, { dueMs: 5 }), false);
+      assert.deepEqual((await due(session, 1)).names, ['b']);
+    },
+  },
+  {
+    name: 'settle sets the row to what comes next, and counts its runs from there',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a', { key: 'x', attempt: 1 }), entry('behind', { key: 'x', reason: 'behind' }));
+      const [row] = (await due(session, 1)).rows;
+      await session.ports.waiting.start([row!]);
+      await session.ports.waiting.start([row!]);
+      const next = { attempt: 2, dueMs: 7_000, error: { code: 'HANDLER_FAILED', message: 'again', stack: undefined }, firstFailedMs: 6_000 };
+      assert.equal(await settle(session, row!, next), true);
+      assert.deepEqual((await due(session, 6_999)).names, [], 'and the one behind it still stands behind it');
+      const [moved] = (await due(session, 7_000)).rows;
+      const { starts, ...rest } = moved!;
+      const { starts: _before, ...was } = row!;
+      assert.equal(starts, 2);
+      assert.deepEqual(comparable(rest), comparable({ ...was, ...next }));
+    },
+  },
+  {
+    name: 'a settle that is undone leaves the row where it was',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'));
+      const [row] = (await due(session, 1)).rows;
+      assert.equal(await undone(session, (tx) => session.ports.waiting.settle(tx, row!)), true);
+      assert.equal(await undone(session, (tx) => session.ports.waiting.settle(tx, row!, { dueMs: 9_000 })), true);
+      assert.deepEqual((await due(session, 1)).names, ['a']);
+    },
+  },
+  {
+    name: 'cancel takes back a delayed message that has not left, and says when there is none',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      await add(session, entry('a', { subscription: undefined, reason: 'delayed', dueMs: 9_000 }));
+      assert.equal(await undone(session, (tx) => waiting.cancel(tx, 'id of a')), true);
+      assert.equal(await session.transaction((tx) => waiting.cancel(tx, 'id of A')), false);
+      assert.equal(await session.transaction((tx) => waiting.cancel(tx, 'id of a')), true);
+      assert.equal(await session.transaction((tx) => waiting.cancel(tx, 'id of a')), false);
+      assert.deepEqual((await due(session, 9_000, { subscription: null })).names, []);
+    },
+  },
+  {
+    name: 'cancel takes nothing from a subscription',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a', { key: 'x' }));
+      assert.equal(await session.transaction((tx) => session.ports.waiting.cancel(tx, 'id of a')), false);
+      assert.deepEqual((await due(session, 1)).names, ['a']);
+    },
+  },
+];
+
+async function add(session: StoreSession, ...entries: readonly WaitingEntry[]): Promise<void> {
+  await session.transaction((tx) => session.ports.waiting.add(tx, entries));
+}
+
+async function fail(session: StoreSession, ...rows: readonly FailureRow[]): Promise<void> {
+  await session.transaction((tx) => session.ports.failures.add(tx, rows));
+}
+
+function settle(session: StoreSession, row: WaitingRow, next?: Partial<WaitingEntry>): Promise<boolean> {
+  return session.transaction((tx) => session.ports.waiting.settle(tx, row, next));
+}
+
+function blocked(session: StoreSession, keys: readonly string[]): Promise<ReadonlySet<string>> {
+  return session.transaction((tx) => session.ports.waiting.blocked(tx, prices, keys));
+}
+
+/** Plain objects: drivers may use objects without prototype. */
+function comparable<Row extends { readonly message: WaitingEntry['message']; readonly error: WaitingEntry['error'] }>(row: Row): unknown {
+  const { message: wire, error, ...rest } = row;
+  const { body, headers, ...envelope } = wire;
+  return { ...rest, error: error && { ...error }, ...envelope, headers: { ...headers }, body: [...body], label: label(wire) };
+}
