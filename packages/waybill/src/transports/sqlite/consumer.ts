@@ -2,10 +2,9 @@
  * One bus's work on one subscription: rows of all ledgers in, in turn; positions out, in the transaction that applies
  * them.
  *
- *     standby ──granted──► active ──lost──► standby          (everything in memory is forgotten)
+ *     standby ──granted──► active ──lost──► standby     (everything in memory is forgotten)
  *                          │    ▲
- *                        revised │                           (what is declared has changed: read again from what is stored)
- *                          └────┘
+ *                          └────┘ revised               (more is declared: read again from what is stored)
  *     any ──close──► closed
  *
  * Guaranteed: within a source rows come in their order; none is stepped over; a commit happens only under the lease.
@@ -23,7 +22,7 @@ import type { Fence, Grant, Holder, Leases } from './lease.ts';
 import type { Ledger } from './ledger.ts';
 import { writePlaces, type StoredPlace } from './positions.ts';
 import { Row, Source, wantedOf, type Wanted } from './source.ts';
-import { deleteSubscription, readSubscription, type DeclaredType } from './subscriptions.ts';
+import { deleteSubscription, readSubscription, type DeclaredType, type SubscriptionState } from './subscriptions.ts';
 
 /** A ledger that was locked for a moment is read again after this long. */
 const lockedMs = 2;
@@ -53,6 +52,8 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   #turn = 0;
   #locked = false;
   #closing: Promise<void> | undefined;
+  /** So that none is missed by whoever was just about to sleep. */
+  #wakes = 0;
   readonly #sleepers = new Set<() => void>();
 
   constructor(name: string, host: ConsumerHost) {
@@ -75,14 +76,17 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   ): Promise<readonly Delivery[]> {
     const { clock } = this.#host;
     const untilMs = clock.monotonic() + waitMs;
+    const stoodBy = this.#hold === undefined;
     for (;;) {
       if (this.#closing !== undefined || signal.aborted) return [];
+      const wakes = this.#wakes;
       if (this.#hold !== undefined && this.#isOutdated) await this.#reload();
       const rows = this.#hold === undefined ? [] : this.#take(max);
       if (rows.length > 0) return rows;
-      if (this.#ends !== undefined) await this.#tryEnd(this.#ends);
+      await this.end();
       const leftMs = untilMs - clock.monotonic();
-      if (leftMs <= 0) return [];
+      if (leftMs <= 0 || (stoodBy && this.#hold !== undefined && !this.#isUnfinished)) return []; // what waits may run now
+      if (wakes !== this.#wakes) continue;
       if (this.#isUnfinished) await clock.turn();
       else await this.#sleep(this.#locked ? lockedMs : this.#ends === undefined ? leftMs : Math.min(leftMs, endingMs), signal);
     }
@@ -136,6 +140,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   revised(): void {
     this.#stale = true;
     this.#wake();
+  }
+
+  /** A removed subscription ends, if it can: also when nobody receives any more. */
+  async end(): Promise<void> {
+    if (this.#hold !== undefined && this.#isOutdated) await this.#reload();
+    if (this.#hold !== undefined && this.#ends !== undefined) await this.#tryEnd(this.#ends);
   }
 
   due(): readonly StoredPlace[] {
@@ -204,15 +214,25 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   }
 
   async #reload(): Promise<void> {
-    const { directory, home } = this.#host;
-    const state = await home.database.read((statements) => readSubscription(statements, this.name));
-    if (this.#hold === undefined) return;
-    directory.look();
+    const state = await this.#host.home.database.read((statements) => readSubscription(statements, this.name));
+    if (this.#hold === undefined || this.#adopt(state)) return;
+    this.#host.directory.look();
     this.#hold = { ...this.#hold, state };
     this.#want(state.revision, state.types);
     for (const source of this.#sources.values()) {
       this.#reading(source, () => source.reset(this.#wanted, state.places.get(source.name)));
     }
+  }
+
+  /** Takes up what is declared now, unless that is more than was read for: then false, and it is read again. */
+  #adopt({ revision, types }: SubscriptionState): boolean {
+    const { clock, service } = this.#host;
+    const now = wantedOf(this.name, service, types, clock.now());
+    this.#stale = now.names.some((name) => this.#wanted.types.get(name)?.started !== now.types.get(name)?.started);
+    if (this.#stale) return false;
+    this.#want(revision, types);
+    for (const source of this.#sources.values()) source.narrow(now);
+    return true;
   }
 
   /** In turn, so that a busy source does not hold up the others: each its share first, then what is left. */
@@ -250,20 +270,21 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   }
 
   #ours(deliveries: readonly Delivery[]): Row[] {
-    if (this.#hold === undefined) throw new LeaseLost(this.name, 'another instance has taken it over');
+    if (this.#hold === undefined) throw new LeaseLost(this.name, 'another instance works on it, or it was closed');
     const rows = deliveries.map(rowOf);
-    for (const row of rows) {
-      if (this.#sources.get(row.source.name) === row.source && row.source.knows(row)) continue;
-      throw new LeaseLost(this.name, 'what was received belongs to an earlier hold or reading of it');
+    if (rows.some((row) => this.#sources.get(row.source.name) !== row.source)) {
+      this.revised(); // whoever hears of it drops what it holds of this hold too
+      throw new LeaseLost(this.name, 'what was received belongs to an earlier hold');
     }
     return rows;
   }
 
   #settleWith(statements: Statements, tx: StoreTransaction, rows: readonly Row[]): void {
     const { clock, leases } = this.#host;
-    this.#obey(leases.fence(statements, this));
+    const mayMove = this.#fence(statements);
     for (const row of rows) row.settling = tx;
-    const places = [...new Set(rows.map((row) => row.source))].flatMap((source) => source.placeAfter(tx) ?? []);
+    const sources = [...new Set(rows.map((row) => row.source))];
+    const places = mayMove ? sources.flatMap((source) => source.placeAfter(tx) ?? []) : [];
     writePlaces(statements, this.name, places);
     tx.afterCommit(() => {
       leases.prolonged(this);
@@ -273,19 +294,25 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     });
   }
 
+  /**
+   * Whether positions may move. They may not where more has been declared since the rows were read: what is applied now
+   * is read again then, and the inbox drops it.
+   * @throws LeaseLost
+   */
+  #fence(statements: Statements): boolean {
+    const fence = this.#obey(this.#host.leases.fence(statements, this));
+    return fence === 'held' || this.#adopt(readSubscription(statements, this.name));
+  }
+
   /** @throws LeaseLost */
-  #obey(fence: Fence): void {
-    if (fence === 'held') return;
-    if (fence === 'revised') {
-      this.revised();
-      throw new LeaseLost(this.name, 'what it takes was declared anew');
-    }
+  #obey(fence: Fence): 'held' | 'revised' {
+    if (fence !== 'lost') return fence;
     this.#host.leases.lose(this);
     throw new LeaseLost(this.name, 'another instance has taken it over, or it was removed');
   }
 
   async #checkLease(): Promise<void> {
-    this.#obey(await this.#host.leases.check(this));
+    if (this.#obey(await this.#host.leases.check(this)) === 'revised') this.revised();
   }
 
   /** Where positions are not in the store's file: after its commit, in one of their own. */
@@ -295,10 +322,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const places = sources.flatMap((source) => source.placeAfter() ?? []);
     if (places.length === 0) return;
     try {
-      await home.database.write(({ statements }) => {
-        this.#obey(leases.fence(statements, this));
+      const written = await home.database.write(({ statements }) => {
+        if (!this.#fence(statements)) return false;
         writePlaces(statements, this.name, places);
+        return true;
       });
+      if (!written) return;
     } catch (error) {
       // The rows are applied; should they be read again, the inbox drops them.
       if (!(error instanceof LeaseLost)) signals.emit('trouble', { where: `the position of ${this.name}`, error });
@@ -316,15 +345,16 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const waiting = await store.ports.inspect.waiting({ subscription: this.name, limit: 1 });
     if (waiting.length > 0 || this.#hold === undefined || this.#isOutdated) return;
     try {
-      await home.database.write(({ statements }) => {
-        this.#obey(leases.fence(statements, this));
+      const isEnded = await home.database.write(({ statements }) => {
+        if (this.#obey(leases.fence(statements, this)) === 'revised') return false;
         deleteSubscription(statements, this.name);
+        return true;
       });
+      if (isEnded) leases.lose(this);
+      else this.revised();
     } catch (error) {
-      if (error instanceof LeaseLost) return;
-      throw error;
+      if (!(error instanceof LeaseLost)) throw error;
     }
-    leases.lose(this);
   }
 
   async #close(): Promise<void> {
@@ -343,10 +373,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   }
 
   #wake(): void {
+    this.#wakes++;
     for (const wake of this.#sleepers) wake();
   }
 
   #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const done = (): void => {
         cancel();

@@ -19,7 +19,8 @@
  *     subscriptions what is declared, and its end          hints        wake-ups between processes
  *     lease, owner  who works on a subscription            consumer     deliveries out, positions in
  *     routes        whether a command is taken             source       one ledger for one subscription: the anchored cursor
- *     replies       what comes back to this instance       beginning    where a new subscription starts
+ *     replies       what comes back to this instance       addresses    who waits for replies
+ *     beginning     where a new subscription starts        positions    how far each has come
  */
 import { sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
@@ -35,6 +36,7 @@ import type {
   TransportHost,
   TransportSession,
 } from '../../contract/transport.ts';
+import { announce, withdraw } from './addresses.ts';
 import { beginningOf } from './beginning.ts';
 import { SqliteConsumer } from './consumer.ts';
 import { enterDirectory, type Directory, type DirectoryListener } from './directory.ts';
@@ -86,6 +88,7 @@ class Session implements TransportSession, DirectoryListener {
   readonly #home: Home;
   readonly #directory: Directory;
   readonly #poker: Poker;
+  readonly #owner = createOwner();
   readonly #leases: Leases;
   readonly #routes: (message: WireMessage) => boolean;
   readonly #consumers = new Map<string, SqliteConsumer>();
@@ -102,7 +105,7 @@ class Session implements TransportSession, DirectoryListener {
     this.#poker = createPoker(directory.path, service, clock);
     this.#leases = createLeases({
       database: home.database,
-      owner: createOwner(),
+      owner: this.#owner,
       clock,
       trouble: (error) => signals.emit('trouble', { where: 'the leases of its subscriptions', error }),
     });
@@ -135,12 +138,12 @@ class Session implements TransportSession, DirectoryListener {
     return outcomes;
   }
 
-  consume({ name }: Declaration): Promise<Consumer> {
+  async consume({ name }: Declaration): Promise<Consumer> {
     this.#assertOpen();
-    return Promise.resolve(this.#consume(name));
+    return this.#consume(name);
   }
 
-  #consume(name: string): SqliteConsumer {
+  async #consume(name: string): Promise<SqliteConsumer> {
     if (this.#consumers.has(name)) {
       throw new WaybillError('DUPLICATE_SUBSCRIPTION', `'${name}' is consumed already by this bus`);
     }
@@ -160,31 +163,40 @@ class Session implements TransportSession, DirectoryListener {
     });
     this.#consumers.set(name, consumer);
     this.#followOrNot();
-    this.#leases.join(consumer);
+    await this.#leases.join(consumer);
     return consumer;
   }
 
-  listen(deliver: (delivery: Delivery) => void): Promise<ReplyInbox> {
+  async listen(deliver: (delivery: Delivery) => void): Promise<ReplyInbox> {
     this.#assertOpen();
     const { clock, service, signals } = this.#host;
-    this.#directory.scan();
+    const directory = this.#directory;
+    directory.scan();
     const address = replyAddress(service, clock.id());
+    announce(directory.path, address, this.#owner);
     const replies = createReplies({
       address,
-      directory: this.#directory,
+      directory,
       deliver,
       turn: () => clock.turn(),
       trouble: (error) => signals.emit('trouble', { where: 'taking a reply', error }),
     });
     this.#replies.add(replies);
     this.#followOrNot();
-    const close = (): Promise<void> => {
-      replies.close();
-      this.#replies.delete(replies);
-      this.#followOrNot();
-      return Promise.resolve();
+    return {
+      address,
+      close: () => {
+        this.#closeReplies(replies);
+        return Promise.resolve();
+      },
     };
-    return Promise.resolve({ address, close });
+  }
+
+  #closeReplies(replies: Replies): void {
+    if (!this.#replies.delete(replies)) return;
+    replies.close();
+    withdraw(this.#directory.path, replies.address);
+    this.#followOrNot();
   }
 
   async remove(name: string, queued: 'apply' | 'drop'): Promise<void> {
@@ -207,18 +219,19 @@ class Session implements TransportSession, DirectoryListener {
     const { clock } = this.#host;
     const untilMs = clock.monotonic() + removeWaitMs;
     const never = new AbortController().signal;
-    let own = this.#consumers.has(name) ? undefined : this.#consume(name);
+    let own = this.#consumers.has(name) ? undefined : await this.#consume(name);
     try {
       while (await this.#home.database.read((statements) => exists(statements, name))) {
         if (clock.monotonic() > untilMs) throw stillQueued(name);
-        const rows = own === undefined ? [] : await own.receive(1, { waitMs: removeLookMs, signal: never });
+        const rows = own === undefined ? [] : await own.receive(1, { waitMs: 0, signal: never });
         if (rows.length > 0) {
           // Nothing here applies it: whoever can may have it.
           own?.release(rows);
           await own?.close();
           own = undefined;
         }
-        if (own === undefined) await sleep(clock, removeLookMs);
+        await this.#consumers.get(name)?.end();
+        await sleep(clock, removeLookMs);
       }
     } finally {
       await own?.close();
@@ -231,8 +244,7 @@ class Session implements TransportSession, DirectoryListener {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#consumers.values()].map((consumer) => consumer.close()));
-    for (const replies of this.#replies) replies.close();
-    this.#replies.clear();
+    for (const replies of this.#replies) this.#closeReplies(replies);
     await this.#leases.close();
     this.#unfollow?.();
     this.#directory.leave();

@@ -55,8 +55,8 @@ export interface Holder {
 }
 
 export interface Leases {
-  /** From now on this bus wants the subscription. */
-  join(holder: Holder): void;
+  /** From now on this bus wants the subscription. Resolves when it has been seen whether it is free. */
+  join(holder: Holder): Promise<void>;
   /** Gives it back, with its places; resolves when that is committed, or known to be impossible. */
   leave(holder: Holder, places: readonly StoredPlace[], leaving: Leaving): Promise<void>;
   /**
@@ -110,6 +110,8 @@ export function createLeases(options: {
   const { database, owner, clock } = options;
   const standby = new Map<string, Holder>();
   const held = new Map<Holder, Held>();
+  /** Those who joined since the last turn. */
+  const looked: (() => void)[] = [];
   /** Trouble is told of once, until a turn succeeds. */
   let troubled = false;
 
@@ -192,6 +194,7 @@ export function createLeases(options: {
   };
 
   const turn = async (): Promise<number> => {
+    const joined = looked.splice(0);
     try {
       const nowMs = clock.monotonic();
       if (held.size > 0 && nowMs >= renewalDueMs()) await renew();
@@ -200,6 +203,8 @@ export function createLeases(options: {
     } catch (error) {
       if (!troubled) options.trouble(error);
       troubled = true;
+    } finally {
+      for (const resolve of joined) resolve();
     }
     if (standby.size > 0) return standbyEveryMs;
     if (held.size === 0) return idleMs;
@@ -219,9 +224,12 @@ export function createLeases(options: {
   return {
     join(holder) {
       standby.set(holder.name, holder);
-      if (!started) loop.start();
-      started = true;
-      loop.wake();
+      return new Promise((resolve) => {
+        looked.push(resolve);
+        if (!started) loop.start();
+        started = true;
+        loop.wake();
+      });
     },
     async leave(holder, places, leaving) {
       standby.delete(holder.name);
@@ -256,7 +264,10 @@ export function createLeases(options: {
       const state = held.get(holder);
       if (state !== undefined) state.prolongedMs = clock.monotonic();
     },
-    close: () => loop.stop(),
+    async close() {
+      await loop.stop();
+      for (const resolve of looked.splice(0)) resolve();
+    },
   };
 
   function ownership(row: LeaseRow | undefined, epoch: number, ours: Fence): Fence {

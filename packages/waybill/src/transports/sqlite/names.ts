@@ -30,9 +30,19 @@ export function wakeFolder(directory: string): string {
   return join(directory, 'wake');
 }
 
+/** Holds one file per instance that waits for replies, called after its address. */
+export function repliesFolder(directory: string): string {
+  return join(directory, 'replies');
+}
+
 /** Where the reply to a request goes: to one instance. `~` is in no service's name. */
 export function replyAddress(service: string, instance: string): string {
   return `${service}~${instance}`;
+}
+
+/** Addresses come in with messages: nothing else may become a file's name. */
+export function isReplyAddress(address: string): boolean {
+  return /^[a-z][a-z0-9-]{0,62}~[a-z0-9-]{1,64}$/.test(address);
 }
 
 /** The service behind a recipient: itself, or that of a reply address. */

@@ -12,6 +12,7 @@ interface Mark {
 }
 
 export interface Replies extends Pick<DirectoryListener, 'opened' | 'moved'> {
+  readonly address: string;
   close(): void;
 }
 
@@ -61,6 +62,7 @@ export function createReplies(options: {
   };
 
   return {
+    address,
     opened(ledger) {
       const known = marks.get(ledger.service);
       // A ledger that was not there when we began holds nothing older for us: the address is new.

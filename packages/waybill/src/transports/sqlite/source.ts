@@ -74,8 +74,11 @@ export class Row implements Delivery {
   readonly position: number;
   readonly id: string;
   readonly kind: MessageKind;
-  /** Wall time at which the publisher wrote it. */
-  readonly writtenMs: number;
+  readonly type: string;
+  /** When its publisher wrote it. */
+  readonly appended: number;
+  /** When it was published; a delayed one is written later. */
+  readonly publishedMs: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
   redelivered: boolean;
@@ -90,7 +93,9 @@ export class Row implements Delivery {
     this.position = row.position;
     this.id = row.id;
     this.kind = row.kind as MessageKind;
-    this.writtenMs = row.appended;
+    this.type = row.type;
+    this.appended = row.appended;
+    this.publishedMs = Math.min(row.time, row.appended);
     this.headers = headersOf(row.headers);
     this.body = row.body ?? empty;
     this.redelivered = doubt.redelivered;
@@ -178,7 +183,13 @@ export class Source {
     this.#locate(ledger, 'recreated');
   }
 
-  /** Other types from now on: goes back to what is stored, because the cursor ran over rows that are now wanted. */
+  /** Less is taken from now on: what was read and not given out is looked at again. */
+  narrow(wanted: Wanted): void {
+    this.#wanted = wanted;
+    for (const row of this.#rows.slice(this.#first)) if (row.state === 'ready' && !this.#isWanted(row)) this.settle(row);
+  }
+
+  /** More is taken from now on: goes back to what is stored, because the cursor ran over rows that are now wanted. */
   reset(wanted: Wanted, stored: StoredPlace | undefined): void {
     this.#wanted = wanted;
     this.#stored = stored;
@@ -276,7 +287,7 @@ export class Source {
     if (this.#first === this.#rows.length) this.#settled = undefined;
   }
 
-  #isWanted(row: LedgerRow): boolean {
+  #isWanted(row: { readonly type: string; readonly kind: string; readonly appended: number }): boolean {
     const declared = this.#wanted.types.get(row.type);
     if (declared === undefined || declared.kind !== row.kind) return false;
     // A type of the first declaration begins at a position, one that was added later at its time.
@@ -360,13 +371,13 @@ export class Source {
 
   settle(row: Row): void {
     if (!this.knows(row) || row.state === 'settled') return;
-    if (row.state === 'ready') this.#ready--; // released in vain: it was committed
+    if (row.state === 'ready') this.#ready--;
     row.state = 'settled';
     const before = this.#first;
     for (; this.#first < this.#rows.length && this.#rows[this.#first]!.state === 'settled'; this.#first++) {
-      const { position, id, writtenMs } = this.#rows[this.#first]!;
+      const { position, id, publishedMs } = this.#rows[this.#first]!;
       this.#settled = { position, anchor: id };
-      this.#applied(writtenMs - 1);
+      this.#applied(publishedMs - 1);
     }
     if (this.#first === before) return;
     if (this.#first === this.#rows.length) {
@@ -406,9 +417,9 @@ export class Source {
     return this.#rows.length - this.#first;
   }
 
-  /** Whether a successor may meet rows that were given out, or settled beyond an older one. */
+  /** Whether a successor may meet rows that have been given out before. */
   get hasLoose(): boolean {
-    return this.#rows.some((row, at) => at >= this.#first && row.state !== 'ready');
+    return this.#rows.some((row, at) => at >= this.#first && (row.state !== 'ready' || row.redelivered));
   }
 
   /** Nothing is left of what the ledger had at `end`. */
@@ -419,13 +430,15 @@ export class Source {
   progress(): SourceProgress {
     const { ledger } = this;
     const isAtEnd = ledger !== undefined && this.#locating === undefined && ledger.head.position === this.#cursor.position;
-    const oldest = this.#rows[this.#first];
-    if (oldest !== undefined) this.#applied(oldest.writtenMs - 1);
-    else if (isAtEnd) this.#applied(ledger.lookedMs);
+    let untilMs = isAtEnd ? ledger.lookedMs : 0;
+    for (let at = this.#first; at < this.#rows.length; at++) {
+      const row = this.#rows[at]!;
+      if (row.state !== 'settled') untilMs = Math.min(untilMs, row.publishedMs - 1);
+    }
+    this.#applied(untilMs);
     return { source: this.name, appliedUntilMs: this.#appliedUntilMs, waiting: this.#ahead(ledger) };
   }
 
-  /** Rows stand in the order in which they were written. */
   #applied(untilMs: number): void {
     this.#appliedUntilMs = Math.max(this.#appliedUntilMs, untilMs);
   }
