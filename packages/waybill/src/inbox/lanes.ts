@@ -52,7 +52,8 @@ export function createLanes<T>(options: {
     const lane = lanes[index]! as (typeof lanes)[number] & { pumping?: boolean };
     if (lane.pumping) return;
     lane.pumping = true;
-    const run = pump(index).finally(() => {
+    // After this step: what is pushed in it is taken together.
+    const run = Promise.resolve().then(() => pump(index)).finally(() => {
       lane.pumping = false;
       running.delete(run);
       if (lane.queue.length > 0) ensure(index);

@@ -134,12 +134,12 @@ export function createWorker(options: WorkerOptions): Worker {
       deliveries.push(...(await consumer.receive(max - deliveries.length, { waitMs: 0, signal: receiving.signal })));
     }
     if (paused && deliveries.length > 0) return consumer.release(deliveries);
+    const items: Item[] = [];
     for (const delivery of deliveries) {
-      const incoming = await decode(delivery);
-      if (mine !== generation) return;
-      const item: Item = { incoming, delivery, row: undefined, attempt: 0, crashes: 0, started: true, alone: false };
-      lanes.push(item, keyOf(item));
+      items.push({ incoming: await decode(delivery), delivery, row: undefined, attempt: 0, crashes: 0, started: true, alone: false });
     }
+    if (mine !== generation) return;
+    for (const item of items) lanes.push(item, keyOf(item)); // in one step: they share a transaction
   };
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
@@ -302,6 +302,9 @@ export function createWorker(options: WorkerOptions): Worker {
         return signals.emit('retrying', { ...ref, attempt: outcome.attempt, attempts: options.attempts, dueMs: outcome.dueMs, error: outcome.error });
       case 'failed':
         return signals.emit('failed', { ...ref, attempts: outcome.attempts, error: outcome.error });
+      case 'gone':
+      case 'moved':
+        return; // nothing has been done yet, or somebody else has
     }
   };
 
