@@ -76,10 +76,12 @@ export function createAlone(
         }
       };
       const work = async (tx: StoreTransaction): Promise<void> => {
+        begun = false; // a store may run it again
+        undo = undefined;
         const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
         const value = await runs.one(plan, ready, { ...how, scope: { native: tx.native, tx } });
         await onBegin(tx);
-        if (undo) throw undo; // the handler swallowed it
+        if (undo) throw undo as Undo; // the handler swallowed it
         await apply.complete(tx, item, ready, value);
         await consumer.settleIn(tx, deliveriesOf([item]));
       };
