@@ -244,8 +244,8 @@ export interface Bus<out Tx = unknown> extends AsyncDisposable {
     work: (tx: Tx) => Promise<R>,
     options?: OnceOptions,
   ): Promise<{ result: R; duplicate: boolean }>;
-  lockKey<I>(
-    contract: EventContract<string, I, unknown, 'key'>,
+  lockKey<I, M extends string>(
+    contract: EventContract<string, I, unknown, M> & (['key'] extends [M] ? unknown : { readonly 'lockKey needs a contract with': 'key' }),
     data: NoInfer<I>,
     options: { tx: TransactionLike },
   ): Promise<void>;
