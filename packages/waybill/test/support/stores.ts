@@ -1,0 +1,6 @@
+import { describe } from 'node:test';
+
+/** The suite over each store that a test can have without a server. */
+export function overStores(name: string, suite: (store: string) => void): void {
+  for (const store of ['sqlite::memory:', 'memory:']) describe(`${name}, ${store}`, () => suite(store));
+}
