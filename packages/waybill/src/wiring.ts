@@ -4,7 +4,7 @@
  * Opened by the first publish or by start: store, then transport. Started: subscriptions, relay, mover, retention.
  * Stopped the other way round: take no more, finish what runs, send what was committed, close what was opened.
  */
-import type { BusOptions, Middleware } from './contract/api.ts';
+import type { Middleware } from './contract/api.ts';
 import { type Clock, sleep } from './contract/clock.ts';
 import { WaybillError } from './contract/errors.ts';
 import type { Plan } from './contract/handling.ts';
