@@ -4,7 +4,7 @@
  * an error. One transaction costs BEGIN (4 µs), the statements of its work, and COMMIT with one fsync of the WAL; every
  * 1,000 pages that commit also checkpoints. A crash at any step before COMMIT returned leaves nothing of it.
  */
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WaybillError } from '../../contract/errors.ts';
@@ -47,6 +47,8 @@ export class Database implements SqliteDatabase, Writer {
   readonly #door: Door;
   readonly #mutex = new Mutex();
   readonly #host: Host;
+  /** The file itself, where `file` is a link to it: its log and its door stand beside it. */
+  readonly #real: string;
   readonly #inode: number | undefined;
   #closed = false;
   #lost: WaybillError | undefined;
@@ -64,8 +66,9 @@ export class Database implements SqliteDatabase, Writer {
     this.statements = statementsOf(writer, file);
     this.#reading = reader === writer ? this.statements : statementsOf(reader, file);
     this.#user = new UserStatements(writer, file);
-    this.#door = new Door(writer, file);
-    this.#inode = this.#inMemory ? undefined : statSync(file, { throwIfNoEntry: false })?.ino;
+    this.#real = this.#inMemory ? file : realpathSync(file);
+    this.#inode = this.#inMemory ? undefined : statSync(this.#real, { throwIfNoEntry: false })?.ino;
+    this.#door = new Door(writer, this.#real);
   }
 
   /** `file`: absolute path, or `:memory:`. @throws WaybillError with one of the `STORE_…` codes */
@@ -186,10 +189,10 @@ export class Database implements SqliteDatabase, Writer {
   #look(nowMs: number): void {
     this.#lookedMs = nowMs;
     if (this.#inMemory) return;
-    const bytes = statSync(`${this.file}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    const bytes = statSync(`${this.#real}-wal`, { throwIfNoEntry: false })?.size ?? 0;
     if (bytes > walPinnedBytes && !this.#pinned) this.#host.signals.emit('wal-pinned', { bytes });
     this.#pinned = bytes > walPinnedBytes;
-    if (statSync(this.file, { throwIfNoEntry: false })?.ino === this.#inode) return;
+    if (statSync(this.#real, { throwIfNoEntry: false })?.ino === this.#inode) return;
     this.#lost = new WaybillError(
       'STORE_UNREACHABLE',
       `${this.file} was deleted or replaced while it was open, so what is written goes nowhere: restart the service.`,

@@ -9,7 +9,7 @@ import type { FailedRow, FailureRow, FailuresPort } from '../../contract/store.t
 import { realign } from './line.ts';
 import { sqliteTransaction } from './port.ts';
 import type { SqliteDatabase, Statements } from './port.ts';
-import { errorOf, errorValues, messageColumns, messageOf, messageValues } from './wire.ts';
+import { errorOf, errorValues, messageColumns, messageOf, messageValues, wallMs } from './wire.ts';
 import type { ErrorRow, MessageRow } from './wire.ts';
 
 const failureColumns = 'error_code, error_message, error_stack, attempts, first_failed, last_failed, holds';
@@ -49,8 +49,8 @@ export function addFailure(statements: Statements, row: FailureRow): void {
     ...messageValues(message),
     ...errorValues(error),
     attempts,
-    Math.floor(firstFailedMs),
-    Math.floor(lastFailedMs),
+    wallMs(firstFailedMs),
+    wallMs(lastFailedMs),
     holds ? 1 : 0,
     fingerprint(row),
   );

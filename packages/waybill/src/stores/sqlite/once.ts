@@ -7,6 +7,7 @@
 import type { Host, OncePort } from '../../contract/store.ts';
 import { sqliteTransaction } from './port.ts';
 import type { SqliteDatabase } from './port.ts';
+import { wallMs } from './wire.ts';
 
 export function createOncePort(database: SqliteDatabase, { clock }: Host): OncePort {
   return {
@@ -22,7 +23,7 @@ export function createOncePort(database: SqliteDatabase, { clock }: Host): OnceP
       sqliteTransaction(tx, database).writing((statements) => {
         const sql = `insert into waybill_once (scope, key, result, fingerprint, expires) values (?, ?, ?, ?, ?)
           on conflict do update set result = excluded.result, fingerprint = excluded.fingerprint, expires = excluded.expires`;
-        statements.run(sql, scope, key, result, fingerprint ?? null, Math.ceil(expiresMs));
+        statements.run(sql, scope, key, result, fingerprint ?? null, wallMs(expiresMs));
       }),
 
     trim: (nowMs, max) =>
@@ -30,7 +31,7 @@ export function createOncePort(database: SqliteDatabase, { clock }: Host): OnceP
         // search by waybill_once_expires, ended by limit; then by primary key
         const sql = `delete from waybill_once where (scope, key) in
           (select scope, key from waybill_once where expires <= ? order by expires limit ?)`;
-        return statements.run(sql, Math.floor(nowMs), max).changes;
+        return statements.run(sql, wallMs(nowMs), max).changes;
       }),
   };
 }

@@ -96,7 +96,11 @@ for (const where of ['a file', ':memory:']) {
       const store = await withTable(t, fileOf(t));
       const kept: SqlTransaction[] = [];
       await store.transaction((tx) => void kept.push(tx.native));
-      await assert.rejects(store.transaction((tx) => (kept.push(tx.native), Promise.reject(new Error('no')))), /no/);
+      const failed = store.transaction((tx) => {
+        kept.push(tx.native);
+        throw new Error('no');
+      });
+      await assert.rejects(failed, /no/);
       for (const native of kept) await assert.rejects(insert(native, 9), code('NOT_A_TRANSACTION'));
       assert.deepEqual(await items(store), []);
     });

@@ -9,7 +9,7 @@ import type { Host, WaitingEntry, WaitingPort, WaitingRow } from '../../contract
 import { realign } from './line.ts';
 import { sqliteTransaction } from './port.ts';
 import type { SqliteDatabase, SqlValue, Statements } from './port.ts';
-import { errorOf, errorValues, messageColumns, messageOf, messageValues } from './wire.ts';
+import { errorOf, errorValues, messageColumns, messageOf, messageValues, wallMs } from './wire.ts';
 import type { ErrorRow, MessageRow } from './wire.ts';
 
 const entryColumns = `due, reason, attempt, attempts, starts, first_failed, error_code, error_message, error_stack, in_order`;
@@ -75,7 +75,7 @@ function add(statements: Statements, entry: WaitingEntry, nowMs: number): void {
     ...entryValues(entry),
     front ? 1 : 0,
     inLine ? 0 : 1,
-    Math.floor(nowMs),
+    wallMs(nowMs),
   );
   if (inLine) realign(statements, subscription ?? null, message.key);
 }
@@ -83,8 +83,8 @@ function add(statements: Statements, entry: WaitingEntry, nowMs: number): void {
 /** In the order of `entryColumns`; no run has begun. */
 function entryValues(entry: WaitingEntry): SqlValue[] {
   const { dueMs, reason, attempt, attempts, firstFailedMs, error, inOrder } = entry;
-  const firstFailed = firstFailedMs === undefined ? null : Math.floor(firstFailedMs);
-  return [Math.ceil(dueMs), reason, attempt, attempts, attempt, firstFailed, ...errorValues(error), inOrder ? 1 : 0];
+  const firstFailed = firstFailedMs === undefined ? null : wallMs(firstFailedMs);
+  return [wallMs(Math.ceil(dueMs)), reason, attempt, attempts, attempt, firstFailed, ...errorValues(error), inOrder ? 1 : 0];
 }
 
 // search by waybill_waiting_due, in its order, ended by limit: rows in line behind others are not in that index
@@ -97,9 +97,9 @@ function due(
   statements: Statements,
   { subscription, nowMs, max }: { subscription: string | undefined; nowMs: number; max: number },
 ): { rows: WaitingRow[]; nextDueMs: number | undefined } {
-  const rows = statements.all<WaitingColumns>(whatIsDue, subscription ?? null, Math.floor(nowMs), max + 1);
+  const rows = statements.all<WaitingColumns>(whatIsDue, subscription ?? null, wallMs(nowMs), max + 1);
   if (rows.length > max) return { rows: rows.slice(0, max).map(waitingRow), nextDueMs: rows[max]!.due };
-  const next = statements.get<{ due: number }>(whatIsNext, subscription ?? null, Math.floor(nowMs));
+  const next = statements.get<{ due: number }>(whatIsNext, subscription ?? null, wallMs(nowMs));
   return { rows: rows.map(waitingRow), nextDueMs: next?.due };
 }
 

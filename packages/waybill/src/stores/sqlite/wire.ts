@@ -17,10 +17,15 @@ export interface MessageRow {
   readonly body: Uint8Array;
 }
 
+/** A wall time as a strict column takes it: whole milliseconds, and "for ever" as the latest that can be read back. */
+export function wallMs(ms: number): number {
+  return Math.min(Math.floor(ms), Number.MAX_SAFE_INTEGER);
+}
+
 /** In the order of `messageColumns`. */
 export function messageValues(message: WireMessage): SqlValue[] {
   const { kind, id, source, type, recipient, key, time, headers, body } = message;
-  return [kind, id, source, type, recipient ?? null, key ?? null, Math.floor(time), JSON.stringify(headers), body];
+  return [kind, id, source, type, recipient ?? null, key ?? null, wallMs(time), JSON.stringify(headers), body];
 }
 
 export function messageOf(row: MessageRow): WireMessage {
