@@ -41,10 +41,11 @@ async function start(): Promise<void> {
   await checkFree(port, host);
 
   const ran = new Set<ServiceName>();
+  let storefrontPort = port;
   for (const name of SERVICE_NAMES) {
     const env = (): NodeJS.ProcessEnv => {
       const { SHOP_CRASH_AT: crashAt, ...inherited } = process.env;
-      const address = name === 'storefront' ? { PORT: String(port), HOST: host } : { PORT: '0', HOST: '127.0.0.1' };
+      const address = name === 'storefront' ? { PORT: String(storefrontPort), HOST: host } : { PORT: '0', HOST: '127.0.0.1' };
       const every = { ...inherited, ...busEnvironment(name, folder!, process.env), ...address };
       if (ran.has(name)) return every;
       ran.add(name);
@@ -63,7 +64,10 @@ async function start(): Promise<void> {
   }
   process.stdout.write('\n');
 
-  const shop = services.get('storefront')!.state.url!.replace('127.0.0.1', host === '127.0.0.1' ? 'localhost' : host);
+  const { url } = services.get('storefront')!.state;
+  // A free port that was taken once is kept, so that the storefront comes back where it was.
+  storefrontPort = Number(new URL(url!).port);
+  const shop = url!.replace('127.0.0.1', host === '127.0.0.1' ? 'localhost' : host);
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
   console.log(`The shop is open after ${seconds} s. Its data is in ${folder.path}
 

@@ -7,7 +7,7 @@ import { createApp, readJson, requestKey } from '../service/http.ts';
 import { once } from '../service/once.ts';
 import { Problem } from '../service/problem.ts';
 import { changePrice, nearbyPrice } from './product.ts';
-import { allPrices, lockProduct, savePrice } from './products.ts';
+import { allProductIds, lockProduct, savePrice } from './products.ts';
 
 /** Changes in one burst: enough to see a queue grow, over in seconds. */
 export const BURST_MAX = 500;
@@ -31,26 +31,26 @@ export function catalogApp(bus: Bus<SqlTransaction>): Hono {
     const productId = c.req.param('id');
     const { priceCents } = await readJson(c, NewPrice);
     const key = requestKey(c, c.req.header('x-visitor') ?? '');
-    const { result, duplicate } = await once(bus, { scope: 'set-price', key, content: [productId, priceCents] }, (tx) => setPrice(tx, productId, priceCents));
+    const { result, duplicate } = await once(bus, { scope: 'set-price', key, content: [productId, priceCents] }, (tx) => setPrice(tx, productId, () => priceCents));
     return c.json({ ...result, duplicate });
   });
 
   app.post('/burst', async (c) => {
     const { changes } = await readJson(c, Burst);
-    const products = await bus.transaction(allPrices);
-    let token: string | undefined;
+    const productIds = await bus.transaction(allProductIds);
+    let last: PriceSaved | undefined;
     for (let i = 0; i < changes; i++) {
-      const { productId, priceCents } = products[Math.floor(Math.random() * products.length)]!;
-      const saved = await bus.transaction((tx) => setPrice(tx, productId, nearbyPrice(priceCents, Math.random)));
-      token = saved.token ?? token;
+      const productId = productIds[Math.floor(Math.random() * productIds.length)]!;
+      last = await bus.transaction((tx) => setPrice(tx, productId, (priceCents) => nearbyPrice(priceCents, Math.random)));
     }
-    return c.json({ changes, token });
+    return c.json({ changes, token: last?.token });
   });
 
   /** The new price and the event that tells of it, in one transaction: both, or neither. */
-  async function setPrice(tx: SqlTransaction, productId: string, priceCents: number): Promise<PriceSaved> {
+  async function setPrice(tx: SqlTransaction, productId: string, newPrice: (priceCents: number) => number): Promise<PriceSaved> {
     const product = await lockProduct(tx, productId);
     if (!product) throw new Problem(404, 'unknown-product', `There is no product "${productId}".`);
+    const priceCents = newPrice(product.priceCents);
     const savedAt = new Date().toISOString();
     const change = changePrice(product, priceCents);
     if (!change) return { productId, priceCents, revision: product.revision, savedAt };

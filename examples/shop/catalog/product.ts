@@ -14,9 +14,10 @@ export function changePrice(product: Pick<Product, 'productId' | 'priceCents' | 
   return { productId: product.productId, revision: product.revision + 1, newPriceCents, oldPriceCents: product.priceCents };
 }
 
-/** The whole range as products on their first day. */
+/** The whole range as products on their first day, so placed that no two of a kind stand side by side. */
 export function firstCatalogue(): Product[] {
-  return Object.entries(RANGE).flatMap(([kind, { category, items }], kindIndex) =>
+  const kinds = Object.entries(RANGE);
+  return kinds.flatMap(([kind, { category, items }], kindIndex) =>
     items.map(([name, colour, priceCents, details], index) => ({
       productId: slug(name),
       revision: 1,
@@ -26,7 +27,8 @@ export function firstCatalogue(): Product[] {
       kind,
       colour,
       priceCents,
-      stock: 4 + ((kindIndex * 29 + index * 17) % 60),
+      stock: 3 + ((kindIndex * 29 + index * 17 + 43) % 60),
+      place: index * kinds.length + kindIndex,
     })),
   );
 }

@@ -5,7 +5,7 @@ import type { Product } from './product.ts';
 export async function createTables(tx: SqlTransaction): Promise<void> {
   await tx.query(`create table if not exists product (
     product_id text primary key, revision integer not null, name text not null, category text not null, details text not null,
-    kind text not null, colour text not null, price_cents integer not null, stock integer not null)`);
+    kind text not null, colour text not null, price_cents integer not null, stock integer not null, place integer not null)`);
 }
 
 export async function isEmpty(tx: SqlTransaction): Promise<boolean> {
@@ -14,11 +14,11 @@ export async function isEmpty(tx: SqlTransaction): Promise<boolean> {
 }
 
 export async function insertProduct(tx: SqlTransaction, product: Product): Promise<void> {
-  const { productId, revision, name, category, details, kind, colour, priceCents, stock } = product;
+  const { productId, revision, name, category, details, kind, colour, priceCents, stock, place } = product;
   await tx.query(
-    `insert into product (product_id, revision, name, category, details, kind, colour, price_cents, stock)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-    [productId, revision, name, category, details, kind, colour, priceCents, stock],
+    `insert into product (product_id, revision, name, category, details, kind, colour, price_cents, stock, place)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    [productId, revision, name, category, details, kind, colour, priceCents, stock, place],
   );
 }
 
@@ -38,7 +38,7 @@ export async function savePrice(tx: SqlTransaction, { productId, newPriceCents, 
   await tx.query('update product set price_cents = $1, revision = $2 where product_id = $3', [newPriceCents, revision, productId]);
 }
 
-export async function allPrices(tx: SqlTransaction): Promise<Pick<Product, 'productId' | 'priceCents'>[]> {
-  const { rows } = await tx.query<{ product_id: string; price_cents: number }>('select product_id, price_cents from product order by product_id');
-  return rows.map((row) => ({ productId: row.product_id, priceCents: row.price_cents }));
+export async function allProductIds(tx: SqlTransaction): Promise<string[]> {
+  const { rows } = await tx.query<{ product_id: string }>('select product_id from product order by place');
+  return rows.map((row) => row.product_id);
 }

@@ -20,6 +20,8 @@ export const ProductAdded = defineEvent('catalog.product-added', {
     colour: z.string(),
     priceCents: PriceCents,
     stock: z.int().min(0),
+    /** Where it stands in the shop: lower numbers come first. */
+    place: z.int().min(0),
   }),
   key: (event) => event.productId,
   sequence: (event) => event.revision,

@@ -24,17 +24,29 @@ const CATCH_UP_MS = 6_000;
 
 /** Starts a service of the shop, tells the supervisor (if there is one), and stops it in peace when asked. */
 export async function run({ bus, app, prepare, close }: Service): Promise<void> {
+  let server: ServerType | undefined;
+  whenAskedToLeave(async () => {
+    close?.();
+    if (server) await drain(server);
+    await bus.stop({ drainMs: DRAIN_MS });
+  });
   armCrashPoint(bus);
   const measured = measure(bus);
   answerQuestions(app, bus, measured);
   const token = await prepare();
   await bus.start();
   await learnCatalogue(bus, measured, process.env['SHOP_AFTER']);
-  const server = await listen(app);
+  server = await listen(app);
+  tell({ say: 'ready', port: (server.address() as AddressInfo).port, token });
+}
 
-  let stopping: Promise<void> | undefined;
+/** Once, whoever asks first: the supervisor, its end, or a signal. */
+function whenAskedToLeave(leave: () => Promise<void>): void {
+  let leaving = false;
   const stop = (): void => {
-    stopping ??= leave(bus, server, close).then(
+    if (leaving) return;
+    leaving = true;
+    leave().then(
       () => process.exit(0),
       (error: unknown) => {
         console.error(error);
@@ -47,7 +59,6 @@ export async function run({ bus, app, prepare, close }: Service): Promise<void> 
   process.on('SIGINT', () => void (process.send === undefined && stop()));
   process.on('disconnect', stop);
   process.on('message', (message: FromSupervisor) => void (message.say === 'stop' && stop()));
-  tell({ say: 'ready', port: (server.address() as AddressInfo).port, token });
 }
 
 /** Says something to start.ts; to nobody when the service was started by hand. */
@@ -88,13 +99,11 @@ async function listen(app: Hono): Promise<ServerType> {
   });
 }
 
-/** Takes no more requests, lets those under way finish, then the bus. */
-async function leave(bus: Bus, server: ServerType, close: (() => void) | undefined): Promise<void> {
-  close?.();
+/** Takes no more requests, and lets those under way finish. */
+async function drain(server: ServerType): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   if ('closeIdleConnections' in server) server.closeIdleConnections();
   const timer = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS);
   await closed;
   clearTimeout(timer);
-  await bus.stop({ drainMs: DRAIN_MS });
 }

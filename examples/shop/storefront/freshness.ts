@@ -18,7 +18,7 @@ export interface Copied {
 export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshness | undefined; catalog: Watched }): Copied {
   const asOf = copy?.appliedUntil;
   if (!catalog.answering) {
-    return { state: 'down', asOf, sentence: `${absent(catalog)} These prices are as of ${longTime(earlier(asOf, catalog.since), now)}; newer ones show when it is back.` };
+    return { state: 'down', asOf, sentence: `${absent(catalog, now)} These prices are as of ${longTime(earlier(asOf, catalog.since), now)}; newer ones show when it is back.` };
   }
   return late('Prices here', 'catalog', copy, now) ?? { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf ?? now, now)}, from catalog.` };
 }
@@ -27,13 +27,13 @@ export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshn
 export function basketCopied({ now, copy, basket, catalog }: { now: Date; copy: Freshness | undefined; basket: Watched; catalog: Watched }): Copied {
   if (!basket.answering) {
     const asOf = earlier(copy?.appliedUntil, basket.since);
-    return { state: 'down', asOf, sentence: `${absent(basket)} This is what it had said by ${longTime(asOf, now)}. It keeps what you have put in, and takes over new prices when it is back.` };
+    return { state: 'down', asOf, sentence: `${absent(basket, now)} This is what it had said by ${longTime(asOf, now)}. It keeps what you have put in, and takes over new prices when it is back.` };
   }
   const prices = pricesIn(basket);
   const asOf = earlier(copy?.appliedUntil, prices?.appliedUntil ?? basket.since);
   const lateness = late('This page', 'basket', copy, now) ?? (catalog.answering ? late('Basket', 'catalog', prices, now) : undefined);
   if (lateness) return { ...lateness, asOf };
-  if (!catalog.answering) return { state: 'down', asOf, sentence: `${absent(catalog)} Prices in the basket are as of ${longTime(earlier(prices?.appliedUntil, catalog.since), now)}.` };
+  if (!catalog.answering) return { state: 'down', asOf, sentence: `${absent(catalog, now)} Prices in the basket are as of ${longTime(earlier(prices?.appliedUntil, catalog.since), now)}.` };
   return { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf, now)}, from catalog by way of basket.` };
 }
 
@@ -54,8 +54,8 @@ function late(who: string, source: string, copy: Freshness | undefined, now: Dat
 }
 
 /** Why a service says nothing. */
-function absent({ name, since, process }: Watched): string {
-  const at = longTime(since);
+function absent({ name, since, process }: Watched, now: Date): string {
+  const at = longTime(since, now);
   switch (process?.state) {
     case 'stopped':
     case 'stopping':

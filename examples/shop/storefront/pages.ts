@@ -11,7 +11,7 @@ import { basketPage } from './pages/basket.ts';
 import { behindPage } from './pages/behind.ts';
 import { layout, type Html, type Notice, type Page } from './pages/layout.ts';
 import { footing, PRODUCTS_PER_PAGE, productsPage } from './pages/products.ts';
-import { basketView, copiedBaskets, copiedProducts, ownWrite, productById, productsView, type Storefront } from './views.ts';
+import { basketView, copiedBaskets, copiedProducts, ownWrite, piecesOf, productById, productsView, type Storefront } from './views.ts';
 import { callerOf, visitorOf } from './visitor.ts';
 
 const Quantity = z.coerce.number().pipe(z.int().min(1).max(QUANTITY_MAX));
@@ -112,8 +112,7 @@ export function pagesOf(front: Storefront): Hono {
   // --- what they share ---
 
   async function page(c: Context, given: Omit<Page, 'pieces'>): Promise<Html> {
-    const { pieces } = await basketView(front, visitorOf(c));
-    return layout({ ...given, pieces });
+    return layout({ ...given, pieces: await piecesOf(front, visitorOf(c)) });
   }
 
   async function form(c: Context, again: (c: Context, notice: Notice) => Promise<Html>, work: (fields: (name: string) => string) => Promise<string>): Promise<Response> {

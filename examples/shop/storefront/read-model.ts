@@ -18,8 +18,8 @@ export interface ShownBasket {
 export async function createTables(tx: SqlTransaction): Promise<void> {
   await tx.query(`create table if not exists product (
     product_id text primary key, revision integer not null, name text not null, category text not null, details text not null,
-    kind text not null, colour text not null, price_cents integer not null, stock integer not null, as_of text not null)`);
-  await tx.query('create index if not exists product_by_category on product (category, name)');
+    kind text not null, colour text not null, price_cents integer not null, stock integer not null, place integer not null, as_of text not null)`);
+  await tx.query('create index if not exists product_by_place on product (place)');
   await tx.query(`create table if not exists basket (
     visitor_id text primary key, revision integer not null, lines text not null, as_of text not null)`);
 }
@@ -27,11 +27,11 @@ export async function createTables(tx: SqlTransaction): Promise<void> {
 // --- products ---
 
 export async function saveProduct(tx: SqlTransaction, product: ShownProduct): Promise<void> {
-  const { productId, revision, name, category, details, kind, colour, priceCents, stock, asOf } = product;
+  const { productId, revision, name, category, details, kind, colour, priceCents, stock, place, asOf } = product;
   await tx.query(
-    `insert into product (product_id, revision, name, category, details, kind, colour, price_cents, stock, as_of)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (product_id) do nothing`,
-    [productId, revision, name, category, details, kind, colour, priceCents, stock, asOf],
+    `insert into product (product_id, revision, name, category, details, kind, colour, price_cents, stock, place, as_of)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (product_id) do nothing`,
+    [productId, revision, name, category, details, kind, colour, priceCents, stock, place, asOf],
   );
 }
 
@@ -56,13 +56,13 @@ export interface ProductQuery {
 export async function findProducts(tx: SqlTransaction, { text, category, offset, limit }: ProductQuery): Promise<{ products: ShownProduct[]; total: number }> {
   const pattern = `%${text.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`;
   const where = `where ($1 = '' or category = $1) and (lower(name) like $2 escape '\\' or lower(details) like $2 escape '\\')`;
-  const { rows } = await tx.query<ProductRow>(`select * from product ${where} order by category, kind, name limit $3 offset $4`, [category, pattern, limit, offset]);
+  const { rows } = await tx.query<ProductRow>(`select * from product ${where} order by place limit $3 offset $4`, [category, pattern, limit, offset]);
   const counted = await tx.query<{ total: number | string }>(`select count(*) as total from product ${where}`, [category, pattern]);
   return { products: rows.map(toProduct), total: Number(counted.rows[0]!.total) };
 }
 
 export async function allProducts(tx: SqlTransaction): Promise<ShownProduct[]> {
-  const { rows } = await tx.query<ProductRow>('select * from product order by category, kind, name');
+  const { rows } = await tx.query<ProductRow>('select * from product order by place');
   return rows.map(toProduct);
 }
 
@@ -103,10 +103,11 @@ interface ProductRow {
   colour: string;
   price_cents: number;
   stock: number;
+  place: number;
   as_of: string;
 }
 
 function toProduct(row: ProductRow): ShownProduct {
-  const { product_id: productId, price_cents: priceCents, as_of: asOf, revision, name, category, details, kind, colour, stock } = row;
-  return { productId, revision, name, category, details, kind, colour, priceCents, stock, asOf };
+  const { product_id: productId, price_cents: priceCents, as_of: asOf, revision, name, category, details, kind, colour, stock, place } = row;
+  return { productId, revision, name, category, details, kind, colour, priceCents, stock, place, asOf };
 }

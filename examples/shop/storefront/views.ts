@@ -58,12 +58,21 @@ export async function basketView(front: Storefront, visitorId: string, now = new
     for (const line of lines) shown.push({ ...line, newer: newerPrice(line, await findProduct(tx, line.productId), copied, now) });
     return {
       lines: shown,
-      pieces: lines.reduce((sum, line) => sum + line.quantity, 0),
+      pieces: pieces(lines),
       totalCents: lines.reduce((sum, line) => sum + line.quantity * line.unitPriceCents, 0),
       asOf,
       copied,
     };
   });
+}
+
+/** How much the visitor has in the basket, for the top of every page. */
+export async function piecesOf(front: Storefront, visitorId: string): Promise<number> {
+  return pieces((await front.bus.transaction((tx) => basketOf(tx, visitorId))).lines);
+}
+
+function pieces(lines: readonly BasketLine[]): number {
+  return lines.reduce((sum, line) => sum + line.quantity, 0);
 }
 
 /** Waits a moment until this storefront's own copy holds what the token stands for; false when it does not yet. */

@@ -20,7 +20,7 @@ export function behindPage({ services, products, baskets }: BehindView): Html {
 <div class="figures" id="figures">
 ${figure('Usual delay', worst(rows, 'p95Ms'), '95 of 100 events took less, in the slowest place')}
 ${figure('Longest delay', worst(rows, 'worstMs'), worstWhen(rows))}
-${figure('Waiting now', count(sum(rows, 'waiting')), 'events told and not yet taken over')}
+${waitingFigure(services, rows)}
 ${figure('Applied', count(sum(rows, 'applied')), `${plural(sum(rows, 'duplicates'), 'duplicate')} and ${count(sum(rows, 'stale'))} stale dropped`)}
 </div>
 <ul class="sentences" id="sentences">
@@ -31,6 +31,13 @@ ${figure('Applied', count(sum(rows, 'applied')), `${plural(sum(rows, 'duplicates
 ${services.map(serviceSection)}`;
 }
 
+/** A service that does not answer cannot say what waits for it. */
+function waitingFigure(services: readonly Watched[], rows: readonly SubscriptionReport[]): Html {
+  const silent = services.filter(({ answering }) => !answering).map(({ name }) => titleOf(name));
+  if (silent.length > 0) return figure('Waiting now', 'unknown', `${silent.join(' and ')} cannot say while not answering; what is told waits`);
+  return figure('Waiting now', count(sum(rows, 'waiting')), 'events told and not yet taken over');
+}
+
 function figure(title: string, value: string, explained: string): Html {
   return html`<div class="figure"><h2>${title}</h2><p class="value">${value}</p><p class="hint">${explained}</p></div>`;
 }
@@ -38,19 +45,19 @@ function figure(title: string, value: string, explained: string): Html {
 function serviceSection({ name, answering, since, report }: Watched): Html {
   return html`<section class="teller" id="teller-${name}" data-up="${String(answering)}" aria-labelledby="teller-title-${name}">
 <h2 id="teller-title-${name}"><span class="dot" aria-hidden="true"></span>${titleOf(name)}</h2>
-<p class="hint">${answering ? 'Answering' : 'Not answering'} since ${longTime(since)}. ${report ? html`It has told of ${plural(report.published, 'event')} since it started at ${longTime(new Date(report.startedAt))}.` : ''}</p>
-${!report ? '' : report.subscriptions.length === 0 ? html`<p>It listens to nobody.</p>` : table(report.subscriptions, name)}
+<p class="hint">${answering ? 'Answering' : 'Not answering'} since ${longTime(since)}. ${report ? html`It ${answering ? 'has told' : 'had told'} of ${plural(report.published, 'event')} since it started at ${longTime(new Date(report.startedAt))}.` : ''}</p>
+${!report ? '' : report.subscriptions.length === 0 ? html`<p>It listens to nobody.</p>` : table(report.subscriptions, name, answering)}
 </section>`;
 }
 
-function table(rows: readonly SubscriptionReport[], name: string): Html {
+function table(rows: readonly SubscriptionReport[], name: string, answering: boolean): Html {
   return html`<div class="scroll" role="region" tabindex="0" aria-label="What ${name} listens to">
 <table>
 <thead><tr><th scope="col">Listens to</th><th scope="col">State</th><th scope="col">Waiting</th><th scope="col">p95</th><th scope="col">Worst</th><th scope="col">Applied</th><th scope="col">Stale</th><th scope="col">Duplicates</th></tr></thead>
 <tbody>${rows.map(
     (row) => html`<tr data-state="${row.state}">
 <th scope="row">${short(row.subscription, name)} <span class="hint">from ${row.source}</span></th>
-<td>${stateText(row)}</td><td>${row.waiting === undefined ? '–' : count(row.waiting)}</td>
+<td>${answering ? stateText(row) : 'unknown'}</td><td>${row.waiting === undefined || !answering ? '–' : count(row.waiting)}</td>
 <td>${ms(row.p95Ms)}</td><td>${ms(row.worstMs)}</td><td>${count(row.applied)}</td><td>${count(row.stale)}</td><td>${count(row.duplicates)}</td></tr>`,
   )}</tbody>
 </table>

@@ -40,7 +40,7 @@ export function layout({ title, path, topics, pieces, notice, body, footing }: P
 <header class="top">
 <div class="wide">
 <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="28" height="28">Quayside</a>
-<nav aria-label="Pages">${link('/', 'Shop')}${link('/basket', basket)}${link('/admin', 'Admin')}${link('/behind', html`Behind<span class="from-tablet"> the scenes</span>`)}</nav>
+<nav aria-label="Pages">${link('/', 'Shop')}${link('/basket', basket)}${link('/admin', 'Admin')}${link('/behind', html`<span>Behind<span class="from-tablet"> the scenes</span></span>`)}</nav>
 </div>
 </header>
 <main id="main" class="wide" tabindex="-1">

@@ -53,7 +53,7 @@ export function bowl({ p, round, chance }: Canvas): string {
   ].join('');
 }
 
-export function pan({ p, round }: Canvas): string {
+export function pan({ p, round, chance }: Canvas): string {
   return [
     ground(104, 178, 84),
     path('M172 126 L222 96 Q232 92 234 100 Q236 106 228 110 L176 142 Z', WOOD.base),
@@ -62,11 +62,13 @@ export function pan({ p, round }: Canvas): string {
     path('M18 118 H186 Q186 172 148 176 H56 Q18 172 18 118 Z', round),
     ellipse(102, 118, 84, 24, p.light),
     ellipse(102, 120, 74, 19, p.dark),
-    ellipse(92, 121, 30, 9, '#fffaf0'),
-    ellipse(90, 119, 12, 5.500, '#e9b23c'),
-    ellipse(87, 117, 4, 1.600, '#fff', 'opacity=".7"'),
+    times(chance() < 0.5 ? 1 : 2, (i) => egg(74 + i * 50 + chance() * 14, 121)),
     path('M30 134 Q36 162 58 170 Q44 152 42 138 Z', '#fff', 'opacity=".18"'),
   ].join('');
+}
+
+function egg(x: number, y: number): string {
+  return ellipse(x, y, 26, 8, '#fffaf0') + ellipse(x - 2, y - 2, 11, 5, '#e9b23c') + ellipse(x - 5, y - 4, 3.500, 1.500, '#fff', 'opacity=".7"');
 }
 
 export function board({ p, flat, chance }: Canvas): string {
