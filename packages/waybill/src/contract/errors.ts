@@ -119,7 +119,8 @@ export function asError(thrown: unknown): Error {
   if (typeof thrown === 'object' && thrown !== null && typeof (thrown as { message?: unknown }).message === 'string') {
     return new Error((thrown as { message: string }).message, { cause: thrown });
   }
-  return new Error(`a ${thrown === null ? 'null' : typeof thrown} was thrown: ${describe(thrown)}`, { cause: thrown });
+  const what = thrown === null || thrown === undefined ? '' : typeof thrown === 'object' ? 'an object: ' : `a ${typeof thrown}: `;
+  return new Error(`no error was thrown, but ${what}${describe(thrown)}`, { cause: thrown });
 }
 
 function describe(value: unknown): string {

@@ -1,4 +1,4 @@
-import type { WaybillErrorCode } from './errors.ts';
+import { type WaybillErrorCode, asError } from './errors.ts';
 import type { WireMessage } from './message.ts';
 import type { FailureRow, StoredError } from './store.ts';
 
@@ -6,16 +6,21 @@ import type { FailureRow, StoredError } from './store.ts';
 const textMax = 8_000;
 const codeMax = 100;
 
-/** An error as failures and waiting keep it: bounded, with the cause's text. */
+/** An error as failures and waiting keep it: bounded, with the cause's text. Whatever was thrown, it never throws. */
 export function storedError(error: unknown, codeDefault: WaybillErrorCode): StoredError {
-  const e = error as { code?: unknown; message?: unknown; stack?: unknown; cause?: unknown };
-  const cause = (e.cause as { message?: unknown } | undefined)?.message;
-  const message = String(e.message ?? error) + (typeof cause === 'string' ? ` (cause: ${cause})` : '');
-  return {
-    code: typeof e.code === 'string' && e.code !== '' && e.code.length <= codeMax ? e.code : codeDefault,
-    message: message.slice(0, textMax),
-    stack: typeof e.stack === 'string' ? e.stack.slice(0, textMax) : undefined,
-  };
+  try {
+    const { code, stack } = (error ?? {}) as { code?: unknown; stack?: unknown };
+    const { name, message, cause } = asError(error);
+    const because = (cause as { message?: unknown } | undefined)?.message;
+    const text = String(message) || name;
+    return {
+      code: typeof code === 'string' && code !== '' && code.length <= codeMax ? code : codeDefault,
+      message: (typeof because === 'string' && because !== text ? `${text} (cause: ${because})` : text).slice(0, textMax),
+      stack: typeof stack === 'string' ? stack.slice(0, textMax) : undefined,
+    };
+  } catch {
+    return { code: codeDefault, message: 'something was thrown that cannot be read', stack: undefined };
+  }
 }
 
 /** The failure of a message that could not be sent. */
