@@ -1,4 +1,5 @@
 /** What the tests of the SQLite store need: real files in a folder of their own, and processes to share them with. */
+import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,6 +12,7 @@ import { systemClock, type Clock } from '../../src/contract/clock.ts';
 import type { WireMessage } from '../../src/contract/message.ts';
 import type { SignalMap, SignalName } from '../../src/contract/signals.ts';
 import type { FailureRow, Host, WaitingEntry } from '../../src/contract/store.ts';
+import type { SqlTransaction } from '../../src/contract/transaction.ts';
 import { sqlite } from '../../src/stores/sqlite/index.ts';
 import type { SqliteStoreSession } from '../../src/stores/sqlite/port.ts';
 
@@ -50,6 +52,35 @@ export async function openStore(t: TestContext, file: string, host: Host = testH
   const session = (await sqlite(file).open(host)) as SqliteStoreSession;
   t.after(() => session.database.close());
   return session;
+}
+
+/** Where a test of both kinds keeps its database: `:memory:`, or a file of its own. */
+export function placeOf(t: TestContext, where: string): string {
+  return where === ':memory:' ? where : join(folder(t), 'catalog.db');
+}
+
+/** A store with the table `item (n, who)` of a user. */
+export async function withTable(t: TestContext, file: string = placeOf(t, 'a file')): Promise<SqliteStoreSession> {
+  const store = await openStore(t, file);
+  await store.transaction((tx) => tx.native.query('create table if not exists item (n integer, who text)'));
+  return store;
+}
+
+export function insert(tx: SqlTransaction, n: number): Promise<unknown> {
+  return tx.query('insert into item values ($1, null)', [n]);
+}
+
+/** Committed rows of the table `item`, in the order of their insertion. */
+export function items(store: SqliteStoreSession): Promise<number[]> {
+  return store.database.read((statements) => statements.all<{ n: number }>('select n from item order by rowid').map((row) => row.n));
+}
+
+/** For `assert.rejects` and `assert.throws`: the error has this code. */
+export function code(expected: string): (error: { code?: string }) => true {
+  return (error) => {
+    assert.equal(error.code, expected, String(error));
+    return true;
+  };
 }
 
 let number = 0;

@@ -189,6 +189,14 @@ export class Database implements SqliteDatabase, Writer {
   #look(nowMs: number): void {
     this.#lookedMs = nowMs;
     if (this.#inMemory) return;
+    try {
+      this.#lookAtFiles();
+    } catch (error) {
+      this.trouble(`looking at ${this.file}`, error); // the transaction is committed all the same
+    }
+  }
+
+  #lookAtFiles(): void {
     const bytes = statSync(`${this.#real}-wal`, { throwIfNoEntry: false })?.size ?? 0;
     if (bytes > walPinnedBytes && !this.#pinned) this.#host.signals.emit('wal-pinned', { bytes });
     this.#pinned = bytes > walPinnedBytes;

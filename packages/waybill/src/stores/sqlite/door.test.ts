@@ -32,8 +32,8 @@ async function overtakings(store: SqliteStoreSession, times: number): Promise<nu
   }
   return counts.sort((a, b) => a - b);
 }
-const median = (sorted: number[]): number => sorted[sorted.length >> 1]!;
-/** 2 ms of debt are two transactions of 1 ms; the rest is for a machine that has other things to do. */
+const mean = (counts: number[]): number => counts.reduce((sum, count) => sum + count, 0) / counts.length;
+/** On average. 2 ms of debt are two transactions of 1 ms; the rest is for a machine that has other things to do. */
 const overtakingsMax = 8;
 
 describe('the door', () => {
@@ -44,8 +44,8 @@ describe('the door', () => {
     const counts = await overtakings(store, 40);
     for (const one of busy) one.process.stdin!.end();
     for (const one of busy) assert.equal(await one.ended(), 0);
-    t.diagnostic(`overtaken ${median(counts)} times (median), ${counts.at(-1)} at most`);
-    assert.ok(median(counts) <= overtakingsMax, `overtaken ${counts.join(' ')}`);
+    t.diagnostic(`overtaken ${mean(counts)} times on average, ${counts.at(-1)} at most`);
+    assert.ok(mean(counts) <= overtakingsMax, `overtaken ${counts.join(' ')}`);
     assert.ok((await busyCount(store)) > 40);
   });
 
@@ -53,11 +53,11 @@ describe('the door', () => {
     const { file, store } = await withCounters(t);
     const busy = child(t, 'busy.ts', { file, polite: false });
     await busy.next();
-    const counts = await overtakings(store, 5);
+    const counts = await overtakings(store, 8);
     busy.process.stdin!.end();
     assert.equal(await busy.ended(), 0);
-    t.diagnostic(`overtaken ${median(counts)} times (median), ${counts.at(-1)} at most`);
-    assert.ok(median(counts) > overtakingsMax, `overtaken ${counts.join(' ')}`);
+    t.diagnostic(`overtaken ${mean(counts)} times on average, ${counts.at(-1)} at most`);
+    assert.ok(mean(counts) > overtakingsMax, `overtaken ${counts.join(' ')}`);
   });
 
   it('only delays when a frozen process stands in it', async (t) => {

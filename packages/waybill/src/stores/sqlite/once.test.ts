@@ -39,6 +39,13 @@ describe('first results', () => {
     assert.equal(await once.trim(60, 10), 1);
   });
 
+  it('may be kept for ever', async (t) => {
+    const store = await openStore(t, ':memory:');
+    await store.transaction((tx) => store.ports.once.save(tx, entry('k', '1', Infinity)));
+    assert.equal(await store.ports.once.trim(Date.now(), 10), 0);
+    await store.transaction(async (tx) => assert.ok(await store.ports.once.find(tx, 's', 'k')));
+  });
+
   it('are one: of two that come at once the second finds the first one’s', async (t) => {
     const file = join(folder(t), 'catalog.db');
     const stores = [await openStore(t, file), await openStore(t, file), await openStore(t, file)];

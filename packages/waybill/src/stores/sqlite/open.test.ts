@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it, type TestContext } from 'node:test';
@@ -230,5 +230,18 @@ describe('what an error means', () => {
     const loop: { cause?: unknown } = {};
     loop.cause = loop;
     assert.equal(classify(loop), 'other');
+  });
+});
+
+describe('a link to the file', () => {
+  it('leads to the same door and the same log', { skip: skipUnless(process.platform !== 'win32', 'needs symbolic links') }, async (t) => {
+    const path = folder(t);
+    await (await sqlite(join(path, 'catalog.db')).open(testHost())).close();
+    mkdirSync(join(path, 'links'));
+    symlinkSync(join(path, 'catalog.db'), join(path, 'links', 'catalog.db'));
+    const store = await openStore(t, join(path, 'links', 'catalog.db'));
+    await store.transaction((tx) => store.ports.outbox.append(tx, [wire()]));
+    assert.deepEqual(readdirSync(path).sort(), ['catalog.db', 'catalog.db-shm', 'catalog.db-turn', 'catalog.db-wal', 'links']);
+    assert.deepEqual(readdirSync(join(path, 'links')), ['catalog.db']);
   });
 });

@@ -1,32 +1,16 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { SqlTransaction } from '../../contract/transaction.ts';
-import { child, folder, openStore, testHost, wire } from '../../../test/sqlite/support.ts';
+import { child, code, folder, insert, items, openStore, placeOf, testHost, wire, withTable } from '../../../test/sqlite/support.ts';
 import type { SqliteStoreSession } from './port.ts';
 
-const code = (expected: string) => (error: { code?: string }) => {
-  assert.equal(error.code, expected, String(error));
-  return true;
-};
-
-async function withTable(t: TestContext, file = join(folder(t), 'catalog.db')): Promise<SqliteStoreSession> {
-  const store = await openStore(t, file);
-  await store.transaction((tx) => tx.native.query('create table if not exists item (n integer, who text)'));
-  return store;
-}
-const items = (store: SqliteStoreSession): Promise<unknown[]> =>
-  store.database.read((statements) => statements.all<{ n: number }>('select n from item order by rowid').map((row) => row.n));
-const insert = (tx: SqlTransaction, n: number): Promise<unknown> => tx.query('insert into item values ($1, null)', [n]);
-
 for (const where of ['a file', ':memory:']) {
-  const fileOf = (t: TestContext): string => (where === ':memory:' ? where : join(folder(t), 'catalog.db'));
-
   describe(`a transaction in ${where}`, () => {
     it('commits what its work wrote, and returns its result', async (t) => {
-      const store = await withTable(t, fileOf(t));
+      const store = await withTable(t, placeOf(t, where));
       const result = await store.transaction(async (tx) => {
         await insert(tx.native, 1);
         return 'done';
@@ -36,7 +20,7 @@ for (const where of ['a file', ':memory:']) {
     });
 
     it('leaves nothing when its work throws', async (t) => {
-      const store = await withTable(t, fileOf(t));
+      const store = await withTable(t, placeOf(t, where));
       const failed = store.transaction(async (tx) => {
         await insert(tx.native, 1);
         throw new Error('no');
@@ -46,7 +30,7 @@ for (const where of ['a file', ':memory:']) {
     });
 
     it('goes on after a statement that failed, as SQLite does', async (t) => {
-      const store = await withTable(t, fileOf(t));
+      const store = await withTable(t, placeOf(t, where));
       await store.transaction(async (tx) => {
         await insert(tx.native, 1);
         await assert.rejects(tx.native.query('insert into nowhere values (1)'), /no such table/);
@@ -56,7 +40,7 @@ for (const where of ['a file', ':memory:']) {
     });
 
     it('never shows another one its uncommitted rows, nor a reader', async (t) => {
-      const store = await withTable(t, fileOf(t));
+      const store = await withTable(t, placeOf(t, where));
       let open = (): void => {};
       const opened = new Promise<void>((resolve) => (open = resolve));
       let go = (): void => {};
@@ -78,7 +62,7 @@ for (const where of ['a file', ':memory:']) {
     });
 
     it('comes in the order of asking, one at a time', async (t) => {
-      const store = await withTable(t, fileOf(t));
+      const store = await withTable(t, placeOf(t, where));
       let open = 0;
       const all = Array.from({ length: 50 }, (_, n) =>
         store.transaction(async (tx) => {
@@ -93,7 +77,7 @@ for (const where of ['a file', ':memory:']) {
     });
 
     it('refuses statements once it is over, committed or not', async (t) => {
-      const store = await withTable(t, fileOf(t));
+      const store = await withTable(t, placeOf(t, where));
       const kept: SqlTransaction[] = [];
       await store.transaction((tx) => void kept.push(tx.native));
       const failed = store.transaction((tx) => {
@@ -107,7 +91,7 @@ for (const where of ['a file', ':memory:']) {
 
     it('runs afterCommit after the commit only, and reports what it throws', async (t) => {
       const host = testHost();
-      const store = await openStore(t, fileOf(t), host);
+      const store = await openStore(t, placeOf(t, where), host);
       const seen: string[] = [];
       await store.transaction((tx) => {
         tx.afterCommit(() => {
@@ -124,210 +108,6 @@ for (const where of ['a file', ':memory:']) {
       );
       assert.deepEqual(seen, ['committed']);
       assert.deepEqual(host.reported.map((signal) => signal.name), ['trouble']);
-    });
-  });
-
-  describe(`a savepoint in ${where}`, () => {
-    it('undoes its own writes alone when it throws, and throws on', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      await store.transaction(async (tx) => {
-        await insert(tx.native, 1);
-        const part = tx.savepoint(async (native) => {
-          await insert(native, 2);
-          throw new Error('bad one');
-        });
-        await assert.rejects(part, /bad one/);
-        await tx.savepoint((native) => insert(native, 3));
-      });
-      assert.deepEqual(await items(store), [1, 3]);
-    });
-
-    it('holds what is written through the outer transaction meanwhile', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      await store.transaction(async (tx) => {
-        await assert.rejects(
-          tx.savepoint(async () => {
-            await insert(tx.native, 1);
-            await store.ports.outbox.append(tx, [wire()]);
-            throw new Error('undone');
-          }),
-        );
-      });
-      assert.deepEqual(await items(store), []);
-      assert.deepEqual(await store.ports.inspect.outbox({}), []);
-    });
-
-    it('stands inside another one', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      await store.transaction((tx) =>
-        tx.savepoint(async (outer) => {
-          await insert(outer, 1);
-          await assert.rejects(tx.savepoint((inner) => insert(inner, 2).then(() => Promise.reject(new Error('inner')))));
-          await insert(outer, 3);
-        }),
-      );
-      assert.deepEqual(await items(store), [1, 3]);
-    });
-
-    it('gives a handle that is dead afterwards: a handler that timed out cannot write into its neighbour', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      let zombie: SqlTransaction | undefined;
-      await store.transaction(async (tx) => {
-        await assert.rejects(
-          tx.savepoint((native) => {
-            zombie = native;
-            return Promise.reject(new Error('timed out'));
-          }),
-        );
-        await tx.savepoint(async (native) => {
-          await insert(native, 2);
-          await assert.rejects(insert(zombie!, 1), code('NOT_A_TRANSACTION'));
-          assert.throws(() => store.join(zombie), code('NOT_A_TRANSACTION'));
-        });
-      });
-      assert.deepEqual(await items(store), [2]);
-    });
-
-    it('forgets the afterCommit of what it undid', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      const seen: string[] = [];
-      await store.transaction(async (tx) => {
-        tx.afterCommit(() => seen.push('before'));
-        await assert.rejects(
-          tx.savepoint(() => {
-            tx.afterCommit(() => seen.push('undone'));
-            throw new Error('no');
-          }),
-        );
-        tx.afterCommit(() => seen.push('after'));
-      });
-      assert.deepEqual(seen, ['before', 'after']);
-    });
-
-    it('fails the whole transaction when two overlap, or one is not awaited', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      const overlapping = store.transaction(async (tx) => {
-        const first = tx.savepoint(async (native) => (await insert(native, 1), await turn()));
-        const second = tx.savepoint(async (native) => (await insert(native, 2), await turn(), await turn()));
-        await Promise.allSettled([first, second]);
-      });
-      await assert.rejects(overlapping, code('NESTED_TRANSACTION'));
-      const forgotten = store.transaction((tx) => {
-        tx.savepoint((native) => insert(native, 3).then(() => turn())).catch(() => {});
-      });
-      await assert.rejects(forgotten, code('NESTED_TRANSACTION'));
-      assert.deepEqual(await items(store), []);
-    });
-  });
-
-  describe(`a lazy transaction in ${where}`, () => {
-    it('holds nothing before its first statement', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      await store.transaction(
-        async (lazy) => {
-          await store.transaction((tx) => insert(tx.native, 1)); // would wait for itself
-          await insert(lazy.native, 2);
-        },
-        { lazy: true },
-      );
-      assert.deepEqual(await items(store), [1, 2]);
-    });
-
-    it('begins at a port’s write, and at a statement of a savepoint, which it undoes alone', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      await store.transaction((tx) => store.ports.outbox.append(tx, [wire({ id: 'a' })]), { lazy: true });
-      assert.deepEqual((await store.ports.inspect.outbox({})).map((entry) => entry.id), ['a']);
-      await store.transaction(
-        async (tx) => {
-          await assert.rejects(
-            tx.savepoint(async (native) => {
-              await insert(native, 1);
-              throw new Error('no');
-            }),
-          );
-          await tx.savepoint((native) => insert(native, 2));
-        },
-        { lazy: true },
-      );
-      assert.deepEqual(await items(store), [2]);
-    });
-
-    it('runs onBegin after BEGIN, before the statement and outside its savepoint', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      const onBegin = async (tx: { native: unknown }): Promise<void> => {
-        await turn();
-        await insert(tx.native as SqlTransaction, 1);
-      };
-      await store.transaction(
-        async (tx) => {
-          await assert.rejects(
-            tx.savepoint(async (native) => {
-              // Two at once: the second must not slip in before the savepoint.
-              await Promise.all([insert(native, 2), store.ports.outbox.append(tx, [wire()])]);
-              throw new Error('no');
-            }),
-          );
-          await insert(tx.native, 3);
-        },
-        { lazy: true, onBegin },
-      );
-      assert.deepEqual(await items(store), [1, 3]);
-      assert.deepEqual(await store.ports.inspect.outbox({}), []);
-    });
-
-    it('throws what onBegin throws, from the statement and from the commit, and writes nothing', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      const onBegin = async (tx: { native: unknown }): Promise<void> => {
-        await insert(tx.native as SqlTransaction, 1);
-        throw new Error('fenced');
-      };
-      const swallowed = store.transaction(
-        async (tx) => {
-          await assert.rejects(insert(tx.native, 2), /fenced/);
-          await assert.rejects(insert(tx.native, 3), /fenced/);
-        },
-        { lazy: true, onBegin },
-      );
-      await assert.rejects(swallowed, /fenced/);
-      assert.deepEqual(await items(store), []);
-      await store.transaction((tx) => insert(tx.native, 4)); // and the file is free again
-      assert.deepEqual(await items(store), [4]);
-    });
-
-    it('commits as nothing when it never began: onBegin does not run, afterCommit does', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      const seen: string[] = [];
-      const result = await store.transaction(
-        (tx) => {
-          tx.afterCommit(() => seen.push('after'));
-          return 7;
-        },
-        { lazy: true, onBegin: () => void seen.push('began') },
-      );
-      assert.equal(result, 7);
-      assert.deepEqual(seen, ['after']);
-    });
-
-    it('that is given up while it waits for its turn writes nothing, and lets the next one in', async (t) => {
-      const store = await withTable(t, fileOf(t));
-      let go = (): void => {};
-      const wait = new Promise<void>((resolve) => (go = resolve));
-      const holder = store.transaction(() => wait);
-      let late: Promise<unknown> | undefined;
-      const given = store.transaction(
-        (tx) => {
-          late = insert(tx.native, 1);
-          late.catch(() => {});
-          throw new Error('timed out');
-        },
-        { lazy: true },
-      );
-      await assert.rejects(given, /timed out/);
-      go();
-      await holder;
-      await assert.rejects(late!, code('NOT_A_TRANSACTION'));
-      await store.transaction((tx) => insert(tx.native, 2));
-      assert.deepEqual(await items(store), [2]);
     });
   });
 }
@@ -401,83 +181,6 @@ describe('writers to one file', () => {
   });
 });
 
-describe('join', () => {
-  it('finds the open transaction behind what the user holds, begun or not', async (t) => {
-    const store = await withTable(t);
-    await store.transaction((tx) => assert.equal(store.join(tx.native), tx));
-    await store.transaction(async (tx) => {
-      const joined = store.join(tx.native);
-      await store.ports.outbox.append(joined, [wire({ id: 'j' })]);
-      await tx.savepoint((native) => store.ports.outbox.append(store.join(native), [wire({ id: 'k' })]));
-    }, { lazy: true }); // prettier-ignore
-    assert.deepEqual((await store.ports.inspect.outbox({})).map((entry) => entry.id), ['j', 'k']);
-  });
-
-  it('refuses what is no transaction, and says what it is', async (t) => {
-    const store = await withTable(t);
-    class Sequelize {}
-    const strangers: [unknown, RegExp][] = [
-      [undefined, /is undefined/],
-      [null, /is null/],
-      ['own', /is a string/],
-      [new DatabaseSync(':memory:'), /DatabaseSync/],
-      [{ totalCount: 1, connect() {}, query() {} }, /a pool/],
-      [{ $connect() {}, $executeRawUnsafe() {} }, /PrismaClient/],
-      [{ publish() {}, subscribe() {} }, /the bus itself/],
-      [new Sequelize(), /a Sequelize/],
-      [{ query() {} }, /an object/],
-      [() => {}, /Function/],
-    ];
-    for (const [stranger, says] of strangers) {
-      assert.throws(
-        () => store.join(stranger),
-        (error: Error & { code?: string }) => code('NOT_A_TRANSACTION')(error) && says.test(error.message) && /ctx\.tx/.test(error.message),
-        String(says),
-      );
-    }
-  });
-
-  it('refuses the transaction of another file, and ports refuse it too', async (t) => {
-    const [store, other] = [await withTable(t), await withTable(t)];
-    await other.transaction((tx) => {
-      assert.throws(() => store.join(tx.native), code('NOT_A_TRANSACTION'));
-      assert.throws(() => store.ports.outbox.append(tx, [wire()]), code('NOT_A_TRANSACTION'));
-    });
-  });
-});
-
-describe('closing', () => {
-  it('waits for the open transaction, then refuses', async (t) => {
-    const store = await withTable(t);
-    let go = (): void => {};
-    const wait = new Promise<void>((resolve) => (go = resolve));
-    const open = store.transaction(async (tx) => {
-      await insert(tx.native, 1);
-      await wait;
-    });
-    const closed = store.close();
-    const late = store.transaction((tx) => insert(tx.native, 2));
-    late.catch(() => {});
-    go();
-    await open;
-    await closed;
-    await assert.rejects(late, code('STOPPED'));
-    await assert.rejects(store.database.read(() => 1), code('STOPPED'));
-    await store.close();
-  });
-
-  it('at once undoes what is open, and its transaction fails', async (t) => {
-    const file = join(folder(t), 'catalog.db');
-    const store = await withTable(t, file);
-    const open = store.transaction(async (tx) => {
-      await insert(tx.native, 1);
-      store.database.close();
-    });
-    await assert.rejects(open, code('NOT_A_TRANSACTION'));
-    assert.deepEqual(await items(await withTable(t, file)), []);
-  });
-});
-
 describe('a transaction that holds the file for long', () => {
   it('is reported', async (t) => {
     const host = testHost();
@@ -489,5 +192,20 @@ describe('a transaction that holds the file for long', () => {
     assert.deepEqual(host.reported.map((signal) => signal.name), ['slow-transaction']);
     await store.transaction(() => undefined);
     assert.equal(host.reported.length, 1);
+  });
+});
+
+describe('a loop of transactions', () => {
+  it('gives timers and sockets their turn, although nothing in it waits', async (t) => {
+    const store = await withTable(t);
+    let turns = 0;
+    const count = (): void => {
+      turns++;
+      immediate = setImmediate(count);
+    };
+    let immediate = setImmediate(count);
+    t.after(() => clearImmediate(immediate));
+    for (let n = 0; n < 500; n++) await store.transaction((tx) => insert(tx.native, n));
+    assert.ok(turns > 5, `${turns} turns in 500 transactions`);
   });
 });
