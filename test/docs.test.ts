@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -21,6 +21,7 @@ async function runExample(name: string): Promise<string> {
   try {
     await cp(join(ROOT, 'docs/examples', name), join(folder, name));
     await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+    await mkdir(join(folder, '.waybill')); // the nearest one upwards is taken: it must not be somebody else's
     const { stdout } = await run(process.execPath, [name], { cwd: folder, timeout: 60_000 });
     return stdout;
   } finally {

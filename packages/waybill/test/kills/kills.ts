@@ -35,6 +35,8 @@ const drainMaxMs = 90_000;
 export async function runKills(options: KillOptions): Promise<KillReport> {
   const { dir } = options;
   const processes = new Map<string, ChildProcess>();
+  /** Those that have come as far as working: most kills hit one of them, some hit a start. */
+  const working = new Set<ChildProcess>();
   const errors = new Map<string, number>();
   let kills = 0;
   let restarting = true;
@@ -42,6 +44,7 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   const start = (name: string, role: Role): void => {
     const child = spawn(process.execPath, [program, JSON.stringify(role)], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     processes.set(name, child);
+    child.once('message', () => working.add(child));
     let text = '';
     child.stderr!.on('data', (data) => (text += String(data)));
     child.on('exit', (code, signal) => {
@@ -61,9 +64,9 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   const endMs = Date.now() + options.seconds * 1000;
   while (Date.now() < endMs) {
     await sleep(60 + Math.random() * 300);
-    const names = [...processes.keys()];
-    const victim = processes.get(names[Math.floor(Math.random() * names.length)]!)!;
-    if (victim.exitCode === null && victim.signalCode === null) victim.kill('SIGKILL');
+    const candidates = [...processes.values()].filter((child) => working.has(child) || Math.random() < 0.1);
+    const victim = candidates[Math.floor(Math.random() * candidates.length)];
+    if (victim && victim.exitCode === null && victim.signalCode === null) victim.kill('SIGKILL');
     options.onProgress?.(`${kills} kills`);
   }
 
@@ -71,6 +74,7 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   restarting = false;
   await killAll(processes);
   processes.clear();
+  working.clear();
   restarting = true;
   for (const [name, role] of roles) if (role.role === 'subscriber') start(name, { ...role, selfKill: 0, throws: 0 });
   const drainedMs = Date.now() + drainMaxMs;

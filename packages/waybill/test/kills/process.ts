@@ -58,6 +58,7 @@ if (role.role === 'publisher') {
       }
     });
     appendFileSync(`${role.dir}/${role.service}.acked`, ids.map((id) => `${id}\n`).join(''));
+    process.send?.('working');
     await new Promise((resolve) => setTimeout(resolve, role.pauseMs));
   }
 }
@@ -100,4 +101,4 @@ bus.subscribe(Counted, { name: 'manual', order: 'by-key', transaction: 'manual',
 });
 await bus.start();
 process.on('SIGTERM', () => void bus.stop().then(() => process.exit(0)));
-process.send?.('ready');
+process.send?.('working');
