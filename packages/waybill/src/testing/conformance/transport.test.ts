@@ -2,8 +2,9 @@ import { describe, it } from 'node:test';
 import { runCase } from './conformance.ts';
 import { transportCases } from './transport/cases.ts';
 import { overMemory } from './transport/over-memory.ts';
+import { overSqlite } from './transport/over-sqlite.ts';
 
-for (const driver of [overMemory()]) {
+for (const driver of [overMemory(), overSqlite('native'), overSqlite('foreign')]) {
   describe(`transport conformance: ${driver.name}`, () => {
     for (const subject of transportCases) {
       it(subject.name, async (t) => {

@@ -26,7 +26,7 @@ export const keepingCases: readonly StoreCase[] = [
       await fail(session, failure('a'), failure('b'), failure('c'));
       const [a, b, c] = await session.ports.inspect.failures({});
       const taken = await take(session, b!.row, a!.row);
-      assert.deepEqual(taken.map(({ row }) => row).toSorted(), [a!.row, b!.row].toSorted());
+      assert.deepEqual(new Set(taken.map(({ row }) => row)), new Set([a!.row, b!.row]));
       assert.deepEqual(comparable(taken.find(({ row }) => row === a!.row)!), comparable(failure('a')));
       assert.deepEqual(await take(session, a!.row, b!.row), []);
       assert.deepEqual((await session.ports.inspect.failures({})).map(({ row }) => row), [c!.row]);

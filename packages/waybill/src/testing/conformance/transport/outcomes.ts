@@ -168,6 +168,7 @@ export const outcomeCases: readonly TransportCase[] = [
   },
   {
     name: 'a reply to an address where nobody listens any more is unroutable',
+    needs: ['addresses'],
     async run(world) {
       const [basket, catalog] = [await world.start('basket'), await world.start('catalog')];
       const gone = await catalog.session.listen(() => {});
@@ -226,8 +227,11 @@ function inbox(): { deliver: (delivery: Delivery) => void; next: (world: Transpo
       while (came.length === 0) {
         assert.ok(world.clock.monotonic() < untilMs, 'a reply was to come');
         await new Promise<void>((resolve) => {
-          wake = resolve;
-          world.clock.after(untilMs - world.clock.monotonic(), resolve);
+          const cancel = world.clock.after(untilMs - world.clock.monotonic(), resolve);
+          wake = () => {
+            cancel();
+            resolve();
+          };
         });
       }
       return came.shift()!;

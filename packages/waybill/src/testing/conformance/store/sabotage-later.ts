@@ -1,0 +1,227 @@
+/** For every case of what waits, what is kept and what operations read a driver that breaks its promise. */
+import type { FailedRow, FailureRow, WaitingEntry, WaitingPort, WaitingRow } from '../../../contract/store.ts';
+import { broken, type Breakage, type StoreSabotage } from './broken.ts';
+import { asText } from './sabotage-messages.ts';
+import { letsEverybodyIn } from './sabotage-transactions.ts';
+
+const far = Number.MAX_SAFE_INTEGER;
+
+export const waitingSabotages: readonly StoreSabotage[] = [
+  broken('is early', 'a row is due at its time and not before, and what is next is said', () => ({
+    waiting: (honest) => ({ due: (subscription, nowMs, max) => honest.due(subscription, nowMs + 1, max) }),
+  })),
+  broken('does not say what is next', 'a row is due at its time and not before, and what is next is said', () => ({
+    waiting: (honest) => ({ due: async (...asked) => ({ ...(await honest.due(...asked)), nextDueMs: undefined }) }),
+  })),
+  broken('brings the youngest first', 'rows that are due come oldest first, no more than was asked for', () =>
+    giving((rows) => rows.toReversed()),
+  ),
+  broken('forgets why it waits', 'a row comes back as it was added, to the byte', () => adding((entry) => ({ ...entry, error: undefined }))),
+  broken('mixes what waits for others in', 'each subscription has rows of its own, and so has the sender', () => ({
+    waiting: (honest) => ({
+      async due(subscription, nowMs, max) {
+        const [own, others] = [await honest.due(subscription, nowMs, max), await honest.due(undefined, nowMs, max)];
+        return { ...own, rows: [...own.rows, ...others.rows] };
+      },
+    }),
+  })),
+  broken('keeps no order', 'of a key whose order is kept only the oldest row counts', () => adding((entry) => ({ ...entry, inOrder: false }))),
+  broken('keeps the order of a key over all subscriptions', 'the order of a key is kept within its subscription alone', () => {
+    const owners = new Map<string | undefined, string | undefined>();
+    const { waiting } = giving((rows) => rows.filter(({ message: { key }, subscription }) => owners.get(key) === subscription));
+    return {
+      waiting: (honest, session) => ({
+        ...waiting!(honest, session),
+        add(tx, entries) {
+          for (const { message, subscription } of entries) if (!owners.has(message.key)) owners.set(message.key, subscription);
+          return honest.add(tx, entries);
+        },
+      }),
+    };
+  }),
+  broken('keeps the order of what needs none', 'what does not keep the order of its key passes', () =>
+    adding((entry) => ({ ...entry, inOrder: true })),
+  ),
+  broken('lets a failure hold nothing', 'while a failure holds a key nothing of it is due, and afterwards it is', holdsNothing),
+  broken('looks for failures only when a row is added', 'a failure that comes later holds what waits already', holdsNothing),
+  broken(
+    'puts what is asked for again at the end',
+    'a failure that held its key goes before what lined up behind it, when it is asked for again',
+    () => adding((entry) => (entry.reason === 'asked' ? { ...entry, reason: 'retry' } : entry)),
+  ),
+  broken('blocks every key', 'blocked names the keys that have an ordered row waiting or a failure that holds them', () => ({
+    waiting: () => ({ blocked: (_tx, _subscription, keys) => new Set(keys) }),
+  })),
+  broken('blocks by what is committed', 'blocked sees what its own transaction wrote', () => ({
+    waiting: (_honest, session) => ({
+      async blocked(_tx, subscription) {
+        const rows = await session.ports.inspect.waiting({ subscription });
+        return new Set(rows.flatMap(({ message: { key } }) => key ?? []));
+      },
+    }),
+  })),
+  broken('records no starts', 'start counts each run that begins, in a commit of its own', () => ({
+    waiting: () => ({ start: async (rows) => rows.map(({ starts }) => starts + 1) }),
+  })),
+  broken('starts what is gone', 'start says which rows are gone', () => ({
+    waiting: (honest) => ({ start: async (rows) => (await honest.start(rows)).map((starts) => starts ?? 1) }),
+  })),
+  broken('settles what is gone', 'settle removes the row, and says when it was gone', () => ({
+    waiting: (honest) => ({ settle: async (tx, row, next) => (await honest.settle(tx, row, next)) || true }),
+  })),
+  broken('puts a row that goes on at the end of its line', 'settle sets the row to what comes next, and counts its runs from there', () => ({
+    waiting: (honest) => ({
+      async settle(tx, row, next) {
+        const there = await honest.settle(tx, row);
+        if (there && next !== undefined) await honest.add(tx, [{ ...row, ...next }]);
+        return there;
+      },
+    }),
+  })),
+  broken('settles outside the transaction', 'a settle that is undone leaves the row where it was', () => {
+    const gone = new Set<number>();
+    const { waiting } = giving((rows) => rows.filter(({ row }) => !gone.has(row)));
+    return {
+      waiting: (honest, session) => ({
+        ...waiting!(honest, session),
+        settle(_tx, { row }) {
+          gone.add(row);
+          return true;
+        },
+      }),
+    };
+  }),
+  broken('compares ids without case', 'cancel takes back a delayed message that has not left, and says when there is none', () => ({
+    waiting: (honest) => ({ cancel: (tx, id) => honest.cancel(tx, id.toLowerCase()) }),
+  })),
+  broken('takes back whatever waits', 'cancel takes nothing from a subscription', () => ({
+    waiting: (honest, session) => ({
+      async cancel(tx, id) {
+        const [row] = await session.ports.inspect.waiting({ id });
+        return row === undefined ? false : honest.settle(tx, row);
+      },
+    }),
+  })),
+];
+
+export const keepingSabotages: readonly StoreSabotage[] = [
+  broken('takes the bytes of failures for text', 'a failure keeps the message to the byte, and why it was given up', () => ({
+    failures: (honest) => ({
+      add: (tx, rows) => honest.add(tx, rows.map((row) => ({ ...row, message: { ...row.message, body: asText(row.message.body) } }))),
+    }),
+  })),
+  broken('copies instead of moving', 'a failure moves: who takes it gets it, and it is gone', () => ({
+    failures: (_honest, session) => ({
+      take: async (_tx, rows) => (await session.ports.inspect.failures({})).filter(({ row }) => rows.includes(row)),
+    }),
+  })),
+  broken(
+    'gives a failure as often as it is named',
+    'a failure that is asked for twice is taken once, and rows that are not there are no error',
+    () => ({
+      failures: (honest) => ({
+        async take(tx, rows) {
+          const taken = await honest.take(tx, [...new Set(rows)]);
+          return rows.flatMap((asked) => taken.find(({ row }) => row === asked) ?? []);
+        },
+      }),
+    }),
+  ),
+  broken('takes outside the transaction', 'a failure that is taken in an undone transaction is still there', () => {
+    const taken = new Set<number>();
+    return {
+      failures: (honest) => ({
+        take(tx, rows) {
+          for (const row of rows) taken.add(row);
+          return honest.take(tx, rows);
+        },
+      }),
+      inspect: (honest) => ({ failures: async (filter) => (await honest.failures(filter)).filter(({ row }) => !taken.has(row)) }),
+    };
+  }),
+  broken('parks outside the transaction', 'a failure that is added in an undone transaction is not there', () => {
+    const added: FailureRow[] = [];
+    return {
+      failures: () => ({ add: (_tx, rows) => void added.push(...rows) }),
+      inspect: () => ({ failures: async (): Promise<FailedRow[]> => added.map((failure, row) => ({ ...failure, row })) }),
+    };
+  }),
+  broken('forgets fingerprints', 'a result is found once it was saved, with its fingerprint', () => ({
+    once: (honest) => ({ save: (tx, entry) => honest.save(tx, { ...entry, fingerprint: undefined }) }),
+  })),
+  broken('saves results outside the transaction', 'a result that was saved in an undone transaction is not there', () => {
+    const saved = new Map<string, { result: string; fingerprint: string | undefined }>();
+    return {
+      once: () => ({ save: (_tx, { key, ...entry }) => void saved.set(key, entry), find: (_tx, _scope, key) => saved.get(key) }),
+    };
+  }),
+  broken('compares scopes without case', 'a result belongs to its scope and key, exactly', () => ({
+    once: (honest) => ({
+      find: (tx, scope, key) => honest.find(tx, scope.toLowerCase(), key),
+      save: (tx, entry) => honest.save(tx, { ...entry, scope: entry.scope.toLowerCase() }),
+    }),
+  })),
+  broken('lets two past find', 'nobody gets past find while another works on the same key', letsEverybodyIn),
+  broken('trims all results at once', 'trim removes results whose time is over, no more than was asked for', () => ({
+    once: (honest) => ({ trim: (nowMs) => honest.trim(nowMs, far) }),
+  })),
+  broken('trims results that are still due', 'trim removes results whose time is over, no more than was asked for', () => ({
+    once: (honest) => ({ trim: (_nowMs, max) => honest.trim(far, max) }),
+  })),
+];
+
+export const inspectSabotages: readonly StoreSabotage[] = [
+  broken('calls everything published', 'the list of what was sent tells the state of each: ready, published, failed', () => ({
+    inspect: (honest) => ({ outbox: async (page) => (await honest.outbox(page)).map((row) => ({ ...row, state: 'published' })) }),
+  })),
+  broken('ignores the state that is asked for', 'the list of what was sent is filtered by state and id, and paged', () => ({
+    inspect: (honest) => ({ outbox: ({ state: _state, ...page }) => honest.outbox(page) }),
+  })),
+  broken('begins each page at the start', 'the list of what was sent is filtered by state and id, and paged', () => ({
+    inspect: (honest) => ({ outbox: ({ after: _after, ...page }) => honest.outbox(page) }),
+  })),
+  broken('lists ten rows by default', 'a list has a hundred rows unless another limit is given, and never more than a thousand', () => ({
+    inspect: (honest) => ({ outbox: (page) => honest.outbox({ limit: 10, ...page }) }),
+  })),
+  broken('takes null for any', 'the list of what waits is filtered by subscription and id, and paged', () => ({
+    inspect: (honest) => ({
+      waiting: ({ subscription, ...page }) => honest.waiting(typeof subscription === 'string' ? { ...page, subscription } : page),
+    }),
+  })),
+  broken('ignores the code that is asked for', 'the list of failures is filtered by every field, and paged', () => ({
+    inspect: (honest) => ({ failures: ({ code: _code, ...filter }) => honest.failures(filter) }),
+  })),
+  broken('groups over subscriptions', 'failures of the same trouble are a group, which names them in a filter', () => ({
+    inspect: (honest) => ({
+      async failureGroups() {
+        const groups = await honest.failureGroups();
+        return groups.filter(({ code }, at) => groups.findIndex((other) => other.code === code) === at);
+      },
+    }),
+  })),
+  broken('does not look at the source', 'a message is pending while it waits or has failed in this subscription', () => ({
+    inspect: (honest) => ({ pending: (subscription, _source, id) => honest.pending(subscription, 'catalog', id) }),
+  })),
+  broken('counts what was sent as ready', 'counts tell what is ready, waits and has failed', () => ({
+    inspect: (honest) => ({ counts: async () => ({ ...(await honest.counts()), ready: (await honest.outbox({})).length }) }),
+  })),
+];
+
+function adding(change: (entry: WaitingEntry) => WaitingEntry): Breakage {
+  return { waiting: (honest) => ({ add: (tx, entries) => honest.add(tx, entries.map(change)) }) };
+}
+
+function giving(change: (rows: readonly WaitingRow[]) => readonly WaitingRow[]): Breakage {
+  return {
+    waiting: (honest: WaitingPort) => ({
+      async due(subscription, nowMs, max) {
+        const { rows, nextDueMs } = await honest.due(subscription, nowMs, max);
+        return { rows: change(rows), nextDueMs };
+      },
+    }),
+  };
+}
+
+function holdsNothing(): Breakage {
+  return { failures: (honest) => ({ add: (tx, rows) => honest.add(tx, rows.map((row) => ({ ...row, holds: false }))) }) };
+}

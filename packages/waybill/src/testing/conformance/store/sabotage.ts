@@ -1,0 +1,14 @@
+import type { StoreSabotage } from './broken.ts';
+import { inspectSabotages, keepingSabotages, waitingSabotages } from './sabotage-later.ts';
+import { inboxSabotages, outboxSabotages } from './sabotage-messages.ts';
+import { transactionSabotages } from './sabotage-transactions.ts';
+
+/** For every case of the store suite a driver that breaks its promise. */
+export const storeSabotages: readonly StoreSabotage[] = [
+  ...transactionSabotages,
+  ...outboxSabotages,
+  ...inboxSabotages,
+  ...waitingSabotages,
+  ...keepingSabotages,
+  ...inspectSabotages,
+];
