@@ -79,7 +79,7 @@ function watched(source: string): { service: ServiceProcess; until(wanted: (stat
   const watchers = new Set<() => void>();
   const { NODE_TEST_CONTEXT: _context, ...env } = process.env;
   const service: ServiceProcess = new ServiceProcess(
-    { name: 'basket', file, env: () => env },
+    { name: 'basket', file, env: () => env, backOffMs: 10 },
     { changed: () => watchers.forEach((look) => look()), said: () => undefined, printed: () => undefined },
   );
   return {

@@ -10,7 +10,7 @@ import type { FromSupervisor, ServiceName, ServiceState, ToSupervisor } from './
  *                         └──exit──▶ waiting, or failed after DEATHS_MAX
  */
 
-/** Milliseconds before a service that died is started again: doubled with each death, up to the last. */
+/** Milliseconds before a service that died is started again: doubled with each death, up to the second. */
 const BACK_OFF_MS = 200;
 const BACK_OFF_MAX_MS = 5_000;
 /** Deaths in a row before we give up. A run of this many milliseconds ends the row. */
@@ -27,6 +27,8 @@ export interface Program {
   readonly file: string;
   /** Asked for at each start, so that a crash point is armed for the first run only. */
   env(): NodeJS.ProcessEnv;
+  /** Milliseconds before the first start after a death; doubled with each death in a row. @default 200 */
+  readonly backOffMs?: number;
 }
 
 export interface Listener {
@@ -158,7 +160,7 @@ export class ServiceProcess {
         this.#restarts++;
         this.#spawn();
       },
-      Math.min(BACK_OFF_MAX_MS, BACK_OFF_MS * 2 ** (this.#deaths - 1)),
+      Math.min(BACK_OFF_MAX_MS, (this.#program.backOffMs ?? BACK_OFF_MS) * 2 ** (this.#deaths - 1)),
     );
   }
 

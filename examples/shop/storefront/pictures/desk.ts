@@ -8,13 +8,13 @@ export function notebook({ p, flat, chance }: Canvas): string {
     path('M72 44 L184 36 Q192 36 192 44 L196 196 Q196 204 188 204 L84 210 Z', '#e9e2d0'),
     times(4, (i) => line(`M${188 + i} ${50 + i * 2} L${191 + i} 196`, '#c9bfa6', 1)),
     path('M60 40 L170 32 Q180 32 180 42 L184 196 Q184 206 174 206 L74 212 Q60 212 60 200 Z', flat),
-    path('M60 40 L80 38.500 L86 211 L74 212 Q60 212 60 200 Z', p.dark),
+    path('M60 40 L80 38.5 L86 211 L74 212 Q60 212 60 200 Z', p.dark),
     label < 0.5
-      ? box(106, 74, 54, 36, '#fbf6ea', 4, 'transform="rotate(-3 133 92)"') + line('M114 88 l36 -2 M118 99 l26 -1.500', p.dark, 3)
+      ? box(106, 74, 54, 36, '#fbf6ea', 4, 'transform="rotate(-3 133 92)"') + line('M114 88 l36 -2 M118 99 l26 -1.5', p.dark, 3)
       : circle(134, 96, 20, 'none', `stroke="${p.trim}" stroke-width="4"`) + circle(134, 96, 5, p.trim),
-    path('M150 33.500 L158 33 L162 207 L154 207.500 Z', p.trim, 'opacity=".85"'),
+    path('M150 33.5 L158 33 L162 207 L154 207.5 Z', p.trim, 'opacity=".85"'),
     path('M112 206 L114 226 L120 219 L126 225 L124 205 Z', p.trim),
-    path('M90 44 L96 43.500 L100 208 L94 208.500 Z', '#fff', 'opacity=".16"'),
+    path('M90 44 L96 43.5 L100 208 L94 208.5 Z', '#fff', 'opacity=".16"'),
   ].join('');
 }
 
@@ -26,7 +26,7 @@ export function pencils({ p, round }: Canvas): string {
       const x = 84 + i * 15;
       const tilt = (i - 2) * 6;
       const top = 44 + Math.abs(i - 2) * 9;
-      return `<g transform="rotate(${tilt} ${x} 200)">${path(`M${x} ${top - 22} L${x + 6.500} ${top} H${x - 6.500} Z`, WOOD.light)}${path(`M${x} ${top - 22} L${x + 2.400} ${top - 14} H${x - 2.400} Z`, tones[i]!)}${box(x - 6.500, top, 13, 120, tones[i]!)}${box(x - 6.500, top, 4, 120, '#fff', 0, 'opacity=".25"')}</g>`;
+      return `<g transform="rotate(${tilt} ${x} 200)">${path(`M${x} ${top - 22} L${x + 6.5} ${top} H${x - 6.5} Z`, WOOD.light)}${path(`M${x} ${top - 22} L${x + 2.4} ${top - 14} H${x - 2.4} Z`, tones[i]!)}${box(x - 6.5, top, 13, 120, tones[i]!)}${box(x - 6.5, top, 4, 120, '#fff', 0, 'opacity=".25"')}</g>`;
     }),
     path('M72 122 H168 L162 196 Q161 206 150 206 H90 Q79 206 78 196 Z', round),
     ellipse(120, 122, 48, 9, p.dark, 'opacity=".0"'),

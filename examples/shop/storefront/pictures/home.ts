@@ -10,7 +10,7 @@ export function lamp({ p, flat, chance }: Canvas): string {
     ellipse(120, 202, 38, 10, WOOD.dark),
     ellipse(120, 198, 38, 10, WOOD.base),
     wide ? path('M88 40 H152 L186 118 Q120 134 54 118 Z', flat) : path('M78 40 H162 L172 122 Q120 134 68 122 Z', flat),
-    wide ? path('M54 118 Q120 134 186 118 L184 112 Q120 128 56 112 Z', p.trim, 'opacity=".8"') : path('M68 122 Q120 134 172 122 L171.500 115 Q120 127 68.700 115 Z', p.trim, 'opacity=".8"'),
+    wide ? path('M54 118 Q120 134 186 118 L184 112 Q120 128 56 112 Z', p.trim, 'opacity=".8"') : path('M68 122 Q120 134 172 122 L171.5 115 Q120 127 68.7 115 Z', p.trim, 'opacity=".8"'),
     path('M96 46 L80 112 L92 115 L104 46 Z', '#fff', 'opacity=".22"'),
     line('M148 128 V156', BRASS.dark, 2) + circle(148, 159, 4, BRASS.base),
   ].join('');
@@ -39,9 +39,9 @@ export function vase({ p, round, chance }: Canvas): string {
     line(`M120 108 Q${r2((x + 120) / 2)} ${r2(y + 40)} ${r2(x)} ${r2(y)}`, LEAF.dark, 3) +
     times(6, (k) => {
       const angle = (k / 6) * Math.PI * 2;
-      return circle(x + Math.cos(angle) * 8, y + Math.sin(angle) * 8, 6.500, heads[i % heads.length]!);
+      return circle(x + Math.cos(angle) * 8, y + Math.sin(angle) * 8, 6.5, heads[i % heads.length]!);
     }) +
-    circle(x, y, 5.500, '#8a5a2b');
+    circle(x, y, 5.5, '#8a5a2b');
   return [
     ground(120, 208, 46),
     stem(82 + chance() * 8, 52, Math.floor(chance() * 4)),
@@ -49,7 +49,7 @@ export function vase({ p, round, chance }: Canvas): string {
     stem(118 + chance() * 8, 30, Math.floor(chance() * 4)),
     path('M112 106 q-40 -6 -48 -34 q34 4 48 34', LEAF.base) + path('M128 106 q36 2 50 -24 q-34 -4 -50 24', LEAF.light),
     path('M100 98 H140 Q138 122 152 140 C172 168 158 208 120 208 C82 208 68 168 88 140 Q102 122 100 98 Z', round),
-    ellipse(120, 99, 20, 5.500, p.dark),
+    ellipse(120, 99, 20, 5.5, p.dark),
     line('M80 164 Q120 178 160 164', p.trim, 4, 'opacity=".75"'),
     path('M94 146 C82 164 84 190 98 200 C92 184 92 164 102 146 Z', '#fff', 'opacity=".25"'),
   ].join('');
@@ -57,7 +57,7 @@ export function vase({ p, round, chance }: Canvas): string {
 
 export function plant({ p, round, chance }: Canvas): string {
   const leaf = (angle: number, length: number, tone: string): string =>
-    `<g transform="rotate(${r2(angle)} 120 146)">${path(`M120 146 C${108 - length * 0.1} ${146 - length * 0.45} 112 ${146 - length * 0.9} 120 ${146 - length} C128 ${146 - length * 0.9} ${132 + length * 0.1} ${146 - length * 0.45} 120 146 Z`, tone)}${line(`M120 144 V${r2(150 - length)}`, LEAF.trim, 1.500, 'opacity=".6"')}</g>`;
+    `<g transform="rotate(${r2(angle)} 120 146)">${path(`M120 146 C${108 - length * 0.1} ${146 - length * 0.45} 112 ${146 - length * 0.9} 120 ${146 - length} C128 ${146 - length * 0.9} ${132 + length * 0.1} ${146 - length * 0.45} 120 146 Z`, tone)}${line(`M120 144 V${r2(150 - length)}`, LEAF.trim, 1.5, 'opacity=".6"')}</g>`;
   const tones = [LEAF.dark, LEAF.base, LEAF.light];
   return [
     ground(120, 208, 52),

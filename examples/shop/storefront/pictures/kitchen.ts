@@ -12,9 +12,9 @@ export function mug({ p, round, chance }: Canvas): string {
     ellipse(114, 78, 45, 9.5, '#4a2f20'),
     ellipse(106, 77, 20, 3, '#7a5137'),
     bands < 0.4
-      ? path('M64.600 116 Q114 130 163.700 116 L162.600 134 Q114 148 65.700 134 Z', p.trim, 'opacity=".85"')
+      ? path('M64.6 116 Q114 130 163.7 116 L162.6 134 Q114 148 65.7 134 Z', p.trim, 'opacity=".85"')
       : bands < 0.7
-        ? times(5, (i) => circle(80 + i * 17, 128 + Math.abs(2 - i) * -1.500, 4.500, p.trim, 'opacity=".8"'))
+        ? times(5, (i) => circle(80 + i * 17, 128 + Math.abs(2 - i) * -1.5, 4.5, p.trim, 'opacity=".8"'))
         : line('M67 150 Q114 163 161 150', p.trim, 3, 'opacity=".75"'),
     path('M74 92 Q76 150 82 184 L90 186 Q82 148 82 93 Z', '#fff', 'opacity=".22"'),
   ].join('');
@@ -58,7 +58,7 @@ export function pan({ p, round, chance }: Canvas): string {
     ground(104, 178, 84),
     path('M172 126 L222 96 Q232 92 234 100 Q236 106 228 110 L176 142 Z', WOOD.base),
     path('M172 126 L190 115 L194 128 L176 142 Z', METAL.base),
-    circle(226, 101, 2.600, WOOD.dark),
+    circle(226, 101, 2.6, WOOD.dark),
     path('M18 118 H186 Q186 172 148 176 H56 Q18 172 18 118 Z', round),
     ellipse(102, 118, 84, 24, p.light),
     ellipse(102, 120, 74, 19, p.dark),
@@ -68,21 +68,21 @@ export function pan({ p, round, chance }: Canvas): string {
 }
 
 function egg(x: number, y: number): string {
-  return ellipse(x, y, 26, 8, '#fffaf0') + ellipse(x - 2, y - 2, 11, 5, '#e9b23c') + ellipse(x - 5, y - 4, 3.500, 1.500, '#fff', 'opacity=".7"');
+  return ellipse(x, y, 26, 8, '#fffaf0') + ellipse(x - 2, y - 2, 11, 5, '#e9b23c') + ellipse(x - 5, y - 4, 3.5, 1.5, '#fff', 'opacity=".7"');
 }
 
 export function board({ p, flat, chance }: Canvas): string {
   const isRound = chance() < 0.3;
   const grain = times(5, (i) => {
     const y = 92 + i * 20 + chance() * 6;
-    return line(`M58 ${y.toFixed(1)} q36 ${(chance() * 12 - 6).toFixed(1)} 62 0 t62 0`, p.dark, 1.600, 'opacity=".35"');
+    return line(`M58 ${y.toFixed(1)} q36 ${(chance() * 12 - 6).toFixed(1)} 62 0 t62 0`, p.dark, 1.6, 'opacity=".35"');
   });
   return [
     ground(120, 202, 74),
     isRound
       ? circle(120, 128, 76, p.dark) + circle(120, 124, 76, flat) + circle(120, 124, 64, 'none', `stroke="${p.dark}" stroke-width="2" opacity=".4"`)
       : path('M104 72 V46 Q104 30 120 30 Q136 30 136 46 V72 Z', p.base) +
-        box(44, 74, 152, 128, p.dark, 18) + box(44, 70, 152, 126, flat, 18) + circle(120, 48, 6.500, '#14202a', 'opacity=".3"'),
+        box(44, 74, 152, 128, p.dark, 18) + box(44, 70, 152, 126, flat, 18) + circle(120, 48, 6.5, '#14202a', 'opacity=".3"'),
     grain,
     path('M104 150 q24-34 66-40 q-18 40-52 50 z', '#7d9c5a'),
     path('M104 150 q30-20 66-40 q-24 30-66 40 z', '#9bb877'),
@@ -100,7 +100,7 @@ export function jar({ p, round, chance }: Canvas): string {
     box(66, 36, 108, 9, WOOD.light, 5),
     circle(120, 33, 8, WOOD.dark),
     box(86, 112, 68, 46, '#fbf6ea', 6),
-    box(90, 116, 60, 38, 'none', 4, `stroke="${p.base}" stroke-width="1.500"`),
+    box(90, 116, 60, 38, 'none', 4, `stroke="${p.base}" stroke-width="1.5"`),
     line(chance() < 0.5 ? 'M100 130 h40 M106 142 h28' : 'M104 136 q8-14 16 0 t16 0', p.dark, 3),
     path('M72 86 Q70 150 74 188 L82 192 Q78 140 82 84 Z', '#fff', 'opacity=".25"'),
   ].join('');

@@ -85,7 +85,7 @@ export function compass({ p, round, chance }: Canvas): string {
     path('M120 82 L130 130 H110 Z', '#c2452f') + path('M120 178 L130 130 H110 Z', '#5d6a73'),
     path('M120 82 L120 130 H110 Z', '#e06a50') + path('M120 178 L120 130 H110 Z', '#86929a'),
     '</g>',
-    circle(120, 130, 7, BRASS.base) + circle(118, 128, 2.500, BRASS.light),
+    circle(120, 130, 7, BRASS.base) + circle(118, 128, 2.5, BRASS.light),
     path('M66 108 A60 60 0 0 1 118 72 A72 72 0 0 0 76 118 Z', '#fff', 'opacity=".75"'),
     ellipse(120, 130, 64, 64, 'none', `stroke="${p.dark}" stroke-width="3" opacity=".5"`),
   ].join('');

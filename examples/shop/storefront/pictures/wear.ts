@@ -22,14 +22,14 @@ export function scarf({ p, flat, chance }: Canvas): string {
   return [
     ground(124, 214, 62),
     path('M92 92 L126 98 L104 196 L64 190 Z', p.dark),
-    times(5, (i) => line(`M${68 + i * 8.500} 191 l-3 16`, p.dark, 4)),
+    times(5, (i) => line(`M${68 + i * 8.5} 191 l-3 16`, p.dark, 4)),
     path(tail, flat),
     `<clipPath id="tail"><path d="${tail}"/></clipPath><g clip-path="url(#tail)">`,
     checks
       ? times(5, (i) => line(`M96 ${118 + i * 20} L176 ${110 + i * 20}`, p.trim, 6, 'opacity=".6"')) + times(3, (i) => line(`M${114 + i * 14} 90 L${128 + i * 14} 210`, p.dark, 4, 'opacity=".5"'))
       : times(4, (i) => line(`M96 ${124 + i * 24} L176 ${116 + i * 24}`, i % 2 ? p.trim : p.dark, 9, 'opacity=".7"')),
     '</g>',
-    times(6, (i) => line(`M${122 + i * 8.400} ${r2(206 - i * 1.1)} l2 16`, p.base, 4)),
+    times(6, (i) => line(`M${122 + i * 8.4} ${r2(206 - i * 1.1)} l2 16`, p.base, 4)),
     path('M46 76 C46 40 194 36 196 74 C198 108 160 118 124 118 C84 118 46 110 46 76 Z', p.base),
     path('M70 70 C74 50 168 48 172 70 C172 88 150 92 122 92 C94 92 70 88 70 70 Z', p.dark),
     path('M46 76 C46 110 84 118 124 118 C160 118 198 108 196 74 C190 98 156 106 122 106 C84 106 52 98 46 76 Z', flat),
@@ -45,7 +45,7 @@ export function socks({ p, flat, chance }: Canvas): string {
     return [
       path(shape, paint),
       `<clipPath id="${id}"><path d="${shape}"/></clipPath><g clip-path="url(#${id})">`,
-      striped ? times(4, (i) => box(x, y + 30 + i * 18, 60, 8, p.trim, 0, 'opacity=".75"')) : times(12, (i) => circle(x + 10 + (i % 3) * 16, y + 34 + Math.floor(i / 3) * 20, 3.500, p.trim, 'opacity=".8"')),
+      striped ? times(4, (i) => box(x, y + 30 + i * 18, 60, 8, p.trim, 0, 'opacity=".75"')) : times(12, (i) => circle(x + 10 + (i % 3) * 16, y + 34 + Math.floor(i / 3) * 20, 3.5, p.trim, 'opacity=".8"')),
       circle(x + 92, y + 142, 28, p.dark, 'opacity=".7"'),
       circle(x + 6, y + 128, 24, p.dark, 'opacity=".7"'),
       box(x, y, 52, 20, p.dark, 0, 'opacity=".55"'),
@@ -67,7 +67,7 @@ export function umbrella({ p, chance }: Canvas): string {
     path('M68 124 C74 88 92 60 120 36 V124 Q94 102 68 124 Z', tones[1]!),
     path('M172 124 C166 88 148 60 120 36 V124 Q146 102 172 124 Z', tones[2]!),
     path('M220 124 C220 70 174 36 120 36 C148 60 166 88 172 124 Q196 104 220 124 Z', tones[3]!),
-    line('M68 124 C74 88 92 60 120 36 C148 60 166 88 172 124', p.dark, 1.500, 'opacity=".4"'),
+    line('M68 124 C74 88 92 60 120 36 C148 60 166 88 172 124', p.dark, 1.5, 'opacity=".4"'),
     path('M34 106 C40 78 66 54 100 44 C74 62 56 84 50 110 Z', '#fff', 'opacity=".22"'),
   ].join('');
 }

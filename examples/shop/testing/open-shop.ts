@@ -1,0 +1,160 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ServiceName } from '../supervisor/messages.ts';
+
+/** A condition that has not come true by then never will: the test fails with its name. */
+const WAIT_MS = 45_000;
+const LOOK_EVERY_MS = 40;
+
+export interface Asked {
+  readonly visitor?: string;
+  readonly requestId?: string;
+  readonly body?: unknown;
+  readonly headers?: Record<string, string>;
+}
+
+/** The real shop: start.ts and its processes, on a free port and a data folder of its own. */
+export interface Shop extends AsyncDisposable {
+  readonly url: string;
+  readonly folder: string;
+  readonly pid: number;
+  output(): string;
+  ask(method: string, path: string, asked?: Asked): Promise<Response>;
+  /** As `ask`; the answer must be a success. */
+  json<T>(method: string, path: string, asked?: Asked): Promise<T>;
+  service(name: ServiceName): Promise<ServiceSeen>;
+  /** Ctrl-C, and waits for the end. @returns the exit code */
+  close(): Promise<number | null>;
+  /** kill -9 of start.ts itself. */
+  kill(): Promise<void>;
+}
+
+export interface ServiceSeen {
+  readonly name: ServiceName;
+  readonly answering: boolean;
+  readonly state: string;
+  readonly pid: number | undefined;
+  readonly restarts: number;
+  readonly published: number | undefined;
+  readonly subscriptions: readonly { readonly subscription: string; readonly applied: number; readonly duplicates: number; readonly stale: number; readonly waiting: number | undefined }[];
+}
+
+export interface BasketSeen {
+  readonly lines: readonly {
+    readonly productId: string;
+    readonly name: string;
+    readonly quantity: number;
+    readonly unitPrice: number;
+    readonly priceWhenAdded: number;
+    readonly asOf: string;
+    readonly newer?: { readonly price: number };
+  }[];
+  readonly total: number;
+  readonly state: string;
+  readonly sentence: string;
+}
+
+/** Starts a shop and resolves when it is open. With `folder` it starts on data that is there, and leaves it there. */
+export async function openShop({ folder, env = {} }: { folder?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Shop> {
+  const data = folder ?? (await mkdtemp(join(tmpdir(), 'shop-')));
+  const { child, output, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...env });
+  const url = await until('the shop is open', () => {
+    if (child.exitCode !== null) throw new Error(`start.ts ended:\n${output()}`);
+    return output().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(output())?.[1];
+  });
+
+  const ask: Shop['ask'] = (method, path, { visitor, requestId, body, headers } = {}) =>
+    fetch(url + path, {
+      method,
+      headers: {
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(visitor === undefined ? {} : { 'x-visitor': visitor }),
+        ...(requestId === undefined ? {} : { 'x-requestid': requestId }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      redirect: 'manual',
+    });
+  const json: Shop['json'] = async <T>(method: string, path: string, asked?: Asked): Promise<T> => {
+    const response = await ask(method, path, asked);
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}\n${output()}`);
+    return JSON.parse(text) as T;
+  };
+  const close = async (): Promise<number | null> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGINT');
+    return await ended;
+  };
+  return {
+    url,
+    folder: data,
+    pid: child.pid!,
+    output,
+    ask,
+    json,
+    close,
+    async service(name) {
+      const { services } = await json<{ services: ServiceSeen[] }>('GET', '/api/behind');
+      return services.find((service) => service.name === name)!;
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+    async [Symbol.asyncDispose]() {
+      await close();
+      if (folder === undefined) await rm(data, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Runs start.ts to its end, for starts that must fail. */
+export async function failToOpen(env: NodeJS.ProcessEnv): Promise<{ code: number | null; output: string }> {
+  const { output, ended } = launch(env);
+  return { code: await ended, output: output() };
+}
+
+/** start.ts as somebody types it; the test runner's own variable would make its processes speak another language. */
+export function launch(env: NodeJS.ProcessEnv, program = 'start.ts'): { child: ChildProcess; output: () => string; ended: Promise<number | null> } {
+  const { NODE_TEST_CONTEXT: _context, ...inherited } = process.env;
+  const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
+  const child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => void (text += chunk.toString()));
+  return { child, output: () => text, ended: new Promise((resolve) => child.once('close', (code) => resolve(code))) };
+}
+
+/** Waits for a condition, not for the clock. An error while looking counts as not yet. */
+export async function until<T>(what: string, look: () => Promise<T | false | undefined> | T | false | undefined): Promise<T> {
+  const deadline = performance.now() + WAIT_MS;
+  let trouble: unknown;
+  while (performance.now() < deadline) {
+    try {
+      const found = await look();
+      if (found !== false && found !== undefined) return found;
+      trouble = undefined;
+    } catch (error) {
+      trouble = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+  throw new Error(`waited in vain: ${what}`, { cause: trouble });
+}
+
+/** Whether a process is gone; one that has ended and that nobody has collected counts as gone. */
+export function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return true;
+  }
+  try {
+    return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
