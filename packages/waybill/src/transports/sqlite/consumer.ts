@@ -179,25 +179,22 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     if (source?.ledger === ledger) source.ledger = undefined;
   }
 
-  #enter(ledger: Ledger, { predecessor, state }: Grant): void {
+  #enter(ledger: Ledger, { predecessor, grantedMs, state }: Grant): void {
     const { clock, directory, signals } = this.#host;
     const source = ledger.service;
-    try {
-      this.#sources.set(
-        source,
-        new Source({
-          ledger,
-          wanted: this.#wanted,
-          stored: state.places.get(source),
-          predecessor,
-          report: (error) => signals.emit('ledger', { source, subscription: this.name, error }),
-          look: (it) => directory.look(it),
-          nowMs: clock.monotonic(),
-        }),
-      );
-    } catch (error) {
-      directory.failed(ledger, error);
-    }
+    this.#sources.set(
+      source,
+      new Source({
+        ledger,
+        wanted: this.#wanted,
+        stored: state.places.get(source),
+        predecessor,
+        grantedMs,
+        report: (error) => signals.emit('ledger', { source, subscription: this.name, error }),
+        look: (it) => directory.look(it),
+        nowMs: clock.monotonic(),
+      }),
+    );
   }
 
   #want(revision: number, types: readonly DeclaredType[]): void {
@@ -360,11 +357,14 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   async #close(): Promise<void> {
     const { leases, signals } = this.#host;
     this.#wake();
-    const sources = [...this.#sources.values()];
-    const places = sources.flatMap((source) => source.placeAfter() ?? []);
-    const leaving = sources.some((source) => source.hasLoose) ? 'beyond' : 'clean';
     try {
-      await leases.leave(this, places, leaving);
+      await leases.leave(this, () => {
+        const sources = [...this.#sources.values()];
+        return {
+          places: sources.flatMap((source) => source.placeAfter() ?? []),
+          leaving: sources.some((source) => source.hasLoose) ? 'beyond' : 'clean',
+        };
+      });
     } catch (error) {
       signals.emit('trouble', { where: `giving back ${this.name}`, error }); // it expires
     }

@@ -23,6 +23,8 @@ import { readSubscription, type SubscriptionState } from './subscriptions.ts';
 /** Longer than any pause of a healthy process; short enough to wait for when one is frozen. */
 export const leaseMs: number = 3_000;
 const renewEveryMs = 1_000;
+/** However busy the subscriptions are: cursors that ran ahead are kept beside a renewal. */
+const keepEveryMs = 20_000;
 const standbyEveryMs = 100;
 /** Nothing is wanted: the loop sleeps until somebody joins. */
 const idleMs = 60_000;
@@ -35,6 +37,8 @@ const leavingOf = (clean: number): Leaving => (clean === 1 ? 'clean' : clean ===
 export interface Grant {
   readonly epoch: number;
   readonly predecessor: Leaving;
+  /** Wall time. */
+  readonly grantedMs: number;
   readonly state: SubscriptionState;
 }
 
@@ -54,11 +58,16 @@ export interface Holder {
   kept(places: readonly StoredPlace[]): void;
 }
 
+export interface Goodbye {
+  readonly places: readonly StoredPlace[];
+  readonly leaving: Exclude<Leaving, 'crashed'>;
+}
+
 export interface Leases {
   /** From now on this bus wants the subscription. Resolves when it has been seen whether it is free. */
   join(holder: Holder): Promise<void>;
-  /** Gives it back, with its places; resolves when that is committed, or known to be impossible. */
-  leave(holder: Holder, places: readonly StoredPlace[], leaving: Leaving): Promise<void>;
+  /** Gives it back, as `goodbye` says when nobody else writes any more; resolves when that is committed. */
+  leave(holder: Holder, goodbye: () => Goodbye): Promise<void>;
   /**
    * Whether this bus still holds it under what is declared now, asked in a transaction that shall commit only then. It
    * prolongs the lease.
@@ -114,12 +123,13 @@ export function createLeases(options: {
   const looked: (() => void)[] = [];
   /** Trouble is told of once, until a turn succeeds. */
   let troubled = false;
+  let renewedMs = clock.monotonic();
 
   const isFree = (row: LeaseRow, nowMs: number): boolean =>
     row.owner === null ||
     row.owner === owner ||
     row.expires < nowMs ||
-    row.expires > nowMs + leaseMs || // the clock was set back
+    row.expires > nowMs + leaseMs + standbyEveryMs || // the clock was set back
     !isAlive(row.owner);
 
   const acquire = async (): Promise<void> => {
@@ -136,7 +146,7 @@ export function createLeases(options: {
         if (now === undefined) continue;
         // Our own, of a hold that was forgotten without a crash: what it had in flight was undone.
         const predecessor = before === owner && row.clean === 0 ? 'beyond' : leavingOf(row.clean);
-        taken.push([row, { epoch: now.epoch, predecessor, state: readSubscription(statements, subscription) }]);
+        taken.push([row, { epoch: now.epoch, predecessor, grantedMs: clock.now(), state: readSubscription(statements, subscription) }]);
       }
       return taken;
     });
@@ -180,6 +190,7 @@ export function createLeases(options: {
       for (const { subscription, epoch } of rows.values()) statements.run(sql.give, 2, subscription, owner, epoch);
     });
     const nowMs = clock.monotonic();
+    renewedMs = nowMs;
     for (const state of held.values()) state.prolongedMs = nowMs;
     for (const [holder, places] of kept) holder.kept(places);
     for (const holder of revised) holder.revised();
@@ -215,7 +226,7 @@ export function createLeases(options: {
   const renewalDueMs = (): number => {
     let oldestMs = Infinity;
     for (const { prolongedMs } of held.values()) oldestMs = Math.min(oldestMs, prolongedMs);
-    return oldestMs + renewEveryMs;
+    return Math.min(oldestMs + renewEveryMs, renewedMs + keepEveryMs);
   };
 
   const loop: Loop = createLoop({ clock, turn, onError: options.trouble });
@@ -231,20 +242,24 @@ export function createLeases(options: {
         loop.wake();
       });
     },
-    async leave(holder, places, leaving) {
+    async leave(holder, goodbye) {
       standby.delete(holder.name);
       const state = held.get(holder);
       if (state === undefined) return;
-      held.delete(holder);
-      const clean = leaving === 'clean' ? 1 : leaving === 'beyond' ? 2 : 0;
-      await database.write(({ statements }) => {
-        const row = statements.get<LeaseRow>(sql.one, holder.name);
-        if (row?.owner !== owner || row.epoch !== state.epoch) return;
-        const known = row.revision === holder.revision;
-        if (known) writePlaces(statements, holder.name, places);
-        // What was read under an older declaration must not be stepped over: then it is read again.
-        statements.run(sql.give, known || clean === 0 ? clean : 2, holder.name, owner, state.epoch);
-      });
+      try {
+        await database.write(({ statements }) => {
+          held.delete(holder);
+          const row = statements.get<LeaseRow>(sql.one, holder.name);
+          if (row?.owner !== owner || row.epoch !== state.epoch) return;
+          const { places, leaving } = goodbye();
+          // What was read under an older declaration must not be stepped over: then it is read again.
+          const mayMove = row.revision === holder.revision;
+          if (mayMove) writePlaces(statements, holder.name, places);
+          statements.run(sql.give, mayMove && leaving === 'clean' ? 1 : 2, holder.name, owner, state.epoch);
+        });
+      } finally {
+        held.delete(holder); // what could not be given back is not prolonged: it expires
+      }
     },
     fence(statements, holder) {
       const epoch = held.get(holder)?.epoch;

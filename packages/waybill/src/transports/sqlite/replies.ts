@@ -4,6 +4,7 @@
  */
 import type { Delivery } from '../../contract/transport.ts';
 import type { Directory, DirectoryListener } from './directory.ts';
+import { headersOf } from './headers.ts';
 import { windowPositions, windowRows, type Ledger } from './ledger.ts';
 
 interface Mark {
@@ -50,7 +51,7 @@ export function createReplies(options: {
         const rows = ledger.replies(mark.position, end, address);
         mark.position = rows.length < windowRows ? end : rows.at(-1)!.position;
         for (const { headers, body } of rows) {
-          deliver({ kind: 'reply', headers: JSON.parse(headers ?? '{}'), body: body ?? new Uint8Array(), redelivered: false, suspect: false });
+          deliver({ kind: 'reply', headers: headersOf(headers), body: body ?? new Uint8Array(), redelivered: false, suspect: false });
         }
         await turn();
       }

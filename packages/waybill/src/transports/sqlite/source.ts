@@ -14,6 +14,7 @@
 import { WaybillError } from '../../contract/errors.ts';
 import type { MessageKind } from '../../contract/message.ts';
 import type { Delivery, SourceProgress } from '../../contract/transport.ts';
+import { headersOf } from './headers.ts';
 import type { Leaving } from './lease.ts';
 import { windowPositions, windowRows, type Ledger, type LedgerRow, type Place } from './ledger.ts';
 import type { StoredPlace } from './positions.ts';
@@ -56,12 +57,20 @@ export function wantedOf(subscription: string, recipient: string, declared: read
   };
 }
 
-/** On the way to where the subscription begins. */
+/** On the way to where the subscription begins: the first row written since. */
 interface Search {
-  position: number;
-  readonly sinceMs: number;
-  /** Rows that might have been for it were trimmed up to here; 0 when that is known not to be. */
-  readonly trimmedTo: number;
+  readonly why: 'late' | 'recreated' | 'rewound';
+  /** Looked through up to here; undefined before the first look. */
+  position: number | undefined;
+  trimmedTo: number;
+}
+
+/** What was perhaps in flight when the holder before left: rows read first, up to `upTo`, written before `beforeMs`. */
+interface Suspects {
+  left: number;
+  readonly upTo: number;
+  readonly beforeMs: number;
+  readonly suspect: boolean;
 }
 
 type RowState = 'ready' | 'given' | 'settled';
@@ -105,17 +114,6 @@ export class Row implements Delivery {
 
 const empty = new Uint8Array();
 
-/** Headers that are no JSON object are a message that cannot be decoded, not a ledger that cannot be read. */
-function headersOf(text: string | null): Readonly<Record<string, string>> {
-  try {
-    const headers: unknown = JSON.parse(text ?? '{}');
-    if (typeof headers === 'object' && headers !== null && !Array.isArray(headers)) return headers as Record<string, string>;
-  } catch {
-    // told of by whoever decodes it
-  }
-  return {};
-}
-
 export class Source {
   readonly name: string;
   /** Undefined while the file is gone or cannot be read: its place is kept. */
@@ -131,7 +129,6 @@ export class Source {
   #incarnation: string;
   /** Read up to here. */
   #cursor: Place = { position: 0, anchor: null };
-  /** Where the search for the first row has come; undefined when there is none. */
   #locating: Search | undefined;
   #reading = 1;
   /** In order: from the oldest that is not settled to the newest that was read. */
@@ -144,7 +141,7 @@ export class Source {
   #stored: StoredPlace | undefined;
   #storedMs: number;
   #rowsMax = rowsFirst;
-  #suspects: { left: number; readonly upTo: number; readonly suspect: boolean } | undefined;
+  #suspects: Suspects | undefined;
   /** Up to here rows may have been seen before. */
   #seenUpTo = 0;
   #appliedUntilMs = 0;
@@ -154,6 +151,7 @@ export class Source {
     readonly wanted: Wanted;
     readonly stored: StoredPlace | undefined;
     readonly predecessor: Leaving;
+    readonly grantedMs: number;
     readonly report: (error: WaybillError) => void;
     readonly look: (ledger: Ledger) => void;
     readonly nowMs: number;
@@ -168,7 +166,8 @@ export class Source {
     this.#stored = stored;
     this.#storedMs = options.nowMs;
     if (predecessor !== 'clean') {
-      this.#suspects = { left: openRowsMax, upTo: ledger.head.position, suspect: predecessor === 'crashed' };
+      const suspect = predecessor === 'crashed';
+      this.#suspects = { left: openRowsMax, upTo: ledger.head.position, beforeMs: options.grantedMs, suspect };
     }
     if (stored?.incarnation === ledger.incarnation) this.#cursor = stored;
     else this.#locate(ledger, stored === undefined ? 'late' : 'recreated');
@@ -279,7 +278,7 @@ export class Source {
     for (const row of rows) {
       bytes += row.body?.length ?? 0;
       if (!this.#isWanted(row)) continue;
-      this.#rows.push(new Row(this, this.#reading, row, this.#doubt(row.position)));
+      this.#rows.push(new Row(this, this.#reading, row, this.#doubt(row)));
       this.#ready++;
     }
     if (bytes > bytesGoal) this.#rowsMax = Math.max(1, Math.floor((rows.length * bytesGoal) / bytes));
@@ -295,9 +294,9 @@ export class Source {
     return declared.stopped === null || row.appended <= declared.stopped;
   }
 
-  #doubt(position: number): { readonly redelivered: boolean; readonly suspect: boolean } {
+  #doubt({ position, appended }: LedgerRow): { readonly redelivered: boolean; readonly suspect: boolean } {
     const suspects = this.#suspects;
-    if (suspects !== undefined && suspects.left > 0 && position <= suspects.upTo) {
+    if (suspects !== undefined && suspects.left > 0 && position <= suspects.upTo && appended <= suspects.beforeMs) {
       suspects.left--;
       return { redelivered: true, suspect: suspects.suspect };
     }
@@ -305,29 +304,38 @@ export class Source {
   }
 
   /** Begins anew in this ledger: at the first row written since the subscription began. */
-  #locate(ledger: Ledger, why: 'late' | 'recreated' | 'rewound'): void {
+  #locate(ledger: Ledger, why: Search['why']): void {
     this.#forget();
-    const trimmedTo = ledger.trimmedTo();
-    if (why !== 'late') this.#seenUpTo = Math.max(this.#cursor.position, ledger.head.position);
-    if (this.#suspects !== undefined) this.#suspects = { ...this.#suspects, upTo: ledger.head.position };
-    this.#cursor = { position: trimmedTo, anchor: null };
-    const { begunMs } = this.#wanted;
-    this.#locating = begunMs > 0 ? { position: trimmedTo, sinceMs: begunMs, trimmedTo: why === 'rewound' ? 0 : trimmedTo } : undefined;
+    const end = ledger.head.position;
+    if (why !== 'late') this.#seenUpTo = Math.max(this.#cursor.position, end);
+    if (this.#suspects !== undefined) this.#suspects = { ...this.#suspects, upTo: end };
+    this.#locating = { why, position: undefined, trimmedTo: 0 };
     this.dirty = true;
   }
 
   #search(ledger: Ledger, search: Search): boolean {
-    const end = Math.min(search.position + windowPositions, ledger.head.position);
-    const found = end > search.position ? ledger.firstSince(search.position, end, search.sinceMs) : undefined;
-    if (found !== undefined || end >= ledger.head.position) {
-      this.#locating = undefined;
-      this.#cursor = ledger.placeAt(found === undefined ? ledger.head.position : found - 1);
-      if (search.trimmedTo > 0 && found === search.trimmedTo + 1) {
-        this.#report(trimmed(this.#wanted.subscription, ledger, `rows up to ${search.trimmedTo}, of which some may be newer than the subscription,`));
-      }
-      this.#storedMs = -Infinity; // so that it is kept soon
-    } else search.position = end;
+    if (search.position === undefined) search.position = search.trimmedTo = ledger.trimmedTo();
+    const { begunMs } = this.#wanted;
+    if (begunMs <= 0) {
+      this.#begin({ position: search.trimmedTo, anchor: null });
+      return true;
+    }
+    const { head } = ledger;
+    const end = Math.min(search.position + windowPositions, head.position);
+    const found = end > search.position ? ledger.firstSince(search.position, end, begunMs) : undefined;
+    if (found !== undefined) this.#begin(ledger.placeAt(found - 1));
+    else if (end >= head.position) this.#begin(head);
+    else search.position = end;
+    if (search.why !== 'rewound' && search.trimmedTo > 0 && found === search.trimmedTo + 1) {
+      const rows = `rows up to ${search.trimmedTo}, of which some may be newer than the subscription,`;
+      this.#report(trimmed(this.#wanted.subscription, ledger, rows));
+    }
     return true;
+  }
+
+  #begin(place: Place): void {
+    this.#locating = undefined;
+    this.#cursor = place;
   }
 
   #forget(): void {
