@@ -14,7 +14,7 @@ import { consoleLogger, logSignals } from './observe/log.ts';
 import { createSignals } from './observe/signals.ts';
 import { checkOptions } from './options.ts';
 import { checkData } from './publish/data.ts';
-import type { Prepared, PrepareOptions } from './publish/publish.ts';
+import type { PrepareOptions } from './publish/publish.ts';
 import { targetOf } from './publish/target.ts';
 import { readToken } from './publish/token.ts';
 import { type Ground, createWiring } from './wiring.ts';
@@ -61,10 +61,11 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const publishWanted = async (what: string, wanted: readonly Wanted[], given: unknown): Promise<Published[]> => {
     checkOpen(what);
     const scope = scopes.current();
+    const preparing = Promise.all(wanted.map(({ contract, data, options }) => room.prepare(contract, data, options, scope?.cause)));
+    preparing.catch(() => {}); // heard below; what comes before may be refused first
     const { store, outbox } = await wiring.rooms();
     const tx = targetOf(given, scope, store, await wiring.requireTransaction(), what);
-    const prepared: Prepared[] = [];
-    for (const { contract, data, options } of wanted) prepared.push(await room.prepare(contract, data, options, scope?.cause));
+    const prepared = await preparing;
     if (tx) await outbox.append(tx, prepared);
     else await outbox.appendOwn(prepared);
     return prepared.map(({ id, token }) => ({ id, token }));

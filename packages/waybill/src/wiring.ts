@@ -256,8 +256,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       trouble,
       within: (ready, tx, work) => scopes.run({ kind: 'handler', tx, cause: ready.envelope }, work),
       async publish(scope, drafts, cause) {
-        const prepared = [];
-        for (const draft of drafts) prepared.push(await publish.prepare(draft.contract, draft.data, draft.options, cause));
+        const prepared = await Promise.all(drafts.map((draft) => publish.prepare(draft.contract, draft.data, draft.options, cause)));
         await outbox.append(scope.tx, prepared);
         return prepared.map(({ id, token }) => ({ id, token }));
       },

@@ -32,6 +32,7 @@ export interface PrepareOptions extends MessageOptions {
 }
 
 export interface Publish {
+  /** Reads `data` and `options` at once. */
   prepare(
     contract: ContractDefinition,
     data: unknown,
@@ -55,14 +56,17 @@ export function createPublish(options: {
 
   return {
     async prepare(contract, data, given, cause) {
+      // The caller's objects are read before anything is awaited: what happens to them later changes nothing (A15).
       checkOptions(given);
+      const time = new Date(clock.now());
+      const id = given.id ?? clock.id();
+      const inherited = cause ? inherit(cause.headers, propagate) : undefined;
+      const own = checkHeaders({ ...inherited, ...given.headers });
+      const deliverMs = given.deliverAt?.getTime();
       const checked = await checkData(contract, data);
       if (checked.extra.length > 0 && signals.has('extra-fields')) {
         signals.emit('extra-fields', { type: contract.type, paths: checked.extra });
       }
-      const time = new Date(clock.now());
-      const id = given.id ?? clock.id();
-      const inherited = cause ? inherit(cause.headers, propagate) : undefined;
       const base: Envelope = {
         kind: contract.kind,
         id,
@@ -70,7 +74,7 @@ export function createPublish(options: {
         type: contract.type,
         time,
         correlationId: given.correlationId ?? cause?.correlationId ?? id,
-        headers: checkHeaders({ ...inherited, ...given.headers }),
+        headers: own,
         ...given_('causationId', given.causationId ?? cause?.id),
         ...given_('key', checked.key),
         ...given_('sequence', checked.sequence),
@@ -84,8 +88,8 @@ export function createPublish(options: {
       const messages = [encode(contract, envelope, checked.json)];
       await addDowncasts(contract, checked.output, envelope, messages);
       const dueMs =
-        given.deliverAt !== undefined
-          ? given.deliverAt.getTime()
+        deliverMs !== undefined
+          ? deliverMs
           : given.delayMs !== undefined && given.delayMs > 0
             ? time.getTime() + given.delayMs
             : undefined;

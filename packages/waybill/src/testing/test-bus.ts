@@ -261,15 +261,23 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     }) as F;
   };
 
+  /** The life that is known to be up, with so many subscriptions. */
+  let up: Incarnation | undefined;
+  let upSubscriptions = 0;
   const awake = async (): Promise<void> => {
     while (restarting) await restarting;
     if (stopping || currentLife() || (!wanted && !autoStart)) return;
     await startNow();
-    for (const subscription of now.subscriptions) await subscription?.ready();
+    const { subscriptions } = now;
+    const count = subscriptions.length;
+    for (const subscription of subscriptions) await subscription?.ready();
+    up = now;
+    upSubscriptions = count;
   };
 
   const inhabitant: Inhabitant = {
     awake,
+    isAwake: () => !restarting && now === up && now.subscriptions.length === upSubscriptions,
     running() {
       if (stopping || restarting) return restarting ? [`${service}: it starts again`] : [];
       const open = internalsOf(now.bus).inFlight();
@@ -316,7 +324,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
   const ask = async <R>(work: (bus: Bus<Tx>) => Promise<R>): Promise<R> => {
     const caller = currentLife();
     if (caller?.dead) return never(); // the code of a process that died
-    if (!caller && !stopping) await world.awake();
+    if (!caller && !stopping && !world.isAwake()) await world.awake();
     const { life, bus } = now;
     return life.wait(() => life.within(() => work(bus)));
   };

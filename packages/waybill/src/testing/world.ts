@@ -21,6 +21,7 @@ export class NotSettled extends Error {
 export interface Inhabitant {
   /** Starts it, its late subscriptions too, and waits for a new life after a crash. */
   awake(): Promise<void>;
+  isAwake(): boolean;
   /** Its own operations that are under way, and user code that runs; each named. */
   running(): readonly string[];
   /** User code that runs; each named. Time must not go by while it does. */
@@ -35,6 +36,8 @@ export interface World {
   /** Something happened. */
   active(): void;
   awake(): Promise<void>;
+  /** Then `awake` need not be awaited: what the test asks is asked at once. */
+  isAwake(): boolean;
   /** @throws NotSettled with what is still going on */
   settled(): Promise<void>;
   advance(ms: number): Promise<void>;
@@ -121,6 +124,7 @@ export function createWorld(clock: VirtualClock): World {
     async awake() {
       for (const one of inhabitants) await one.awake();
     },
+    isAwake: () => [...inhabitants].every((one) => one.isAwake()),
     settled: () => settle(true),
     async advance(ms) {
       await world.awake();
