@@ -64,8 +64,6 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Aborted at the end of the drain: handlers that are still running shall give up. */
   const givingUp = new AbortController();
   let receiving = new AbortController();
-  /** Rises when everything in hand is void: another instance works on the subscription now. */
-  let generation = 0;
   let slow = 0;
   let paused: { promise: Promise<void>; resume: () => void } | undefined;
   let running: Promise<void> | undefined;
@@ -113,7 +111,7 @@ export function createWorker(options: WorkerOptions): Worker {
         pauseMs = pauseFirstMs;
       } catch (error) {
         if (stopping.signal.aborted) return;
-        if (WaybillError.is(error, 'LEASE_LOST')) forget();
+        if (WaybillError.is(error, 'LEASE_LOST')) await forget([]);
         else signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
         await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
         pauseMs = Math.min(pauseMs * 2, pauseMaxMs);
@@ -126,7 +124,6 @@ export function createWorker(options: WorkerOptions): Worker {
     receiving = new AbortController();
     const waitMs = consumer.active ? await takeWaiting() : pollMs;
     if (stopping.signal.aborted || paused) return;
-    const mine = generation;
     const max = Math.max(1, Math.min(plan.batch, capacity - lanes.size));
     const deliveries = [...(await consumer.receive(max, { waitMs, signal: receiving.signal }))];
     if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
@@ -138,7 +135,6 @@ export function createWorker(options: WorkerOptions): Worker {
     for (const delivery of deliveries) {
       items.push({ incoming: await decode(delivery), delivery, row: undefined, attempt: 0, crashes: 0, started: true, alone: false });
     }
-    if (mine !== generation) return;
     for (const item of items) lanes.push(item, keyOf(item)); // in one step: they share a transaction
   };
 
@@ -176,10 +172,9 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
   const work = async (items: Item[], lane: number): Promise<void> => {
-    const mine = generation;
     let pauseMs = pauseFirstMs;
     try {
-      while (mine === generation) {
+      for (;;) {
         if (stopping.signal.aborted) return await giveBack(items);
         try {
           const run = async (): Promise<Item[]> => {
@@ -192,7 +187,7 @@ export function createWorker(options: WorkerOptions): Worker {
           else await clock.turn(); // others get their turn between two batches
           return;
         } catch (error) {
-          if (WaybillError.is(error, 'LEASE_LOST')) return forget();
+          if (WaybillError.is(error, 'LEASE_LOST')) return await forget(items);
           if (store.classify(error) !== 'retry') {
             signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
           }
@@ -308,17 +303,21 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   };
 
-  /** Another instance works on the subscription now: nothing in hand counts any more. */
-  const forget = (): void => {
-    generation++;
-    lanes.clear();
-    held.clear();
+  /**
+   * This instance may not commit what it has: it lets go of all of it. What the consumer still counts as ours comes
+   * again, the rest goes to whoever works on the subscription now.
+   */
+  const forget = async (items: readonly Item[]): Promise<void> => {
+    const dropped = lanes.clear();
+    for (const item of dropped) if (item.row) held.delete(item.row.row);
+    await consumer.release(deliveriesOf([...items, ...dropped]));
   };
 
   const giveBack = async (items: readonly Item[]): Promise<void> => {
     const deliveries = deliveriesOf(items);
     if (deliveries.length > 0) await consumer.release(deliveries);
     for (const item of items) {
+      if (item.row) held.delete(item.row.row);
       // A start without verdict would look like a crash.
       if (item.row && item.started && item.incoming.kind === 'run') {
         await store.transaction((tx) => waiting.settle(tx, item.row!, {})).catch(() => {});
