@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it, type TestContext } from 'node:test';
@@ -38,6 +38,16 @@ describe('sqlite(file)', () => {
       assert.deepEqual((await tx.native.query('pragma user_version')).rows, [{ user_version: 0 }]);
       assert.deepEqual((await tx.native.query('pragma application_id')).rows, [{ application_id: 0 }]);
     });
+  });
+
+  it('leaves it to the umask who may share the file, and all files beside it', { skip: skipUnless(process.platform !== 'win32', 'needs a umask') }, async (t) => {
+    const path = folder(t);
+    const umask = process.umask(0o007);
+    t.after(() => process.umask(umask));
+    const store = await openStore(t, join(path, 'catalog.db'));
+    await store.transaction((tx) => store.ports.outbox.append(tx, [wire()]));
+    const modes = readdirSync(path).map((name) => [name, (statSync(join(path, name)).mode & 0o777).toString(8)]);
+    assert.deepEqual(Object.fromEntries(modes), { 'catalog.db': '660', 'catalog.db-shm': '660', 'catalog.db-turn': '660', 'catalog.db-wal': '660' });
   });
 
   it('finds its rows and its incarnation again', async (t) => {

@@ -5,7 +5,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { randomUUID } from 'node:crypto';
-import { accessSync, constants, mkdirSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { WaybillError } from '../../contract/errors.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -57,6 +57,7 @@ function preparePath({ file, migrate }: OpenOptions): void {
     if (stats === undefined) {
       if (migrate === 'check') throw notMigrated(file, 'the file does not exist');
       mkdirSync(dirname(file), { recursive: true });
+      createEmpty(file);
       return;
     }
     if (stats.isDirectory()) {
@@ -68,6 +69,18 @@ function preparePath({ file, migrate }: OpenOptions): void {
     accessSync(file, constants.R_OK | constants.W_OK);
   } catch (error) {
     throw asFileError(error, file);
+  }
+}
+
+/**
+ * SQLite would make it with mode 644 at most; so that a group can share it, the umask alone decides here (007 gives 660).
+ * Its side files get the same mode from SQLite.
+ */
+function createEmpty(file: string): void {
+  try {
+    closeSync(openSync(file, 'wx')); // never opens one that exists: closing that would drop this process's locks on it (POSIX)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // another process was faster
   }
 }
 
