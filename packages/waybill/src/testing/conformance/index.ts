@@ -1,4 +1,14 @@
-/** The conformance suites, for authors of drivers: cases as data, runnable under any test runner. */
+/**
+ * The conformance suites, for authors of drivers: cases as data, runnable under any test runner. A driver's test makes
+ * a `TransportDriver` or `StoreDriver`, whose `open` gives a fresh world to each case, and is then three lines:
+ *
+ *     for (const subject of transportCases) {
+ *       it(subject.name, async (t) => {
+ *         const skipped = await runCase(subject, driver); // only what `driver.lacks` declares, with its reason
+ *         if (skipped !== undefined) t.skip(skipped);
+ *       });
+ *     }
+ */
 export { runCase, skipReason } from './conformance.ts';
 export type { Case, Driver } from './conformance.ts';
 export { gaps, unnoticed } from './sabotage.ts';

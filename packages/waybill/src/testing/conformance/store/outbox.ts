@@ -22,6 +22,7 @@ export const outboxCases: readonly StoreCase[] = [
         message('odd id', { id: "'; drop table waybill_ledger; --", source: 'catalog' }),
       ];
       await append(session, ...sent);
+      await append(session); // nothing is no error
       const lease = await acquire(session);
       const rows = await lease.read(100);
       assert.deepEqual(rows.map(plain), sent.map(plain));

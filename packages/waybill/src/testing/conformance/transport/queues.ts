@@ -84,6 +84,21 @@ export const queueCases: readonly TransportCase[] = [
     },
   },
   {
+    name: 'a subscription gets what every service sends, of each in its order',
+    async run(world) {
+      const [catalog, ordering, basket] = [await world.start('catalog'), await world.start('ordering'), await world.start('basket')];
+      await basket.session.declare(to('basket.prices'));
+      for (let batch = 0; batch < 3; batch++) {
+        await send(catalog, message(`catalog ${batch}`));
+        await send(ordering, message(`ordering ${batch}`, { source: 'ordering' }));
+      }
+      const got = labels(await receive(world, await basket.session.consume(to('basket.prices')), 6));
+      for (const source of ['catalog', 'ordering']) {
+        assert.deepEqual(got.filter((label) => label.startsWith(source)), [0, 1, 2].map((batch) => `${source} ${batch}`));
+      }
+    },
+  },
+  {
     name: 'a queue takes the types that it binds and no others',
     async run(world) {
       const [catalog, basket] = [await world.start('catalog'), await world.start('basket')];
@@ -175,6 +190,26 @@ export const queueCases: readonly TransportCase[] = [
           `from: ${from}`,
         );
       }
+    },
+  },
+  {
+    name: 'a subscription that begins at a point in time gets what was sent since',
+    needs: ['history'],
+    async run(world) {
+      const [catalog, basket] = [await world.start('catalog'), await world.start('basket')];
+      const nextMs = async (): Promise<number> => {
+        const sinceMs = Math.floor(world.clock.now()) + 1;
+        while (world.clock.now() < sinceMs) await world.clock.turn();
+        return sinceMs;
+      };
+      await send(catalog, message('before', { time: Math.floor(world.clock.now()) }));
+      const from = await nextMs();
+      await send(catalog, message('since', { time: from }));
+      const declaration = to('basket.prices', { from });
+      await basket.session.declare(declaration);
+      await send(catalog, message('after', { time: await nextMs() }));
+      const consumer = await basket.session.consume(declaration);
+      assert.deepEqual(labels(await receive(world, consumer, 2)), ['since', 'after']);
     },
   },
   {

@@ -51,6 +51,9 @@ export const transportSabotages: readonly TransportSabotage[] = [
   broken('drops what its own service sent', 'a service receives its own events', () => ({
     delivery: (honest, { service }) => (honest.headers['source'] === service ? undefined : honest),
   })),
+  broken('hears one service alone', 'a subscription gets what every service sends, of each in its order', () => ({
+    delivery: (honest) => (honest.headers['source'] === 'catalog' ? honest : undefined),
+  })),
   broken('takes every version of a type', 'a queue takes the types that it binds and no others', () => ({
     session: (honest) =>
       declaring(honest, (of) => ({
@@ -84,6 +87,11 @@ export const transportSabotages: readonly TransportSabotage[] = [
   broken('begins now whatever is asked', 'a subscription that begins in the past gets what was sent before it', () => ({
     session: (honest) => declaring(honest, (of) => ({ ...of, from: 'now' })),
   })),
+  broken(
+    'begins at the beginning when a point in time is asked',
+    'a subscription that begins at a point in time gets what was sent since',
+    () => ({ session: (honest) => declaring(honest, (of) => ({ ...of, from: 'beginning' })) }),
+  ),
   broken('begins now where it should refuse', 'a transport that keeps nothing of the past refuses to begin there', () => ({
     session: (honest) => declaring(honest, (of) => ({ ...of, from: 'now' })),
   })),
@@ -162,6 +170,22 @@ export const transportSabotages: readonly TransportSabotage[] = [
   broken('gives one more than was asked for', 'receive gives no more than was asked for, and the rest later', () => ({
     consumer: (honest) => ({ receive: (max, options) => honest.receive(max + 1, options) }),
   })),
+  broken('loses a message in a thousand', 'a long queue comes whole and in order', () => {
+    let nr = 0;
+    return { delivery: (honest) => (++nr % 1_000 === 0 ? undefined : honest) };
+  }),
+  broken('looks no further than a thousand messages', 'what a subscription does not take keeps nothing from it', () => {
+    let sent = 0;
+    return {
+      session: (honest) => ({
+        send(messages) {
+          sent += messages.length;
+          return honest.send(messages);
+        },
+      }),
+      delivery: (honest) => (sent > 1_000 ? undefined : honest),
+    };
+  }),
   broken('looks only once', 'receive waits for a message, and ends when it comes', looksOnce),
   broken('never tells that nothing came', 'receive ends empty when its time is up', looksOnce),
   broken('does not look at the signal', 'receive ends empty when its signal is aborted, before or during the wait', () => ({
