@@ -11,17 +11,21 @@ const BODY_BYTES_MAX = 16 * 1024;
 /** Characters of a visitor's name or of a request id. */
 const NAME_LENGTH_MAX = 128;
 
-/** A Hono application that refuses what is too large, and whose every error is a problem (RFC 9457). */
-export function createApp(): Hono {
+/**
+ * A Hono application that refuses what is too large, and whose every error is a problem (RFC 9457).
+ *
+ * @param answer how it says so. Default: as JSON
+ */
+export function createApp(answer: (c: Context, problem: Problem) => Response | Promise<Response> = problemResponse): Hono {
   const app = new Hono();
-  app.onError((error, c) => problemResponse(c, asProblem(error)));
-  app.notFound((c) => problemResponse(c, new Problem(404, 'not-found', `There is nothing at ${c.req.path}.`)));
-  app.use(bodyLimit({ maxSize: BODY_BYTES_MAX, onError: (c) => problemResponse(c, new Problem(413, 'body-too-large', `A body has at most ${BODY_BYTES_MAX} bytes.`)) }));
+  app.onError((error, c) => answer(c, asProblem(error)));
+  app.notFound((c) => answer(c, new Problem(404, 'not-found', `There is nothing at ${c.req.path}.`)));
+  app.use(bodyLimit({ maxSize: BODY_BYTES_MAX, onError: (c) => answer(c, new Problem(413, 'body-too-large', `A body has at most ${BODY_BYTES_MAX} bytes.`)) }));
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) => {
       c.header('allow', methods.join(', '));
-      return problemResponse(c, new Problem(405, 'method-not-allowed', `${c.req.path} takes ${methods.join(' or ')}.`));
+      return answer(c, new Problem(405, 'method-not-allowed', `${c.req.path} takes ${methods.join(' or ')}.`));
     },
   }));
   return app;

@@ -7,7 +7,7 @@ import { assetsOf } from './assets.ts';
 import { subscribe } from './handlers.ts';
 import { createLive } from './live.ts';
 import { refuseOtherSites } from './other-sites.ts';
-import { pagesOf } from './pages.ts';
+import { pagesOf, problemPage } from './pages.ts';
 import { createTables } from './read-model.ts';
 import { servicesOver } from './services.ts';
 import { copiedBaskets, copiedProducts, type Storefront } from './views.ts';
@@ -21,7 +21,7 @@ const watch = watchServices({ onChange: () => live.tell('status'), onLook: () =>
 const front: Storefront = { bus, live, watch, services: servicesOver(watch) };
 subscribe(bus, live);
 
-const app = createApp();
+const app = createApp((c, problem) => problemPage(front, c, problem));
 app.use(
   secureHeaders({
     contentSecurityPolicy: {

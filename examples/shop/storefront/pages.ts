@@ -1,9 +1,10 @@
 import { Hono, type Context } from 'hono';
+import { html } from 'hono/html';
 import * as z from 'zod';
 import { BURST_MAX } from '../catalog/http.ts';
 import { QUANTITY_MAX } from '../contracts/basket.ts';
 import { asProblem, check } from '../service/http.ts';
-import { Problem } from '../service/problem.ts';
+import { Problem, problemResponse } from '../service/problem.ts';
 import { SERVICE_NAMES, type ServiceName } from '../supervisor/messages.ts';
 import { centsOf, explained, obey } from './api.ts';
 import { adminPage, PRICES_PER_PAGE, type Saved } from './pages/admin.ts';
@@ -111,8 +112,11 @@ export function pagesOf(front: Storefront): Hono {
 
   // --- what they share ---
 
-  async function page(c: Context, given: Omit<Page, 'pieces'>): Promise<Html> {
-    return layout({ ...given, pieces: await piecesOf(front, visitorOf(c)) });
+  async function page(c: Context, given: Omit<Page, 'pieces' | 'address'>): Promise<Html> {
+    // The answer to a form that failed stands at the form's address; the page itself is elsewhere.
+    const { pathname, search } = new URL(c.req.url);
+    const address = c.req.method === 'GET' ? pathname + search : given.path;
+    return layout({ ...given, address, pieces: await piecesOf(front, visitorOf(c)) });
   }
 
   async function form(c: Context, again: (c: Context, notice: Notice) => Promise<Html>, work: (fields: (name: string) => string) => Promise<string>): Promise<Response> {
@@ -138,6 +142,15 @@ export function pagesOf(front: Storefront): Hono {
   }
 
   return pages;
+}
+
+/** A problem as a page for people, as JSON for programs. */
+export async function problemPage(front: Storefront, c: Context, problem: Problem): Promise<Response> {
+  const forPeople = !c.req.path.startsWith('/api/') && (c.req.header('accept') ?? '').includes('text/html');
+  if (!forPeople) return problemResponse(c, problem);
+  const pieces = await piecesOf(front, visitorOf(c)).catch(() => 0);
+  const body = html`<div class="heading"><h1>${problem.status === 404 ? 'There is nothing here' : 'That did not work'}</h1></div><p class="empty">${problem.detail} <a href="/">To the shop</a></p>`;
+  return c.html(layout({ title: 'Sorry', path: '', address: '/', topics: [], pieces, body, footing: '' }), problem.status);
 }
 
 function word(c: Context, name: string): string {

@@ -7,7 +7,7 @@
 /** Milliseconds between two readings of the page at least. */
 const EVERY_MS = 250;
 
-const topics = document.body.dataset.topics;
+const { topics, address } = document.body.dataset;
 let wanted = false;
 let reading = false;
 
@@ -33,7 +33,7 @@ async function read() {
   while (wanted) {
     wanted = false;
     try {
-      const response = await fetch(location.href, { headers: { accept: 'text/html' } });
+      const response = await fetch(address, { headers: { accept: 'text/html' } });
       if (response.ok) show(new DOMParser().parseFromString(await response.text(), 'text/html'));
     } catch {
       // The storefront is away; the event stream says when it is back.

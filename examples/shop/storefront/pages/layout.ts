@@ -12,6 +12,8 @@ export interface Notice {
 export interface Page {
   readonly title: string;
   readonly path: '/' | '/basket' | '/admin' | '/behind' | '';
+  /** Where this page is read anew when something has changed. */
+  readonly address: string;
   /** What this page wants to hear of while it is open. */
   readonly topics: readonly Topic[];
   readonly pieces: number;
@@ -21,7 +23,7 @@ export interface Page {
   readonly footing: Html | string;
 }
 
-export function layout({ title, path, topics, pieces, notice, body, footing }: Page): Html {
+export function layout({ title, path, address, topics, pieces, notice, body, footing }: Page): Html {
   const link = (to: string, text: Html | string) => html`<a href="${to}" ${to === path ? html`aria-current="page"` : ''}>${text}</a>`;
   const basket = html`Basket<span class="pieces" id="pieces" data-none="${String(pieces === 0)}"><span class="quiet-text"> with </span>${pieces}<span class="quiet-text"> pieces</span></span>`;
   return html`<!doctype html>
@@ -35,7 +37,7 @@ export function layout({ title, path, topics, pieces, notice, body, footing }: P
 <link rel="stylesheet" href="/assets/style.css">
 <script type="module" src="/assets/live.js"></script>
 </head>
-<body data-topics="${topics.join(',')}">
+<body data-topics="${topics.join(',')}" data-address="${address}">
 <a class="skip" href="#main">To the page</a>
 <header class="top">
 <div class="wide">

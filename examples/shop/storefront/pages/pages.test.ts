@@ -32,7 +32,7 @@ describe('pages', () => {
       productsPage({ ...list, products: [], total: 0 }, { text: nasty, category: '', page: 1 }),
       adminPage({ ...list, text: nasty, services: [], supervised: true, saved }),
       basketOf(line),
-      layout({ title: nasty, path: '', topics: [], pieces: 0, notice, body: basketOf(line), footing: nasty }),
+      layout({ title: nasty, path: '', address: nasty, topics: [], pieces: 0, notice, body: basketOf(line), footing: nasty }),
     ]) {
       const html = await text(page);
       assert.ok(html.includes('&lt;script&gt;'), 'the text is there');
