@@ -99,20 +99,34 @@ for (const where of ['a file', ':memory:']) {
       const wait = new Promise<void>((resolve) => (go = resolve));
       const holder = store.transaction(() => wait);
       let late: Promise<unknown> | undefined;
+      let began = false;
       const given = store.transaction(
         (tx) => {
           late = insert(tx.native, 1);
           late.catch(() => {});
           throw new Error('timed out');
         },
-        { lazy: true },
+        { lazy: true, onBegin: () => void (began = true) },
       );
       await assert.rejects(given, /timed out/);
       go();
       await holder;
       await assert.rejects(late!, code('NOT_A_TRANSACTION'));
       await store.transaction((tx) => insert(tx.native, 2));
-      assert.deepEqual(await items(store), [2]);
+      assert.deepEqual([await items(store), began], [[2], false]);
+    });
+
+    it('offers its statements only once it has begun: they would commit by themselves', async (t) => {
+      const store = await withTable(t, placeOf(t, where));
+      await store.database.write(
+        async (tx) => {
+          assert.throws(() => tx.statements.run('insert into item values (1, null)'), code('NOT_A_TRANSACTION'));
+          await tx.writing((statements) => statements.run('insert into item values (2, null)'));
+          tx.statements.run('insert into item values (3, null)');
+        },
+        { lazy: true },
+      );
+      assert.deepEqual(await items(store), [2, 3]);
     });
   });
 }

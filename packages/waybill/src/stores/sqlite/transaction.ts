@@ -113,9 +113,8 @@ export class Unit {
   /** @throws WaybillError `NOT_A_TRANSACTION` when `scope` or its transaction is over; or why the transaction was lost */
   assertUsable(scope: Scope): void {
     if (this.#failure !== undefined) throw this.#failure.error;
-    if (this.root.over) throw over('transaction');
     for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
-      if (at.over) throw over('part of the transaction');
+      if (at.over) throw over(at.parent === undefined ? 'transaction' : 'part of the transaction');
     }
   }
 

@@ -102,7 +102,7 @@ describe('what waits', () => {
     const { store, add } = await world(t);
     const cancel = (id: string): Promise<boolean> => store.transaction((tx) => store.ports.waiting.cancel(tx, id));
     await add({ subscription: undefined, reason: 'delayed', message: wire({ id: 'mine' }) }, { message: wire({ id: 'received' }) });
-    await add({ subscription: undefined, reason: 'retry', message: wire({ id: 'sent' }) });
+    await add({ subscription: undefined, reason: 'retry', message: wire({ id: 'sent' }) }, { reason: 'delayed', message: wire({ id: 'received' }) });
     assert.equal(await cancel('received'), false);
     assert.equal(await cancel('sent'), false);
     assert.equal(await cancel('mine'), true);
@@ -160,6 +160,18 @@ describe('the line of a key', () => {
     assert.deepEqual(await due(), ['next']);
     await settle('next');
     assert.deepEqual(await due(), ['last']);
+  });
+
+  it('stands still as soon as a failure holds its key, whoever stood at its head', async (t) => {
+    const { store, due, line } = await world(t);
+    await line('head', 'next');
+    await store.transaction((tx) => store.ports.failures.add(tx, [failure({ message: wire({ key: 'k' }), holds: true })]));
+    assert.deepEqual(await due(), []);
+    await store.transaction((tx) => store.ports.failures.add(tx, [failure({ message: wire({ key: 'k' }), holds: true })]));
+    await store.transaction((tx) => store.ports.failures.take(tx, [1]));
+    assert.deepEqual(await due(), []); // the other one holds it still
+    await store.transaction((tx) => store.ports.failures.take(tx, [2]));
+    assert.deepEqual(await due(), ['head']);
   });
 
   it('takes a failure that held it and is retried at its front again', async (t) => {
