@@ -70,7 +70,7 @@ describe('a shop whose services are killed', () => {
     await shop.json('POST', '/api/admin/products/harbour-mug/price', { body: { price: 8 } });
     const offline = await basketOf('ann');
     assert.equal(offline.state, 'down');
-    assert.match(offline.sentence, /^Basket is stopped since \d\d:\d\d:\d\d\./);
+    assert.match(offline.sentence, /^Basket has been stopped since \d\d:\d\d:\d\d\./);
     assert.deepEqual([offline.lines[0]?.unitPrice, offline.lines[0]?.newer?.price], [50, 8]);
     const refused = await shop.ask('POST', '/api/basket/items', { visitor: 'ann', body: { productId: 'harbour-mug', quantity: 1 } });
     assert.deepEqual([refused.status, ((await refused.json()) as { code: string }).code], [503, 'service-down']);

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Advice, dataPath, openDataFolder, type DataFolder } from './supervisor/data-folder.ts';
 import { SERVICE_NAMES, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
 import { ServiceProcess } from './supervisor/service-process.ts';
-import { busEnvironment } from './supervisor/stores.ts';
+import { busEnvironment, checkAddresses } from './supervisor/stores.ts';
 
 /*
  * Starts the shop: one process per service, and this one, which watches over them.
@@ -21,6 +21,7 @@ const services = new Map<ServiceName, ServiceProcess>();
 const watchers = new Set<() => void>();
 let folder: DataFolder | undefined;
 let leaving: Promise<never> | undefined;
+let leavingSince = 0;
 
 process.on('SIGINT', () => void leave(0));
 process.on('SIGTERM', () => void leave(0));
@@ -37,6 +38,7 @@ try {
 async function start(): Promise<void> {
   const port = readPort(process.env['SHOP_PORT']);
   const host = process.env['SHOP_HOST'] || '127.0.0.1';
+  checkAddresses(process.env);
   folder = openDataFolder(dataPath(process.env));
   await checkFree(port, host);
 
@@ -67,7 +69,7 @@ async function start(): Promise<void> {
   const { url } = services.get('storefront')!.state;
   // A free port that was taken once is kept, so that the storefront comes back where it was.
   storefrontPort = Number(new URL(url!).port);
-  const shop = url!.replace('127.0.0.1', host === '127.0.0.1' ? 'localhost' : host);
+  const shop = url!.replace('127.0.0.1', 'localhost');
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
   console.log(`The shop is open after ${seconds} s. Its data is in ${folder.path}
 
@@ -119,10 +121,14 @@ function printed(name: ServiceName, line: string): void {
   if (leaving === undefined) process.stderr.write(`[${name}] ${line}\n`);
 }
 
-/** Stops every service and ends. Asked a second time, it kills them. */
+/**
+ * Stops every service and ends. Asked again, it kills them; not at once, for npm passes on a Ctrl-C that has reached this
+ * process already.
+ */
 async function leave(code: number, reason?: unknown): Promise<never> {
-  if (leaving) for (const service of services.values()) void service.kill();
+  if (leaving && performance.now() - leavingSince > 1_000) for (const service of services.values()) void service.kill();
   leaving ??= (async () => {
+    leavingSince = performance.now();
     if (reason !== undefined) console.error(reason);
     // The storefront first: it takes no more orders while the others finish theirs.
     for (const name of SERVICE_NAMES.toReversed()) await services.get(name)?.stop().catch(() => undefined);

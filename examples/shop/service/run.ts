@@ -37,7 +37,7 @@ export async function run({ bus, app, prepare, close }: Service): Promise<void> 
   await bus.start();
   await learnCatalogue(bus, measured, process.env['SHOP_AFTER']);
   server = await listen(app);
-  tell({ say: 'ready', port: (server.address() as AddressInfo).port, token });
+  tell({ say: 'ready', url: addressOf(server), token });
 }
 
 /** Once, whoever asks first: the supervisor, its end, or a signal. */
@@ -97,6 +97,13 @@ async function listen(app: Hono): Promise<ServerType> {
     const server = serve({ fetch: app.fetch, port, hostname }, () => resolve(server));
     server.once('error', reject);
   });
+}
+
+/** Where others of this machine reach it. */
+function addressOf(server: ServerType): string {
+  const { address, family, port } = server.address() as AddressInfo;
+  const host = address === '0.0.0.0' || address === '::' ? '127.0.0.1' : address;
+  return `http://${family === 'IPv6' && host === address ? `[${host}]` : host}:${port}`;
 }
 
 /** Takes no more requests, and lets those under way finish. */

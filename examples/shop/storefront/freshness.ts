@@ -59,15 +59,15 @@ function absent({ name, since, process }: Watched, now: Date): string {
   switch (process?.state) {
     case 'stopped':
     case 'stopping':
-      return `${titleOf(name)} is stopped since ${at}.`;
+      return `${titleOf(name)} has been stopped since ${at}.`;
     case 'waiting':
     case 'starting':
       return `${titleOf(name)} is starting; it was last heard at ${at}.`;
     case 'failed':
-      return `${titleOf(name)} does not start since ${at}.`;
+      return `${titleOf(name)} has failed to start since ${at}.`;
     case 'running':
     case undefined:
-      return `${titleOf(name)} is not answering since ${at}.`;
+      return `${titleOf(name)} has not answered since ${at}.`;
   }
 }
 

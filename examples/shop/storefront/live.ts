@@ -54,7 +54,7 @@ export function createLive(): Live {
           listeners.delete(listener);
           listener.wake();
         });
-        await stream.writeSSE({ event: 'open', data: '' });
+        await stream.write(': hello\n\n');
         while (isOpen && !stream.aborted) {
           if (listener.told.size === 0) {
             await new Promise<void>((resolve) => {

@@ -17,7 +17,7 @@ import { watchServices } from './watch.ts';
 /** The storefront: shows what it has heard from the others, and passes on what visitors want. It decides nothing. */
 const bus = createBus({ service: 'storefront' });
 const live = createLive();
-const watch = watchServices({ onChange: () => live.tell('status'), onLook: () => void tick() });
+const watch = watchServices({ onChange: () => live.tell('status'), onLook: () => void tick().catch((error: unknown) => console.warn(error)) });
 const front: Storefront = { bus, live, watch, services: servicesOver(watch) };
 subscribe(bus, live);
 

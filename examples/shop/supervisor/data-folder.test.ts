@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { dataPath, openDataFolder, removeDataFolder } from './data-folder.ts';
-import { ownDatabase } from './stores.ts';
+import { checkAddresses, ownDatabase } from './stores.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'shop-data-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -58,4 +58,10 @@ describe('a service’s database', () => {
   ]) {
     it(`of ${address!} is its own`, () => assert.equal(ownDatabase(address!, 'basket'), own));
   }
+
+  it('is never in the memory of one process, nor nowhere', () => {
+    assert.throws(() => checkAddresses({ WAYBILL_STORE: 'memory:' }), { name: 'Advice' });
+    assert.throws(() => checkAddresses({ WAYBILL_TRANSPORT: 'rabbit' }), { name: 'Advice' });
+    checkAddresses({ WAYBILL_STORE: 'sqlite:relative/folder', WAYBILL_TRANSPORT: 'amqp://localhost' });
+  });
 });

@@ -26,6 +26,6 @@ export type FromSupervisor =
 
 export type ToSupervisor =
   /** `token` stands for what must be known elsewhere before the shop is of use: the first catalogue. */
-  | { readonly say: 'ready'; readonly port: number; readonly token: string | undefined }
+  | { readonly say: 'ready'; readonly url: string; readonly token: string | undefined }
   | { readonly say: 'services?' }
   | { readonly say: 'ask'; readonly id: string; readonly service: ServiceName; readonly action: Action };

@@ -9,7 +9,7 @@ import { ServiceProcess } from './service-process.ts';
 const scratch = mkdtempSync(join(tmpdir(), 'shop-process-'));
 after(() => rmSync(scratch, { recursive: true }));
 
-const READY = `process.send({ say: 'ready', port: 4711, token: 't1' });`;
+const READY = `process.send({ say: 'ready', url: 'http://127.0.0.1:4711', token: 't1' });`;
 const LEAVES = `process.on('message', ({ say }) => say === 'stop' && process.exit(0));`;
 
 describe('a watched process', () => {

@@ -48,7 +48,7 @@ export class ServiceProcess {
   #state: ServiceState['state'] = 'stopped';
   #since = new Date();
   #child: ChildProcess | undefined;
-  #port: number | undefined;
+  #url: string | undefined;
   #deaths = 0;
   #restarts = 0;
   #backOff: NodeJS.Timeout | undefined;
@@ -66,7 +66,7 @@ export class ServiceProcess {
       state: this.#state,
       since: this.#since.toISOString(),
       pid: this.#child?.pid,
-      url: this.#port === undefined ? undefined : `http://127.0.0.1:${this.#port}`,
+      url: this.#url,
       restarts: this.#restarts,
     };
   }
@@ -134,7 +134,7 @@ export class ServiceProcess {
     child.on('message', (message: ToSupervisor) => {
       if (message.say === 'ready') {
         clearTimeout(timer);
-        this.#port = message.port;
+        this.#url = message.url;
         this.token ??= message.token;
         if (this.#state === 'starting') this.#become('running');
       }
@@ -149,7 +149,7 @@ export class ServiceProcess {
 
   #ended(livedMs: number, how: string): void {
     this.#child = undefined;
-    this.#port = undefined;
+    this.#url = undefined;
     if (this.#state === 'stopping') return this.#become('stopped');
     this.#printed(`died unasked (${how})`);
     if (livedMs > HEALTHY_MS) this.#deaths = 0;

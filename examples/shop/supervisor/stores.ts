@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { DataFolder } from './data-folder.ts';
+import { Advice, type DataFolder } from './data-folder.ts';
 import type { ServiceName } from './messages.ts';
 
 /**
@@ -12,6 +12,16 @@ export function busEnvironment(service: ServiceName, folder: DataFolder, env: No
     WAYBILL_STORE: env['WAYBILL_STORE'] ? ownDatabase(env['WAYBILL_STORE'], service) : `sqlite:${join(folder.bus, `${service}.db`)}`,
     WAYBILL_TRANSPORT: env['WAYBILL_TRANSPORT'] || `sqlite:${folder.bus}`,
   };
+}
+
+/** @throws Advice for an address that no shop of several processes can use */
+export function checkAddresses(env: NodeJS.ProcessEnv): void {
+  for (const name of ['WAYBILL_STORE', 'WAYBILL_TRANSPORT'] as const) {
+    const address = env[name];
+    if (!address) continue;
+    if (address.startsWith('memory:')) throw new Advice(`${name} is memory:, which one process cannot share with another. Leave it out to use files.`);
+    if (!address.startsWith('sqlite:') && !URL.canParse(address)) throw new Advice(`${name} is no address. Leave it out to use files, or name a server.`);
+  }
 }
 
 /** A `sqlite:` address names a folder, any other a database on a server. */

@@ -14,13 +14,8 @@ let reading = false;
 if (topics) {
   const events = new EventSource(`/live?topics=${topics}`);
   for (const topic of topics.split(',')) events.addEventListener(topic, refresh);
-  // After a connection was lost nobody knows what was missed.
-  let lost = false;
-  events.addEventListener('error', () => (lost = true));
-  events.addEventListener('open', () => {
-    if (lost) refresh();
-    lost = false;
-  });
+  // What happened between the reading of the page and this moment, or while the connection was lost, nobody has told.
+  events.addEventListener('open', refresh);
 }
 
 function refresh() {
@@ -56,9 +51,11 @@ function become(from, to) {
   if (from.id === 'notice' || from.isEqualNode(to)) return;
   if (from.nodeName !== to.nodeName || from.id !== to.id) return from.replaceWith(to);
   if (from.nodeType !== Node.ELEMENT_NODE) return void (from.nodeValue = to.nodeValue);
+  const untouched = from.value === from.defaultValue;
   for (const { name } of [...from.attributes]) if (!to.hasAttribute(name)) from.removeAttribute(name);
   for (const { name, value } of to.attributes) if (from.getAttribute(name) !== value) from.setAttribute(name, value);
-  if (from.matches('input:not([type=hidden])') && from !== document.activeElement) from.value = to.getAttribute('value') ?? '';
+  // What somebody has typed and not sent yet is theirs.
+  if (from.nodeName === 'INPUT' && untouched) from.value = from.defaultValue;
   const old = [...from.childNodes];
   const fresh = [...to.childNodes];
   const byId = new Map(old.filter((node) => node.id).map((node) => [node.id, node]));

@@ -45,7 +45,7 @@ function figure(title: string, value: string, explained: string): Html {
 function serviceSection({ name, answering, since, report }: Watched): Html {
   return html`<section class="teller" id="teller-${name}" data-up="${String(answering)}" aria-labelledby="teller-title-${name}">
 <h2 id="teller-title-${name}"><span class="dot" aria-hidden="true"></span>${titleOf(name)}</h2>
-<p class="hint">${answering ? 'Answering' : 'Not answering'} since ${longTime(since)}. ${report ? html`It ${answering ? 'has told' : 'had told'} of ${plural(report.published, 'event')} since it started at ${longTime(new Date(report.startedAt))}.` : ''}</p>
+<p class="hint">${answering ? 'Answering' : 'Silent'} since ${longTime(since)}. ${report ? html`It ${answering ? 'has told' : 'had told'} of ${plural(report.published, 'event')} since it started at ${longTime(new Date(report.startedAt))}.` : ''}</p>
 ${!report ? '' : report.subscriptions.length === 0 ? html`<p>It listens to nobody.</p>` : table(report.subscriptions, name, answering)}
 </section>`;
 }

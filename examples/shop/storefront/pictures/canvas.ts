@@ -18,6 +18,9 @@ export function gradient(id: string, direction: 'across' | 'down', colours: read
   return `<linearGradient id="${id}" x1="0" y1="0" x2="${x2}" y2="${y2}">${stops.join('')}</linearGradient>`;
 }
 
+/** Paint for the light around a flame: bright in the middle, nothing at the edge. */
+export const GLOW = `<radialGradient id="glow"><stop offset="0" stop-color="#ffe3a0" stop-opacity=".75"/><stop offset="1" stop-color="#ffe3a0" stop-opacity="0"/></radialGradient>`;
+
 /** The shadow that a thing throws on the ground. */
 export function ground(cx: number, cy: number, rx: number): string {
   return `<ellipse cx="${cx}" cy="${cy}" rx="${rx}" ry="${round(rx * 0.13)}" fill="#14202a" opacity=".16"/>`;

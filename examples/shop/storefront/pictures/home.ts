@@ -4,7 +4,7 @@ import { BRASS, LEAF, WOOD } from './palette.ts';
 export function lamp({ p, flat, chance }: Canvas): string {
   const wide = chance() < 0.5;
   return [
-    ellipse(120, 118, 96, 78, '#ffe9ae', 'opacity=".28"'),
+    ellipse(120, 122, 112, 96, 'url(#glow)'),
     ground(120, 208, 48),
     box(116, 112, 8, 86, WOOD.base),
     ellipse(120, 202, 38, 10, WOOD.dark),
@@ -19,7 +19,7 @@ export function lamp({ p, flat, chance }: Canvas): string {
 export function candle({ p, round, chance }: Canvas): string {
   const level = 92 + chance() * 18;
   return [
-    circle(120, 62, 46, '#ffdf94', 'opacity=".30"'),
+    circle(120, 62, 62, 'url(#glow)'),
     ground(120, 204, 58),
     box(68, 84, 104, 120, round, 14),
     ellipse(120, 86, 52, 12, p.light),

@@ -21,8 +21,8 @@ describe('pictures', () => {
       const svg = picture(product);
       assert.ok(svg.length < 12_000, `${product.productId}: ${svg.length} characters`);
       assert.doesNotMatch(svg, /NaN|undefined|Infinity/, product.productId);
-      const open = svg.match(/<(g|svg|defs|clipPath|linearGradient)\b/g)?.length;
-      assert.equal(svg.match(/<\/(g|svg|defs|clipPath|linearGradient)>/g)?.length, open, product.productId);
+      const open = svg.match(/<(g|svg|defs|clipPath|linearGradient|radialGradient)\b/g)?.length;
+      assert.equal(svg.match(/<\/(g|svg|defs|clipPath|linearGradient|radialGradient)>/g)?.length, open, product.productId);
     }
   });
 

@@ -55,7 +55,7 @@ export function tent({ p, flat, chance }: Canvas): string {
 export function lantern({ p, round, chance }: Canvas): string {
   const flame = 6 * chance();
   return [
-    circle(120, 134, 78, '#ffe2a0', 'opacity=".28"'),
+    circle(120, 130, 104, 'url(#glow)'),
     ground(120, 212, 48),
     line('M78 82 C70 18 170 18 162 82', p.dark, 5),
     path('M88 62 Q120 34 152 62 L158 82 H82 Z', round),
