@@ -43,7 +43,7 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
     { lazy = false, onBegin }: TransactionOptions = {},
   ): Promise<R> => {
     if (closed) throw new WaybillError('STOPPED', 'this session of the memory store was closed');
-    const unit = new Unit(disk, host.clock, onBegin);
+    const unit = new Unit(disk, host.clock, lazy ? onBegin : undefined);
     open.add(unit);
     try {
       if (!lazy) await unit.begin();

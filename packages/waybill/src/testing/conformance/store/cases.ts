@@ -2,6 +2,7 @@ import { inboxCases } from './inbox.ts';
 import { inspectCases } from './inspect.ts';
 import { keepingCases } from './keeping.ts';
 import { outboxCases } from './outbox.ts';
+import { sessionCases } from './sessions.ts';
 import { sqlCases } from './sql.ts';
 import { transactionCases } from './transactions.ts';
 import { waitingCases } from './waiting.ts';
@@ -10,6 +11,7 @@ import type { StoreCase } from './world.ts';
 /** Everything that the store ports promise. */
 export const storeCases: readonly StoreCase[] = [
   ...transactionCases,
+  ...sessionCases,
   ...sqlCases,
   ...outboxCases,
   ...inboxCases,

@@ -9,6 +9,9 @@ import { hastenedClock } from '../hastened-clock.ts';
 import { recordingHost } from '../host.ts';
 import type { Peer, TransportDriver } from './world.ts';
 
+/** Longer than the transport's leases. */
+const leaseMs = 10_000;
+
 /**
  * The SQLite transport: `native`, where each service's store is its ledger in the directory and the commit is the
  * publish; `foreign`, where the store is another one and the transport keeps a ledger beside it.
@@ -20,9 +23,10 @@ export function overSqlite(stores: 'native' | 'foreign', patienceMs = 10_000): T
       shares: 'one instance works on a subscription, the others stand by',
       away: 'there is no broker that could be away',
       refusal: 'whatever can be stored is taken',
-      addresses: 'which instance a reply is for stands in no file: it is taken, and nobody reads it',
-      kill: 'all instances of a test live in one process; those of the torture run die for real',
-      ...(stores === 'foreign' && { commit: 'messages are handed to the ledger by the relay' }),
+      ...(stores === 'foreign' && {
+        commit: 'messages are handed to the ledger by the relay',
+        kill: 'within one process the ledger beside the store cannot be taken away from its session',
+      }),
     },
     async open() {
       const clock = hastenedClock();
@@ -56,6 +60,13 @@ export function overSqlite(stores: 'native' | 'foreign', patienceMs = 10_000): T
           };
           peers.add(peer);
           return peer;
+        },
+        // This process goes on, so what the dead one held is free only once its lease has run out.
+        async kill(peer) {
+          peers.delete(peer);
+          await peer.store.close();
+          clock.pass(leaseMs + 1);
+          await peer.session.close();
         },
         async close() {
           for (const peer of peers) await peer.stop();
