@@ -1,6 +1,7 @@
 import type { Clock } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Ready } from '../contract/handling.ts';
+import type { WireMessage } from '../contract/message.ts';
 import type { StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { Consumer } from '../contract/transport.ts';
@@ -20,7 +21,7 @@ export interface Alone {
 export function createAlone(
   host: Omit<ApplyHost, 'took'> & { readonly consumer: Consumer; readonly clock: Clock; readonly apply: Apply },
 ): Alone {
-  const { plan, store, clock, consumer, apply, runs, stopping, verdict, reply, append, trouble } = host;
+  const { plan, store, clock, consumer, apply, runs, stopping, verdict, reply, replyFailed, append, trouble } = host;
   const { inbox, waiting } = store.ports;
 
 
@@ -109,16 +110,20 @@ export function createAlone(
         return result;
       };
       const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
-      let value: unknown;
+      let answer: WireMessage | undefined;
       try {
-        value = await runs.one(plan, ready, { ...how, scope: undefined, manual: commit });
+        const value = await runs.one(plan, ready, { ...how, scope: undefined, manual: commit });
+        answer = await reply(ready.envelope, plan, value);
       } catch (error) {
         if (!committed) throw error;
         trouble(`${plan.name}: the handler, after its transaction`, error); // what is done is done
-        return;
+        answer = replyFailed(ready.envelope, error);
       }
-      if (!committed) await commit(() => Promise.resolve());
-      const answer = await reply(ready.envelope, plan, value);
+      if (!committed) {
+        return void (await commit(async ({ tx }) => {
+          if (answer) await append(tx, answer);
+        }));
+      }
       if (answer) await transact(store, clock, (tx) => append(tx, answer));
     });
 
@@ -133,7 +138,7 @@ export function createAlone(
         return { kind: 'applied', attempt };
       } catch (error) {
         if (error instanceof Undo) return settleAfterUndo(item, error.outcome);
-        if (WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
+        if (stopping.aborted || WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
         if (verdict(error, attempt).kind !== 'again') return recordFailure(item, error, attempt);
       }
     }

@@ -5,7 +5,10 @@ import type { Signals } from '../contract/signals.ts';
 
 /** Requests that wait for their reply. They live as long as their caller: nothing is stored (G7). */
 export interface Requests {
-  /** Settles with the reply's data, or with `REPLY_TIMEOUT`, `REPLY_FAILED`, or the signal's reason. */
+  /**
+   * Settles with the reply's data, or with `REPLY_TIMEOUT`, `REPLY_FAILED`, or the signal's reason. Throws at once what
+   * must keep the request from being sent at all.
+   */
   wait(id: string, what: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<unknown>;
   /** A reply has come. */
   take(envelope: Envelope, json: string): void;
@@ -23,11 +26,12 @@ export function createRequests(options: { clock: Clock; signals: Signals }): Req
   return {
     wait(id, what, timeoutMs, signal) {
       if (!Number.isFinite(timeoutMs) || timeoutMs <= 0) {
-        return Promise.reject(new WaybillError('INVALID_OPTION', 'request: timeoutMs must be a number of milliseconds above 0'));
+        throw new WaybillError('INVALID_OPTION', 'request: timeoutMs must be a number of milliseconds above 0');
       }
       if (open.size >= openMax) {
-        return Promise.reject(new WaybillError('REPLY_TIMEOUT', `${openMax} requests wait already; let some end first`));
+        throw new WaybillError('REPLY_TIMEOUT', `${openMax} requests wait already; let some end first`);
       }
+      signal?.throwIfAborted();
       return new Promise((resolve, reject) => {
         const end = (): void => {
           open.delete(id);
@@ -47,7 +51,6 @@ export function createRequests(options: { clock: Clock; signals: Signals }): Req
             ),
           );
         });
-        if (signal?.aborted) return abort();
         signal?.addEventListener('abort', abort, { once: true });
         open.set(id, {
           resolve: (data) => (end(), resolve(data)),
