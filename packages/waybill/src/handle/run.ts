@@ -62,23 +62,29 @@ export function createRun(options: ContextHost & { clock: Clock; middleware: rea
   const { clock, middleware, within } = options;
 
   /** A run that does not end is abandoned: its signal is aborted, and its context and transaction are closed to it. */
-  const bounded = async (plan: Plan, context: Context, work: () => Promise<unknown>): Promise<unknown> => {
-    let cancel = (): void => {};
+  const bounded = async (plan: Plan, context: Context, work: () => Promise<unknown>, { stopping }: RunOptions): Promise<unknown> => {
+    let end = (): void => {};
     const late = new Promise<never>((_, reject) => {
-      cancel = clock.after(plan.timeoutMs, () => {
-        const error = new WaybillError(
-          'HANDLER_TIMEOUT',
-          `${plan.name}: the handler ran longer than ${plan.timeoutMs} ms; shorten it, or raise timeoutMs`,
-        );
+      const abandon = (error: WaybillError): void => {
         context.abort(error);
         reject(error);
-      });
+      };
+      const stopped = (): void => abandon(new WaybillError('STOPPED', `${plan.name}: the bus was stopped before the handler ended; the message runs again`));
+      const cancel = clock.after(plan.timeoutMs, () =>
+        abandon(new WaybillError('HANDLER_TIMEOUT', `${plan.name}: the handler ran longer than ${plan.timeoutMs} ms; shorten it, or raise timeoutMs`)),
+      );
+      end = () => {
+        cancel();
+        stopping.removeEventListener('abort', stopped);
+      };
+      if (stopping.aborted) stopped();
+      else stopping.addEventListener('abort', stopped, { once: true });
     });
     late.catch(() => {}); // without a loser the race leaves it unheard
     try {
       return await Promise.race([work(), late]);
     } finally {
-      cancel();
+      end();
       context.close();
     }
   };
@@ -98,17 +104,17 @@ export function createRun(options: ContextHost & { clock: Clock; middleware: rea
     one(plan, ready, how) {
       const context = new Context(plan, [ready], how, options);
       const work = (): Promise<unknown> => within(ready, how.scope?.tx, () => layered(context, () => ready.taker.handler(ready.data, context)));
-      return bounded(plan, context, work);
+      return bounded(plan, context, work, how);
     },
     async batch(plan, all, how) {
       const context = new Context(plan, all, how, options);
       const first = all[0]!;
       const events = all.map((ready) => ready.data);
-      await bounded(plan, context, () => within(first, how.scope?.tx, () => layered(context, () => first.taker.handler(events, context))));
+      await bounded(plan, context, () => within(first, how.scope?.tx, () => layered(context, () => first.taker.handler(events, context))), how);
     },
     async failed(plan, ready, error, how) {
       const context = new Context(plan, [ready], how, options);
-      await bounded(plan, context, () => within(ready, how.scope?.tx, async () => plan.onFailed?.(ready.data, context, error)));
+      await bounded(plan, context, () => within(ready, how.scope?.tx, async () => plan.onFailed?.(ready.data, context, error)), how);
     },
   };
 }
@@ -125,7 +131,8 @@ class Context {
   readonly #host: ContextHost;
   #scope: RunScope | undefined;
   #abort: AbortController | undefined;
-  #unlisten: (() => void) | undefined;
+  /** Rejects when the run is abandoned; made by a manual handler's transaction, which is undone then. */
+  #abandoned: PromiseWithResolvers<never> | undefined;
   #open = true;
   #asked = false;
 
@@ -157,17 +164,7 @@ class Context {
   }
 
   get signal(): AbortSignal {
-    if (!this.#abort) {
-      const abort = new AbortController();
-      this.#abort = abort;
-      const { stopping } = this.#how;
-      const forward = (): void => abort.abort(stopping.reason);
-      if (stopping.aborted) forward();
-      else {
-        stopping.addEventListener('abort', forward, { once: true });
-        this.#unlisten = () => stopping.removeEventListener('abort', forward);
-      }
-    }
+    this.#abort ??= new AbortController();
     return this.#abort.signal;
   }
 
@@ -211,11 +208,15 @@ class Context {
     if (!manual) throw new WaybillError('NESTED_TRANSACTION', `${this.#plan.name}: this handler has a transaction: use ctx.tx`);
     if (this.#asked) throw new WaybillError('NESTED_TRANSACTION', `${this.#plan.name}: ctx.transaction() is there once; put all writes into it`);
     this.#asked = true;
+    this.#abandoned = Promise.withResolvers<never>();
+    this.#abandoned.promise.catch(() => {}); // heard while its block runs
+    const { promise: abandoned } = this.#abandoned;
     return manual(async (scope) => {
       this.#check('transaction');
       this.#scope = scope;
       try {
-        return await this.#host.within(this.#all[0]!, scope.tx, () => work(scope.native));
+        const done = this.#host.within(this.#all[0]!, scope.tx, () => work(scope.native));
+        return await Promise.race([done, abandoned]);
       } finally {
         this.#scope = undefined;
       }
@@ -225,11 +226,11 @@ class Context {
   abort(reason: unknown): void {
     this.#abort ??= new AbortController();
     this.#abort.abort(reason);
+    this.#abandoned?.reject(reason);
   }
 
   close(): void {
     this.#open = false;
-    this.#unlisten?.();
   }
 
   #check(what: string): void {

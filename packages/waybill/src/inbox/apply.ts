@@ -220,7 +220,7 @@ export function createApply(host: ApplyHost): Apply {
           return { kind: 'applied', attempt };
         });
       } catch (error) {
-        if (store.classify(error) !== 'other') throw error;
+        if (stopping.aborted || store.classify(error) !== 'other') throw error; // given up: no attempt
         const verdict = host.verdict(error, attempt);
         if (verdict.kind !== 'again') return after(tx, item, error, attempt, verdict, blocked);
       }
@@ -252,7 +252,7 @@ export function createApply(host: ApplyHost): Apply {
         for (const item of items) outcomes.set(item, { kind: 'applied', attempt: item.attempt + 1 });
         return;
       } catch (error) {
-        if (store.classify(error) !== 'other') throw error;
+        if (stopping.aborted || store.classify(error) !== 'other') throw error; // given up: no attempt
         if (items.length > 1) {
           const half = items.length >> 1;
           await runSet(tx, items.slice(0, half), outcomes);

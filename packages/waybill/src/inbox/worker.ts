@@ -187,6 +187,7 @@ export function createWorker(options: WorkerOptions): Worker {
           else await clock.turn(); // others get their turn between two batches
           return;
         } catch (error) {
+          if (givingUp.signal.aborted) continue; // given back above
           if (WaybillError.is(error, 'LEASE_LOST')) return await forget(items);
           if (store.classify(error) !== 'retry') {
             signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
@@ -226,7 +227,7 @@ export function createWorker(options: WorkerOptions): Worker {
         await consumer.settleIn(tx, deliveriesOf(items.slice(0, outcomes.length)));
       });
     } catch (error) {
-      if (WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
+      if (givingUp.signal.aborted || WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
       // The commit itself was refused (a deferred constraint, say): whose fault it is shows one by one.
       if (items.length > 1) {
         for (const item of items) item.alone = true;
@@ -353,8 +354,11 @@ export function createWorker(options: WorkerOptions): Worker {
       receiving.abort();
       await giveBack(lanes.clear());
       const limit = new AbortController();
-      await Promise.race([lanes.idle(), sleep(clock, drainMs, limit.signal).then(() => givingUp.abort())]);
+      const idle = lanes.idle();
+      await Promise.race([idle, sleep(clock, drainMs, limit.signal)]);
       limit.abort();
+      givingUp.abort(); // what still runs is abandoned, undone and given back
+      await idle;
       await running;
       await giveBack(lanes.clear());
     },
