@@ -28,7 +28,7 @@ describe('what is said of product pages', () => {
   it('says when the catalogue is down, and of when the prices are', () => {
     const { state, sentence } = productsCopied({ now, copy: copy('catalog', 10_000, { state: 'behind', waiting: 0 }), catalog: service('catalog', { state: 'stopped' }) });
     assert.equal(state, 'down');
-    assert.match(sentence, /^Catalog has been stopped since 10:00:20\. These prices are as of 10:00:20/);
+    assert.match(sentence, /^Catalog has been stopped since 10:00:20\. These are the prices of then; newer/);
   });
 
   it('says when something could not be taken over', () => {
@@ -57,7 +57,7 @@ describe('what is said of a basket', () => {
     const { state, asOf, sentence } = basketCopied({ ...fresh, basket: service('basket', { state: 'stopped' }) });
     assert.equal(state, 'down');
     assert.deepEqual(asOf, ago(10_000));
-    assert.match(sentence, /^Basket has been stopped since 10:00:20\. This is what it had said by 10:00:20\./);
+    assert.match(sentence, /^Basket has been stopped since 10:00:20\. This is what it had said by then\./);
   });
 
   it('tells a process that does not answer from one that was stopped or is coming back', () => {
@@ -70,7 +70,7 @@ describe('what is said of a basket', () => {
   it('says when the catalogue is down, for then no new price can come', () => {
     const { state, sentence } = basketCopied({ ...fresh, basket: service('basket', { prices: copy('catalog', 9_000, { state: 'behind' }) }), catalog: service('catalog', { state: 'stopped' }) });
     assert.equal(state, 'down');
-    assert.match(sentence, /^Catalog has been stopped since 10:00:20\. Prices in the basket are as of 10:00:20/);
+    assert.match(sentence, /^Catalog has been stopped since 10:00:20\. Prices in the basket are those of then\./);
   });
 });
 

@@ -18,7 +18,7 @@ export interface Copied {
 export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshness | undefined; catalog: Watched }): Copied {
   const asOf = copy?.appliedUntil;
   if (!catalog.answering) {
-    return { state: 'down', asOf, sentence: `${absent(catalog, now)} These prices are as of ${longTime(earlier(asOf, catalog.since), now)}; newer ones show when it is back.` };
+    return { state: 'down', asOf, sentence: `${absent(catalog, now)} These are the prices of ${by(earlier(asOf, catalog.since), catalog.since, now)}; newer ones show when it is back.` };
   }
   return late('Prices here', 'catalog', copy, now) ?? { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf ?? now, now)}, from catalog.` };
 }
@@ -27,13 +27,13 @@ export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshn
 export function basketCopied({ now, copy, basket, catalog }: { now: Date; copy: Freshness | undefined; basket: Watched; catalog: Watched }): Copied {
   if (!basket.answering) {
     const asOf = earlier(copy?.appliedUntil, basket.since);
-    return { state: 'down', asOf, sentence: `${absent(basket, now)} This is what it had said by ${longTime(asOf, now)}. It keeps what you have put in, and takes over new prices when it is back.` };
+    return { state: 'down', asOf, sentence: `${absent(basket, now)} This is what it had said by ${by(asOf, basket.since, now)}. It keeps what you have put in, and takes over new prices when it is back.` };
   }
   const prices = pricesIn(basket);
   const asOf = earlier(copy?.appliedUntil, prices?.appliedUntil ?? basket.since);
   const lateness = late('This page', 'basket', copy, now) ?? (catalog.answering ? late('Basket', 'catalog', prices, now) : undefined);
   if (lateness) return { ...lateness, asOf };
-  if (!catalog.answering) return { state: 'down', asOf, sentence: `${absent(catalog, now)} Prices in the basket are as of ${longTime(earlier(prices?.appliedUntil, catalog.since), now)}.` };
+  if (!catalog.answering) return { state: 'down', asOf, sentence: `${absent(catalog, now)} Prices in the basket are those of ${by(earlier(prices?.appliedUntil, catalog.since), catalog.since, now)}.` };
   return { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf, now)}, from catalog by way of basket.` };
 }
 
@@ -69,6 +69,12 @@ function absent({ name, since, process }: Watched, now: Date): string {
     case undefined:
       return `${titleOf(name)} has not answered since ${at}.`;
   }
+}
+
+/** A time that was named in the sentence before is not named again. */
+function by(at: Date, named: Date, now: Date): string {
+  const time = longTime(at, now);
+  return time === longTime(named, now) ? 'then' : time;
 }
 
 function earlier(a: Date | undefined, b: Date): Date {
