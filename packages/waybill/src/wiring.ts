@@ -33,6 +33,7 @@ import type { checkOptions } from './options.ts';
 import { type Publish, createPublish } from './publish/publish.ts';
 import { type Requests, createRequests, writeReply } from './publish/requests.ts';
 import { type Scopes, createScopes } from './publish/scope.ts';
+import { createUnreadWatch } from './publish/unread.ts';
 import { createRelay } from './relay/relay.ts';
 import { createMover } from './waiting/mover.ts';
 
@@ -83,7 +84,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const middleware: Middleware[] = [];
   const scopes = createScopes();
   const gate = createGate();
-  const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate });
+  const noticeUnread = createUnreadWatch({ clock, signals, isTaken: (type) => transport?.isTaken?.(type) });
+  const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate, noticeUnread });
   const requests = createRequests({ clock, signals });
   const subscriptions = new Map<string, RunningSubscription>();
   const stopping = new AbortController();

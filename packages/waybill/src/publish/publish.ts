@@ -50,6 +50,8 @@ export function createPublish(options: {
   format: Format;
   middleware: readonly Middleware[];
   propagate: readonly string[];
+  /** Told of each contract that is published. */
+  noticeUnread: (contract: ContractDefinition) => void;
 }): Publish {
   const { service, clock, signals, format, middleware } = options;
   const propagate = Object.keys(checkHeaders(Object.fromEntries(options.propagate.map((name) => [name, '']))));
@@ -64,6 +66,7 @@ export function createPublish(options: {
       const own = checkHeaders({ ...inherited, ...given.headers });
       const deliverMs = given.deliverAt?.getTime();
       const checked = await checkData(contract, data);
+      options.noticeUnread(contract);
       if (checked.extra.length > 0 && signals.has('extra-fields')) {
         signals.emit('extra-fields', { type: contract.type, paths: checked.extra });
       }

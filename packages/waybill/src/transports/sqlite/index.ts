@@ -48,7 +48,7 @@ import { isServiceName, replyAddress } from './names.ts';
 import { createOwner } from './owner.ts';
 import { prepareDirectory } from './place.ts';
 import { createReplies, type Replies } from './replies.ts';
-import { createRoutes } from './routes.ts';
+import { createRoutes, takesEvents } from './routes.ts';
 import { declareSubscription, deleteSubscription, exists, stopSubscription } from './subscriptions.ts';
 
 export { LeaseLost } from './lease-lost.ts';
@@ -136,6 +136,11 @@ class Session implements TransportSession, DirectoryListener {
       this.#hint();
     }
     return outcomes;
+  }
+
+  isTaken(type: string): boolean {
+    this.#directory.scan(); // a ledger that this process has not seen yet may take it
+    return takesEvents(this.#directory, type, this.#host.clock);
   }
 
   async consume({ name }: Declaration): Promise<Consumer> {

@@ -62,8 +62,8 @@ export interface Ledger {
   firstSince(from: number, to: number, timeMs: number): number | undefined;
   /** Rows after `from` of these types, counted up to `max`. */
   count(from: number, recipient: string, types: readonly string[], max: number): number;
-  /** Whether this service takes a command of this type, or did until after `droppedAfterMs`. */
-  takes(type: string, droppedAfterMs: number): boolean;
+  /** Whether this service takes messages of this type, or did until after `droppedAfterMs`. */
+  takes(kind: 'event' | 'command', type: string, droppedAfterMs: number): boolean;
   close(): void;
 }
 
@@ -209,7 +209,7 @@ const sql = {
     (types) => `select count(*) as n from (select 1 from waybill_ledger where position > ? and ${takenBy(types)} limit ?)`,
   ),
   takes: `select 1 from waybill_subscription
-     where type = ? and kind = 'command' and stopped is null and (dropped is null or dropped > ?) limit 1`,
+     where type = ? and kind = ? and stopped is null and (dropped is null or dropped > ?) limit 1`,
 };
 
 function createLedger(options: {
@@ -255,7 +255,7 @@ function createLedger(options: {
     firstSince: (from, to, timeMs) => statements.get<{ position: number }>(sql.since, from, to, timeMs)?.position,
     count: (from, recipient, types, max) =>
       statements.get<{ n: number }>(sql.count(types.length), from, recipient, ...types, max)?.n ?? 0,
-    takes: (type, droppedAfterMs) => statements.get(sql.takes, type, droppedAfterMs) !== undefined,
+    takes: (kind, type, droppedAfterMs) => statements.get(sql.takes, type, kind, droppedAfterMs) !== undefined,
     close() {
       if (connection.isOpen) connection.close();
     },

@@ -24,7 +24,7 @@ export function createRoutes(directory: Directory, clock: Clock): (message: Wire
     if (found === undefined) return false;
     if ('error' in found) return found.isLedger;
     try {
-      return found.takes(type, clock.now() - droppedGraceMs);
+      return found.takes('command', type, clock.now() - droppedGraceMs);
     } catch {
       return true;
     }
@@ -41,4 +41,16 @@ export function createRoutes(directory: Directory, clock: Clock): (message: Wire
     else known.delete(route);
     return taken;
   };
+}
+
+/** Whether any service takes events of this type, as far as the ledgers tell now. */
+export function takesEvents(directory: Directory, type: string, clock: Clock): boolean {
+  for (const ledger of directory.ledgers.values()) {
+    try {
+      if (ledger.takes('event', type, clock.now() - droppedGraceMs)) return true;
+    } catch {
+      return true; // in doubt it is taken
+    }
+  }
+  return false;
 }
