@@ -2,10 +2,12 @@
  * The transaction as user code sees it: one call, `query`, in the shape of node-postgres. A statement costs one prepared
  * statement (kept) and no round trip; it runs at once when the transaction has begun.
  */
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { DatabaseSync } from 'node:sqlite';
+import type { StatementSync } from 'node:sqlite';
 import { WaybillError } from '../../contract/errors.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { asStoreError } from './errors.ts';
+import type { SqlValue } from './port.ts';
 import { parametersOf, refusal, startOf, verbOf } from './sql-text.ts';
 import { bindings, plainRow } from './sql-values.ts';
 import type { Scope } from './scope.ts';
@@ -61,7 +63,7 @@ export class UserStatements {
     const bound = bindings(values);
     try {
       if (answersRows) {
-        const rows = statement.all(bound).map(plainRow);
+        const rows = rowsOf(statement, bound).map(plainRow);
         return { rows, rowCount: rows.length };
       }
       const { changes } = statement.run(bound);
@@ -102,6 +104,27 @@ export class UserStatements {
   }
 }
 const changing: ReadonlySet<string> = new Set(['insert', 'update', 'delete', 'replace', 'with']);
+
+function rowsOf(statement: StatementSync, bound: Record<string, SqlValue>): Record<string, unknown>[] {
+  staleColumns ??= hasStaleColumns();
+  return staleColumns ? [...statement.iterate(bound)] : statement.all(bound);
+}
+let staleColumns: boolean | undefined;
+
+/**
+ * Whether `all` reads rows by the columns that a kept statement had before `alter table`, as it does in Node 22 (24 is
+ * right): then columns are missing, in silence. `iterate` is right in both, and takes twice as long.
+ */
+function hasStaleColumns(): boolean {
+  const trial = new DatabaseSync(':memory:');
+  trial.exec('create table t (a); insert into t values (1)');
+  const statement = trial.prepare('select * from t');
+  statement.all();
+  trial.exec('alter table t add column b');
+  const stale = Object.keys(statement.all()[0]!).length === 1;
+  trial.close();
+  return stale;
+}
 
 /** What `scope` looks like from the user's side. */
 export function nativeOf(scope: Scope, statements: UserStatements): SqlTransaction {

@@ -3,34 +3,41 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { asStoreError } from './errors.ts';
 import type { SqlRow, SqlValue, Statements } from './port.ts';
 
+interface Prepared {
+  readonly statement: StatementSync;
+  /** With `?1` instead of `?`. To Node 22 these are names, which take no values by position. */
+  readonly numbered: boolean;
+}
+type Bound = [Record<string, SqlValue>] | readonly SqlValue[];
+
 export function statementsOf(connection: DatabaseSync, file: string): Statements {
-  const prepared = new Map<string, StatementSync>();
-  const of = (sql: string): StatementSync => {
-    let statement = prepared.get(sql);
-    if (statement === undefined) prepared.set(sql, (statement = connection.prepare(sql)));
-    return statement;
+  const known = new Map<string, Prepared>();
+  const prepare = (sql: string): Prepared => {
+    const prepared = { statement: connection.prepare(sql), numbered: /\?\d/.test(sql) };
+    known.set(sql, prepared);
+    return prepared;
+  };
+  const call = <R>(sql: string, values: readonly SqlValue[], how: (statement: StatementSync, bound: Bound) => R): R => {
+    try {
+      const { statement, numbered } = known.get(sql) ?? prepare(sql);
+      return how(statement, numbered ? [byNumber(values)] : values);
+    } catch (error) {
+      throw asStoreError(error, file);
+    }
   };
   return {
-    run(sql, ...values) {
-      try {
-        return of(sql).run(...values) as { changes: number; lastInsertRowid: number };
-      } catch (error) {
-        throw asStoreError(error, file);
-      }
-    },
-    get<Row = SqlRow>(sql: string, ...values: readonly SqlValue[]) {
-      try {
-        return of(sql).get(...values) as Row | undefined;
-      } catch (error) {
-        throw asStoreError(error, file);
-      }
-    },
-    all<Row = SqlRow>(sql: string, ...values: readonly SqlValue[]) {
-      try {
-        return of(sql).all(...values) as Row[];
-      } catch (error) {
-        throw asStoreError(error, file);
-      }
-    },
+    run: (sql, ...values) => call(sql, values, runs) as { changes: number; lastInsertRowid: number },
+    get: <Row = SqlRow>(sql: string, ...values: readonly SqlValue[]) => call(sql, values, gets) as Row | undefined,
+    all: <Row = SqlRow>(sql: string, ...values: readonly SqlValue[]) => call(sql, values, takesAll) as Row[],
   };
+}
+
+const runs = (statement: StatementSync, bound: Bound): unknown => statement.run(...(bound as SqlValue[]));
+const gets = (statement: StatementSync, bound: Bound): unknown => statement.get(...(bound as SqlValue[]));
+const takesAll = (statement: StatementSync, bound: Bound): unknown => statement.all(...(bound as SqlValue[]));
+
+function byNumber(values: readonly SqlValue[]): Record<string, SqlValue> {
+  const bound: Record<string, SqlValue> = {};
+  for (const [at, value] of values.entries()) bound[`?${at + 1}`] = value;
+  return bound;
 }
