@@ -20,7 +20,7 @@ export interface Service {
 const DRAIN_MS = 3_000;
 
 /** Milliseconds that a fresh service waits for the catalogue before it reports for duty anyway, behind. */
-const CATCH_UP_MS = 6_000;
+const CATCH_UP_MS = 3_500;
 
 /** Starts a service of the shop, tells the supervisor (if there is one), and stops it in peace when asked. */
 export async function run({ bus, app, prepare, close }: Service): Promise<void> {

@@ -17,6 +17,7 @@ import { watchServices } from './watch.ts';
 /** The storefront: shows what it has heard from the others, and passes on what visitors want. It decides nothing. */
 const bus = createBus({ service: 'storefront' });
 const live = createLive();
+let statesBefore = '';
 const watch = watchServices({ onChange: () => live.tell('status'), onLook: () => void tick().catch((error: unknown) => console.warn(error)) });
 const front: Storefront = { bus, live, watch, services: servicesOver(watch) };
 subscribe(bus, live);
@@ -59,10 +60,9 @@ await run({
 });
 
 /** Each second: open figures move on, and pages are told when what they rest on became late, or caught up. */
-let before = '';
 async function tick(): Promise<void> {
   live.tell('tick');
-  const now = `${(await copiedProducts(front)).state} ${(await copiedBaskets(front)).state}`;
-  if (now !== before) live.tell('status');
-  before = now;
+  const states = `${(await copiedProducts(front)).state} ${(await copiedBaskets(front)).state}`;
+  if (states !== statesBefore) live.tell('status');
+  statesBefore = states;
 }
