@@ -119,14 +119,12 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
 
   const subscription = (name: string, options: PlanOptions = {}): MultiSubscription<any, any, any> => {
     const running = register({ name, byDefault: name, kind: 'event', options });
-    let closed = false;
-    void started?.then(() => clock.turn()).then(() => (closed = true));
     const multi = {
       name: running.name,
       on(contract: unknown, handler: (event: any, ctx: any) => unknown) {
         const definition = definitionOf(contract);
         if (definition.kind !== 'event') throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a command: handle it`);
-        if (closed) throw new WaybillError('INVALID_OPTION', `${running.name} has started: add its events before, or in the same turn`);
+        if (running.begun) throw new WaybillError('INVALID_OPTION', `${running.name} has started: add its events before, or in the same turn`);
         addTaker(running.plan, { contract: definition, handler });
         return multi;
       },

@@ -240,9 +240,6 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   };
 
   const startOne = async (subscription: RunningSubscription): Promise<void> => {
-    if (subscription.plan.handlers.size === 0) {
-      throw new WaybillError('INVALID_OPTION', `subscription ${subscription.name} has no handler: call .on(event, handler) before start()`);
-    }
     const session = await connecting;
     if (session && !stopping.signal.aborted) await subscription.start(session);
   };
@@ -305,12 +302,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const start = async (): Promise<void> => {
     const { store } = await rooms();
     const first = [...subscriptions.values()];
-    const empty = first.find((subscription) => subscription.plan.handlers.size === 0);
-    if (empty) await startOne(empty); // throws
     const whenConnected = async (session: TransportSession | undefined): Promise<void> => {
       if (!session || stopping.signal.aborted) return;
       if (!session.capabilities.publishesAtCommit && options.relay !== 'off') {
-        relay = createRelay({ outbox: store.ports.outbox, send: (messages) => session.send(messages), owner: clock.id(), clock, signals });
+        relay ??= createRelay({ outbox: store.ports.outbox, send: (messages) => session.send(messages), owner: clock.id(), clock, signals });
         relay.start();
       }
       for (const subscription of first) await subscription.start(session);

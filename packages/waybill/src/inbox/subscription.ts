@@ -19,7 +19,10 @@ export interface RunningSubscription {
   readonly plan: Plan;
   /** Declares, consumes, works. Rejects when the transport refuses the declaration. */
   start(transport: TransportSession): Promise<void>;
+  /** Rejects when a start failed; after that, waits for the next one. */
   ready(): Promise<void>;
+  /** Its bindings are declared, or are being so: no handler may be added any more. */
+  readonly begun: boolean;
   pause(): Promise<void>;
   resume(): Promise<void>;
   unsubscribe(options?: { queued?: 'apply' | 'drop' }): Promise<void>;
@@ -43,13 +46,12 @@ export function createSubscription(options: {
   let consumer: Consumer | undefined;
   let worker: Worker | undefined;
   let pausedEarly = false;
-  let resolveReady = (): void => {};
-  let rejectReady = (_: unknown): void => {};
-  const ready = new Promise<void>((resolve, reject) => {
-    resolveReady = resolve;
-    rejectReady = reject;
-  });
-  ready.catch(() => {}); // whoever wants to know awaits it
+  const promiseReady = (): PromiseWithResolvers<void> => {
+    const made = Promise.withResolvers<void>();
+    made.promise.catch(() => {}); // whoever wants to know awaits it
+    return made;
+  };
+  let ready = promiseReady();
 
   const declaration = (): Declaration => ({
     name: plan.name,
@@ -71,7 +73,7 @@ export function createSubscription(options: {
   const end = async (next: 'removed' | 'stopped', drainMs: number): Promise<void> => {
     if (state === 'removed' || state === 'stopped') return;
     state = next;
-    rejectReady(new WaybillError('STOPPED', `${plan.name} was ${next} before it was ready`));
+    ready.reject(new WaybillError('STOPPED', `${plan.name} was ${next} before it was ready`));
     await worker?.stop(drainMs);
     await consumer?.close();
   };
@@ -80,10 +82,13 @@ export function createSubscription(options: {
     name: plan.name,
     plan,
     async start(session) {
-      if (state !== 'idle') return ready;
+      if (state !== 'idle') return ready.promise;
       state = 'starting';
       transport = session;
       try {
+        if (plan.handlers.size === 0) {
+          throw new WaybillError('INVALID_OPTION', `subscription ${plan.name} has no handler: call .on(event, handler) before start()`);
+        }
         await carryOver();
         await session.declare(declaration());
         consumer = await session.consume(declaration());
@@ -92,14 +97,20 @@ export function createSubscription(options: {
         if (pausedEarly) await worker.pause();
         worker.start();
         state = 'running';
-        resolveReady();
+        ready.resolve();
       } catch (error) {
-        if (state === 'starting') state = 'idle';
-        rejectReady(error);
+        ready.reject(error);
+        if (state === 'starting') {
+          state = 'idle';
+          ready = promiseReady();
+        }
         throw error;
       }
     },
-    ready: () => ready,
+    ready: () => ready.promise,
+    get begun() {
+      return state !== 'idle';
+    },
     async pause() {
       pausedEarly = true;
       await worker?.pause();

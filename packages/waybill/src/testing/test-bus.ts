@@ -411,6 +411,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
 
     async start() {
       wanted = true;
+      if (stopping) return now.bus.start(); // says no
       await world.drive(awake());
     },
     stop(how?: { drainMs?: number }) {
