@@ -192,6 +192,9 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   };
 
   const stop = ({ drainMs = drainDefaultMs }: { drainMs?: number } = {}): Promise<void> => {
+    if (!Number.isFinite(drainMs) || drainMs < 0) {
+      return Promise.reject(new WaybillError('INVALID_OPTION', `stop: drainMs must be a number of milliseconds from 0 on, not ${String(drainMs)}`));
+    }
     stopped ??= (async () => {
       await started?.catch(() => {});
       const deadline = clock.monotonic() + drainMs;

@@ -1,5 +1,6 @@
 import type { Clock } from './clock.ts';
 import { sleep } from './clock.ts';
+import { WaybillError } from './errors.ts';
 import type { MaybePromise, StoreSession, StoreTransaction } from './store.ts';
 
 /** Runs of a block at most, by default. */
@@ -11,6 +12,8 @@ const pauseMaxMs = 500;
  * A transaction that is run again, whole, when the store says that it did not happen (serialization failure, deadlock,
  * busy). Bounded; jittered pauses that double from 5 ms to 500 ms. Whatever else goes wrong is thrown on: a commit whose
  * outcome is unknown above all.
+ *
+ * @throws WaybillError `INVALID_OPTION` when `attempts` is no whole number from 1 on
  */
 export async function transact<Tx, R>(
   store: StoreSession<Tx>,
@@ -18,6 +21,9 @@ export async function transact<Tx, R>(
   work: (tx: StoreTransaction<Tx>) => MaybePromise<R>,
   attempts: number = attemptsDefault,
 ): Promise<R> {
+  if (!Number.isSafeInteger(attempts) || attempts < 1) {
+    throw new WaybillError('INVALID_OPTION', `attempts must be a whole number from 1 on, not ${String(attempts)}`);
+  }
   let pauseMs = pauseFirstMs;
   for (let attempt = 1; ; attempt++) {
     try {

@@ -27,6 +27,11 @@ export function createOnce(options: {
     checkText('scope', scope);
     checkText('key', key);
     if (how.fingerprint !== undefined) checkText('fingerprint', how.fingerprint);
+    if (typeof work !== 'function') throw new WaybillError('INVALID_OPTION', 'once takes a function: once(scope, key, async (tx) => { … })');
+    const { retainMs = retainDefaultMs } = how;
+    if (!Number.isFinite(retainMs) || retainMs < 0) {
+      throw new WaybillError('INVALID_OPTION', `once: retainMs must be a number of milliseconds from 0 on, not ${String(retainMs)}`);
+    }
     return transact(
       store,
       clock,
@@ -48,7 +53,7 @@ export function createOnce(options: {
           key,
           result: json,
           fingerprint: how.fingerprint,
-          expiresMs: clock.now() + (how.retainMs ?? retainDefaultMs),
+          expiresMs: clock.now() + retainMs,
         });
         // The first caller gets what a duplicate gets: what JSON keeps of it.
         return { result: parse(json), duplicate: false };
@@ -63,6 +68,7 @@ function parse(json: string): unknown {
 }
 
 function checkText(name: string, value: unknown): void {
-  if (typeof value === 'string' && value !== '' && value.length <= textMax) return;
-  throw new WaybillError('INVALID_OPTION', `once: ${name} must be a string of 1 to ${textMax} characters`);
+  // Two texts with broken Unicode could become one in a database, and so one user's key another's.
+  if (typeof value === 'string' && value !== '' && value.length <= textMax && value.isWellFormed() && !value.includes('\0')) return;
+  throw new WaybillError('INVALID_OPTION', `once: ${name} must be a string of 1 to ${textMax} characters, well-formed and without NUL`);
 }
