@@ -1,12 +1,12 @@
 /** One instance of a service in a process of its own, for tests that kill, freeze or forbid. Says what it does, a line each. */
-import { createInterface } from 'node:readline';
+import { once } from 'node:events';
 import { apply, labels, message, never, open, publish, subscription, type Bus } from './world.ts';
 
 interface Options {
   readonly directory: string;
   readonly service: string;
   /** `apply`: says each batch when it is committed. `hold`: says what it received and waits for a line before it applies. */
-  readonly role: 'apply' | 'hold' | 'publish' | 'open' | 'watch';
+  readonly role: 'apply' | 'hold' | 'publish' | 'open' | 'watch' | 'listen' | 'publish-and-leave';
   /** Its store is in memory. */
   readonly elsewhere?: boolean;
   readonly name?: string;
@@ -24,7 +24,7 @@ const options = JSON.parse(process.argv[2] ?? '{}') as Options;
 const say = (line: unknown): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 if (options.umask !== undefined) process.umask(options.umask);
 
-const heard = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const heard = { next: () => once(process.stdin, 'data') };
 
 async function main(): Promise<void> {
   let bus: Bus;
@@ -46,6 +46,16 @@ async function main(): Promise<void> {
     say({ ledgers: bus.ledgers() });
     await heard.next();
     return;
+  }
+  if (options.role === 'listen') {
+    say({ address: (await bus.session.listen(() => {})).address });
+    await heard.next();
+    return;
+  }
+  if (options.role === 'publish-and-leave') {
+    await publish(bus, message(options.service, 'one'));
+    say({ published: true });
+    return; // and closes nothing
   }
   if (options.role === 'publish') return publishAll(bus);
   await consume(bus);
@@ -91,4 +101,4 @@ async function consume(bus: Bus): Promise<void> {
 }
 
 await main();
-process.exit(0); // stdin is still listened to
+process.stdin.destroy();

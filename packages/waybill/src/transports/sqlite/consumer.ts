@@ -203,6 +203,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     this.#wanted = wantedOf(this.name, service, types, clock.now());
     this.#stale = false;
     const isEnding = types.length > 0 && types.every(({ stopped }) => stopped !== null);
+    if (isEnding) directory.look();
     this.#ends = isEnding ? new Map([...directory.ledgers].map(([name, { head }]) => [name, head.position])) : undefined;
   }
 
@@ -212,7 +213,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
 
   async #reload(): Promise<void> {
     const state = await this.#host.home.database.read((statements) => readSubscription(statements, this.name));
-    if (this.#hold === undefined || this.#adopt(state)) return;
+    if (this.#hold === undefined || this.#adopt(state)) return; // less, or the same
     this.#host.directory.look();
     this.#hold = { ...this.#hold, state };
     this.#want(state.revision, state.types);
@@ -225,8 +226,11 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   #adopt({ revision, types }: SubscriptionState): boolean {
     const { clock, service } = this.#host;
     const now = wantedOf(this.name, service, types, clock.now());
-    this.#stale = now.names.some((name) => this.#wanted.types.get(name)?.started !== now.types.get(name)?.started);
-    if (this.#stale) return false;
+    const isMore = now.names.some((type) => this.#wanted.types.get(type)?.started !== now.types.get(type)?.started);
+    if (isMore) {
+      this.revised();
+      return false;
+    }
     this.#want(revision, types);
     for (const source of this.#sources.values()) source.narrow(now);
     return true;
@@ -266,22 +270,23 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     }
   }
 
+  /** What is here of an earlier hold, or was read before more was declared or the ledger was rewound, is void. */
   #ours(deliveries: readonly Delivery[]): Row[] {
     if (this.#hold === undefined) throw new LeaseLost(this.name, 'another instance works on it, or it was closed');
     const rows = deliveries.map(rowOf);
-    if (rows.some((row) => this.#sources.get(row.source.name) !== row.source)) {
-      this.revised(); // whoever hears of it drops what it holds of this hold too
-      throw new LeaseLost(this.name, 'what was received belongs to an earlier hold');
-    }
-    return rows;
+    if (rows.every((row) => this.#sources.get(row.source.name)?.knows(row) === true)) return rows;
+    // Whoever hears of it drops all that it holds, so all of that is given out again.
+    for (const source of this.#sources.values()) source.releaseAll();
+    this.#wake();
+    throw new LeaseLost(this.name, 'what was received is out of date');
   }
 
   #settleWith(statements: Statements, tx: StoreTransaction, rows: readonly Row[]): void {
     const { clock, leases } = this.#host;
-    const mayMove = this.#fence(statements);
+    this.#fence(statements);
     for (const row of rows) row.settling = tx;
     const sources = [...new Set(rows.map((row) => row.source))];
-    const places = mayMove ? sources.flatMap((source) => source.placeAfter(tx) ?? []) : [];
+    const places = sources.flatMap((source) => source.placeAfter(tx) ?? []);
     writePlaces(statements, this.name, places);
     tx.afterCommit(() => {
       leases.prolonged(this);
@@ -291,14 +296,10 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     });
   }
 
-  /**
-   * Whether positions may move. They may not where more has been declared since the rows were read: what is applied now
-   * is read again then, and the inbox drops it.
-   * @throws LeaseLost
-   */
-  #fence(statements: Statements): boolean {
-    const fence = this.#obey(this.#host.leases.fence(statements, this));
-    return fence === 'held' || this.#adopt(readSubscription(statements, this.name));
+  /** @throws LeaseLost */
+  #fence(statements: Statements): void {
+    if (this.#obey(this.#host.leases.fence(statements, this)) === 'held') return;
+    this.#adoptOrDrop(readSubscription(statements, this.name));
   }
 
   /** @throws LeaseLost */
@@ -308,8 +309,18 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     throw new LeaseLost(this.name, 'another instance has taken it over, or it was removed');
   }
 
+  /**
+   * Where more has been declared, what is in hand may lie beyond rows that are now wanted and were not read.
+   * @throws LeaseLost
+   */
+  #adoptOrDrop(state: SubscriptionState): void {
+    if (!this.#adopt(state)) throw new LeaseLost(this.name, 'more was declared since it was read');
+  }
+
   async #checkLease(): Promise<void> {
-    if (this.#obey(await this.#host.leases.check(this)) === 'revised') this.revised();
+    const { home, leases } = this.#host;
+    if (this.#obey(await leases.check(this)) === 'held') return;
+    this.#adoptOrDrop(await home.database.read((statements) => readSubscription(statements, this.name)));
   }
 
   /** Where positions are not in the store's file: after its commit, in one of their own. */
@@ -319,12 +330,10 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const places = sources.flatMap((source) => source.placeAfter() ?? []);
     if (places.length === 0) return;
     try {
-      const written = await home.database.write(({ statements }) => {
-        if (!this.#fence(statements)) return false;
+      await home.database.write(({ statements }) => {
+        this.#fence(statements);
         writePlaces(statements, this.name, places);
-        return true;
       });
-      if (!written) return;
     } catch (error) {
       // The rows are applied; should they be read again, the inbox drops them.
       if (!(error instanceof LeaseLost)) signals.emit('trouble', { where: `the position of ${this.name}`, error });

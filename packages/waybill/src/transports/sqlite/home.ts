@@ -11,7 +11,6 @@ import type { TransportHost } from '../../contract/transport.ts';
 import { sqlite as store } from '../../stores/sqlite/index.ts';
 import { isSqliteSession, type SqliteDatabase, type SqliteStoreSession } from '../../stores/sqlite/port.ts';
 import { ledgerFile } from './names.ts';
-import { shareFile } from './place.ts';
 
 /** How long rows stay in a ledger of the transport's own: `horizonMs` is the store's, and not told to transports. */
 const keepMs = 7 * 86_400_000;
@@ -30,12 +29,6 @@ export interface Home {
 
 /** @param directory its real path. @throws WaybillError `STORE_FOREIGN`, or what opening a file may throw */
 export async function openHome(directory: string, host: TransportHost): Promise<Home> {
-  const home = await openFor(directory, host);
-  shareFile(directory, ledgerFile(directory, host.service));
-  return home;
-}
-
-async function openFor(directory: string, host: TransportHost): Promise<Home> {
   if (isSqliteSession(host.store) && isAt(host.store.database.file, directory, host.service)) {
     return {
       database: host.store.database,

@@ -157,7 +157,7 @@ function refuseStranger(
   if (user === undefined || user === 0 || uid === BigInt(user)) return undefined; // SQLite gives root's side files away
   const shared = (mode & 0o060n) === 0o060n && (process.getgroups?.() ?? []).some((group) => BigInt(group) === gid);
   if (shared) return undefined;
-  const text = `${file}, the ledger of '${service}', belongs to another user (${uid}): reading it could lock its owner out. Run all services as one user, or as one group, with the directory setgid (mode 2770) and files of mode 660`;
+  const text = `${file}, the ledger of '${service}', belongs to another user (${uid}): reading it could lock its owner out. Run all services as one user, or as one group with umask 007 and the directory setgid (mode 2770)`;
   return { waiting: false, isLedger: true, error: new WaybillError('LEDGER_SKIPPED', text) };
 }
 
@@ -199,8 +199,8 @@ const sql = {
   trimmed: 'select trimmed_to from waybill_identity',
   window: perCount(
     (types) =>
-      `select position, id, kind, type, time, appended, iif(position = ?1, null, headers) as headers, iif(position = ?1, null, body) as body
-       from waybill_ledger where position >= ?1 and position <= ?2 and (position = ?1 or ${takenBy(types)}) order by position limit ?`,
+      `select position, id, kind, type, time, appended, iif(position = ?, null, headers) as headers, iif(position = ?, null, body) as body
+       from waybill_ledger where position >= ? and position <= ? and (position = ? or ${takenBy(types)}) order by position limit ?`,
   ),
   replies: `select position, id, kind, type, time, appended, headers, body from waybill_ledger
      where position > ? and position <= ? and recipient = ? and kind = 'reply' order by position limit ${windowRows}`,
@@ -248,7 +248,7 @@ function createLedger(options: {
     trimmedTo,
     placeAt: (position) => statements.get<Place>(sql.at, position) ?? { position: trimmedTo(), anchor: null },
     window(from, to, recipient, types, rowsMax) {
-      const values: SqlValue[] = [from, to, recipient, ...types, rowsMax];
+      const values: SqlValue[] = [from, from, from, to, from, recipient, ...types, rowsMax]; // `?1` is a name to Node 22
       return statements.all<LedgerRow>(sql.window(types.length), ...values);
     },
     replies: (from, to, address) => statements.all<LedgerRow>(sql.replies, from, to, address),

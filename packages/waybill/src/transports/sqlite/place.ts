@@ -1,5 +1,5 @@
 /** The directory itself: made when it is missing, and told of when its rights will make trouble later. */
-import { accessSync, chmodSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Logger } from '../../contract/signals.ts';
@@ -19,34 +19,13 @@ export function prepareDirectory(directory: string, logger: Logger): string {
     throw unusable(path, error as NodeJS.ErrnoException);
   }
   warnOfStrangers(path, logger);
-  if (isShared(path)) {
-    share(wakeFolder(path));
-    share(repliesFolder(path));
-  }
   return realpathSync(path);
-}
-
-/** In a directory that a group shares, a service's file is the group's too: SQLite makes it for its owner alone. */
-export function shareFile(directory: string, file: string): void {
-  if (!isShared(directory)) return;
-  for (const end of ['', '-wal', '-shm', '-turn']) share(`${file}${end}`); // those made later take after the first
-}
-
-function isShared(directory: string): boolean {
-  return (statSync(directory).mode & 0o2060) === 0o2060;
-}
-
-function share(path: string): void {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  const wanted = stat?.isDirectory() === true ? 0o2070 : 0o060;
-  if (stat === undefined || stat.uid !== process.geteuid?.() || (stat.mode & wanted) === wanted) return;
-  chmodSync(path, (stat.mode & 0o7777) | wanted);
 }
 
 function unusable(path: string, error: NodeJS.ErrnoException): WaybillError {
   const isRight = error.code === 'EACCES' || error.code === 'EPERM' || error.code === 'EROFS';
   const next = isRight
-    ? 'let all services run as one user, or as one group with the directory setgid (chmod 2770) and files of mode 660'
+    ? 'let all services run as one user, or as one group with umask 007 and the directory setgid (chmod 2770)'
     : 'name a directory on a local disk, to which all services of this machine have access';
   return new WaybillError(
     isRight ? 'STORE_READONLY' : 'STORE_UNREACHABLE',
@@ -59,10 +38,11 @@ function unusable(path: string, error: NodeJS.ErrnoException): WaybillError {
 function warnOfStrangers(path: string, logger: Logger): void {
   const user = process.geteuid?.();
   if (user === undefined) return; // Windows
-  const { uid } = statSync(path);
-  if (uid === user || (isShared(path) && user !== 0)) return;
+  const { uid, mode } = statSync(path);
+  const isShared = (mode & 0o2060) === 0o2060;
+  if (uid === user || (isShared && user !== 0)) return;
   logger.warn(
     { directory: path, owner: uid, user },
-    'the directory belongs to another user: files made here may lock others out; run all services as one user, or as one group with the directory setgid (chmod 2770)',
+    'the directory belongs to another user: files made here may lock others out; run all services as one user, or as one group with umask 007 and the directory setgid (chmod 2770)',
   );
 }

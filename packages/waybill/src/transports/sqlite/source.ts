@@ -410,6 +410,11 @@ export class Source {
     this.#next = Math.min(this.#next, at);
   }
 
+  /** Everything that was given out and is not settled comes again. */
+  releaseAll(): void {
+    for (const row of this.#rows.slice(this.#first)) this.release(row);
+  }
+
   /** Whether `take` may find something. */
   get isPromising(): boolean {
     return this.#ready > 0 || (this.dirty && this.ledger !== undefined && this.open < openRowsMax);
