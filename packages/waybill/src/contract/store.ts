@@ -132,7 +132,7 @@ export interface InboxPort {
    * The watermark of `order: 'latest'`: raises it to `sequence` and answers true, or answers false when it was not below.
    */
   advance(tx: StoreTransaction, mark: Watermark): MaybePromise<boolean>;
-  /** Carries rows and watermarks of a renamed subscription to its new name. */
+  /** Carries rows and watermarks of a renamed subscription to its new name, and what waits or has failed in it. */
   rename(tx: StoreTransaction, from: string, to: string): MaybePromise<void>;
   /** Removes up to `max` rows taken on before `beforeMs` that no waiting or failed message still needs. */
   trim(beforeMs: number, max: number): Promise<number>;
@@ -181,12 +181,12 @@ export interface WaitingRow extends WaitingEntry {
   readonly createdMs: number;
 }
 
-/** What happens later. Rows are taken in the order they were added, per key where that matters. */
+/** What happens later. Rows are taken when they are due; those of an ordered key in the order they were added. */
 export interface WaitingPort {
   add(tx: StoreTransaction, entries: readonly WaitingEntry[]): MaybePromise<void>;
   /**
-   * Up to `max` rows that are due, oldest first, and when the next one will be. Of a key with `inOrder` rows only the
-   * oldest counts, and none while a failure holds the key.
+   * Up to `max` rows that are due, by due time, and when the next one will be. Of a key with `inOrder` rows only the
+   * oldest counts (a failure that held the key and is retried before all), and none while a failure holds the key.
    */
   due(
     subscription: string | undefined,

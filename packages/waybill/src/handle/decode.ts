@@ -4,6 +4,7 @@ import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { readJson, tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
+import { checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
 import { describeIssues } from '../contract/schema.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import type { Delivery } from '../contract/transport.ts';
@@ -79,9 +80,9 @@ async function ready(route: Route, envelope: Envelope, json: string, wire: WireM
     data = result.value;
   }
   const { contract } = route.taker;
-  const key = envelope.key ?? contract.key?.(data);
-  const rawSequence = envelope.sequence ?? contract.sequence?.(data);
-  const sequence = rawSequence === undefined ? undefined : BigInt(rawSequence);
+  const key = envelope.key ?? keyOf(contract, data);
+  const sequence =
+    envelope.sequence === undefined ? sequenceOf(contract, data) : checkSequence(envelope.type, envelope.sequence);
   if (plan.order === 'latest' && (sequence === undefined || key === undefined)) {
     throw new WaybillError(
       'SEQUENCE_MISSING',

@@ -1,7 +1,7 @@
 import type { ContractDefinition } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import { readJson, writeJson } from '../contract/json.ts';
-import { limits } from '../contract/message.ts';
+import { keyOf, sequenceOf } from '../contract/order.ts';
 import { describeIssues } from '../contract/schema.ts';
 
 export interface CheckedData {
@@ -45,42 +45,6 @@ async function violation(contract: ContractDefinition, data: unknown, issues: st
     );
   }
   return new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the data does not fit the contract: ${issues}`);
-}
-
-export function keyOf(contract: ContractDefinition, output: unknown): string | undefined {
-  if (!contract.key) return undefined;
-  const key: unknown = call(contract, 'key', () => contract.key!(output));
-  const wrong = (why: string): WaybillError => new WaybillError('CONTRACT_VIOLATION', `${contract.type}: key ${why}`);
-  if (typeof key !== 'string' || key === '') throw wrong(`must be a string that is not empty, not ${typeof key}`);
-  if (key.length > limits.keyLength) throw wrong(`has ${key.length} characters, the limit is ${limits.keyLength}`);
-  if (control.test(key)) throw wrong('has control characters');
-  if (!key.isWellFormed()) throw wrong('is no well-formed Unicode');
-  return key;
-}
-
-export function sequenceOf(contract: ContractDefinition, output: unknown): bigint | undefined {
-  if (!contract.sequence) return undefined;
-  const sequence: unknown = call(contract, 'sequence', () => contract.sequence!(output));
-  const whole =
-    typeof sequence === 'bigint' ? sequence : Number.isSafeInteger(sequence) ? BigInt(sequence as number) : undefined;
-  if (whole === undefined || whole > sequenceMax || whole < -sequenceMax) {
-    throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: sequence must be a whole number of at most 63 bits`);
-  }
-  return whole;
-}
-
-/** A signed 64-bit integer, as every database keeps it. */
-const sequenceMax = 2n ** 63n - 1n;
-/** Characters that no header can carry (RFC 9110 §5.5 forbids CR, LF and NUL; the others help nobody). */
-// eslint-disable-next-line no-control-regex
-export const control: RegExp = /[\u0000-\u001f\u007f]/;
-
-function call<R>(contract: ContractDefinition, member: string, fn: () => R): R {
-  try {
-    return fn();
-  } catch (cause) {
-    throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the contract's ${member} function threw`, { cause });
-  }
 }
 
 /** Paths named at most: a signal, not a report. */

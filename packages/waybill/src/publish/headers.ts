@@ -1,6 +1,6 @@
 import { WaybillError } from '../contract/errors.ts';
 import { limits } from '../contract/message.ts';
-import { control } from './data.ts';
+import { control } from '../contract/order.ts';
 
 /** Lower-case tokens: they survive every broker, and HTTP (RFC 9110 §5.6.2), unchanged. */
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,63}$/;
