@@ -47,8 +47,6 @@ export function createOutbox(options: {
 }): Outbox {
   const { store, clock, signals } = options;
   const { outbox, waiting, failures } = store.ports;
-  /** Transactions that have asked for the hint after their commit. */
-  const hinted = new WeakSet<StoreTransaction>();
 
   const append = async (tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void> => {
     const now: WireMessage[] = [];
@@ -58,10 +56,8 @@ export function createOutbox(options: {
     }
     if (now.length === 0) return;
     await outbox.append(tx, now);
-    if (!hinted.has(tx)) {
-      hinted.add(tx);
-      tx.afterCommit(options.onCommitted);
-    }
+    // Each time: a savepoint that is undone takes its callbacks along, and a second hint costs nothing.
+    tx.afterCommit(options.onCommitted);
   };
 
   const addDelayed = async (tx: StoreTransaction, messages: readonly WireMessage[], dueMs: number): Promise<void> => {
