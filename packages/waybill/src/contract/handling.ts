@@ -40,7 +40,6 @@ export type Incoming =
   | { readonly kind: 'fail'; readonly wire: WireMessage; readonly error: unknown }
   /** This instance has no handler for it. */
   | { readonly kind: 'leave'; readonly wire: WireMessage }
-  | { readonly kind: 'skip'; readonly wire: WireMessage; readonly reason: 'downcast' }
   | { readonly kind: 'expired'; readonly wire: WireMessage };
 
 export interface Ready {

@@ -5,7 +5,7 @@ import { limits } from './message.ts';
 /** What a contract says of a message's place: its key and its sequence. Both are part of the contract, never of a call. */
 export function keyOf(contract: ContractDefinition, output: unknown): string | undefined {
   if (!contract.key) return undefined;
-  const key: unknown = call(contract, 'key', () => contract.key!(output));
+  const key: unknown = callContract(contract, 'key', () => contract.key!(output));
   const wrong = (why: string): WaybillError => new WaybillError('CONTRACT_VIOLATION', `${contract.type}: key ${why}`);
   if (typeof key !== 'string' || key === '') throw wrong(`must be a string that is not empty, not ${typeof key}`);
   if (key.length > limits.keyLength) throw wrong(`has ${key.length} characters, the limit is ${limits.keyLength}`);
@@ -16,7 +16,7 @@ export function keyOf(contract: ContractDefinition, output: unknown): string | u
 
 export function sequenceOf(contract: ContractDefinition, output: unknown): bigint | undefined {
   if (!contract.sequence) return undefined;
-  return checkSequence(contract.type, call(contract, 'sequence', () => contract.sequence!(output)));
+  return checkSequence(contract.type, callContract(contract, 'sequence', () => contract.sequence!(output)));
 }
 
 /** A sequence as every store can keep it, whoever sent it. @throws WaybillError `CONTRACT_VIOLATION` */
@@ -33,10 +33,11 @@ const sequenceMax = 2n ** 63n - 1n;
 // eslint-disable-next-line no-control-regex
 export const control: RegExp = /[\u0000-\u001f\u007f]/;
 
-function call<R>(contract: ContractDefinition, member: string, fn: () => R): R {
+/** Runs a function of a contract, which is user code. @throws WaybillError `CONTRACT_VIOLATION` when it throws */
+export function callContract<R>(contract: ContractDefinition, member: 'key' | 'sequence' | 'upcast' | 'downcast', fn: () => R): R {
   try {
     return fn();
   } catch (cause) {
-    throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the contract's ${member} function threw`, { cause });
+    throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the contract's ${member} function threw; mend the contract`, { cause });
   }
 }

@@ -4,7 +4,7 @@ import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { readJson, tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
-import { checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
+import { callContract, checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
 import { describeIssues } from '../contract/schema.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import type { Delivery } from '../contract/transport.ts';
@@ -42,7 +42,6 @@ export function createDecode(plan: Plan, defaultFormat: Format, now: () => numbe
     }
     const wire = wireOf(envelope, delivery);
     if (envelope.expiresAt && envelope.expiresAt.getTime() <= now()) return { kind: 'expired', wire };
-    if (envelope.downcastOf !== undefined && routes.has(envelope.downcastOf)) return { kind: 'skip', wire, reason: 'downcast' };
     const route = routes.get(envelope.type);
     if (!route) return { kind: 'leave', wire };
     try {
@@ -69,7 +68,10 @@ function decodeAny(formats: ReadonlySet<Format>, delivery: Pick<Delivery, 'heade
 async function ready(route: Route, envelope: Envelope, json: string, wire: WireMessage, plan: Plan): Promise<Incoming> {
   let data = readJson(json, envelope.type);
   for (const [i, contract] of route.steps.entries()) {
-    if (i > 0) data = contract.upcast!(data);
+    if (i > 0) {
+      const older = data;
+      data = callContract(contract, 'upcast', () => contract.upcast!(older));
+    }
     const result = await contract.schema['~standard'].validate(data);
     if (result.issues) {
       throw new WaybillError(

@@ -6,7 +6,7 @@ import type { StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { Consumer } from '../contract/transport.ts';
 import { type Apply, type ApplyHost, isRedelivered } from './apply.ts';
-import { type Item, type Outcome, deliveriesOf } from './item.ts';
+import { type Item, type Outcome, deliveriesOf, takenBefore } from './item.ts';
 
 /**
  * A transaction for each message: modes `own` and `manual`, where the handler may wait for something outside. Its
@@ -32,7 +32,7 @@ export function createAlone(
       if (!(await waiting.settle(tx, item.row, {}))) throw new Undo({ kind: 'gone' });
     } else {
       const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);
-      if (!fresh) throw new Undo({ kind: 'duplicate' });
+      if (!fresh) throw new Undo(takenBefore(item));
     }
     if (!(await apply.advance(tx, ready))) throw new Undo({ kind: 'stale' });
   };
@@ -48,7 +48,7 @@ export function createAlone(
 
   /** Before anything outside is called: has it been done, or overtaken? */
   const knownBefore = async (item: Item, ready: Ready): Promise<Outcome | undefined> => {
-    if (!item.row && (await inbox.has(plan.name, ready.wire))) return { kind: 'duplicate' };
+    if (!item.row && (await inbox.has(plan.name, ready.wire))) return takenBefore(item);
     if (plan.order !== 'latest') return undefined;
     try {
       await store.transaction(async (tx) => {
@@ -153,7 +153,7 @@ export function createAlone(
         if (!(await waiting.settle(tx, item.row, {}))) return { kind: 'gone' };
       } else {
         const [fresh] = await inbox.insert(tx, plan.name, [item.incoming.wire]);
-        if (!fresh) return { kind: 'duplicate' };
+        if (!fresh) return takenBefore(item);
       }
       const said = verdict(error, attempt);
       const next = said.kind === 'again' ? ({ kind: 'later', delayMs: plan.retry.delayMs } as const) : said;

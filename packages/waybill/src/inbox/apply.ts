@@ -4,7 +4,7 @@ import { storedError } from '../contract/failure.ts';
 import type { Plan, Ready, Verdict } from '../contract/handling.ts';
 import type { Envelope, WireMessage } from '../contract/message.ts';
 import type { StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
-import { type Item, type Outcome, keyOf } from './item.ts';
+import { type Item, type Outcome, keyOf, takenBefore } from './item.ts';
 
 /** A run of the handler, as the room `handle` offers it. */
 export interface Runs {
@@ -72,16 +72,14 @@ export function createApply(host: ApplyHost): Apply {
       // Held until this transaction ends; gone when an operator or another instance took it.
       if (!(await waiting.settle(tx, row, {}))) return { kind: 'gone' };
     } else {
-      if (incoming.kind === 'skip') return { kind: 'skipped', reason: incoming.reason };
       const [fresh] = await inbox.insert(tx, plan.name, [incoming.wire]);
-      if (!fresh) return { kind: 'duplicate' };
+      if (!fresh) return takenBefore(item);
       const key = keyOf(item);
       if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', clock.now(), blocked);
       if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', clock.now(), blocked);
     }
     switch (incoming.kind) {
       case 'expired':
-      case 'skip':
         if (row) await waiting.settle(tx, row);
         return { kind: 'expired' };
       case 'fail':

@@ -25,6 +25,16 @@ export type Outcome =
   | { readonly kind: 'retrying'; readonly attempt: number; readonly dueMs: number; readonly error: unknown }
   | { readonly kind: 'failed'; readonly attempts: number; readonly error: unknown };
 
+/**
+ * What has an inbox row already was delivered before; or it is the older form of a message whose newer one was taken on.
+ * The form alone says nothing: what was queued before this subscription was bound to the newer version came as the older
+ * one only.
+ */
+export function takenBefore({ incoming }: Item): Outcome {
+  const older = incoming.kind === 'run' && incoming.envelope.downcastOf !== undefined;
+  return older ? { kind: 'skipped', reason: 'downcast' } : { kind: 'duplicate' };
+}
+
 export function keyOf(item: Item): string | undefined {
   return item.incoming.kind === 'run' ? item.incoming.key : item.incoming.wire.key;
 }

@@ -14,6 +14,7 @@ import type { Format } from '../contract/format.ts';
 import { type Envelope, type OutgoingMessage, type WireMessage, replyType } from '../contract/message.ts';
 import type { Middleware, Published } from '../contract/api.ts';
 import type { Signals } from '../contract/signals.ts';
+import { callContract } from '../contract/order.ts';
 import { checkData } from './data.ts';
 import { checkHeaderSize, checkHeaders, checkId } from './headers.ts';
 import type { Scope } from './scope.ts';
@@ -131,7 +132,8 @@ export function createPublish(options: {
     let newerOutput = output;
     while (newer.previous && newer.downcast) {
       const older = newer.previous;
-      const checked = await checkData(older, newer.downcast(newerOutput));
+      const data = castDown(newer, newerOutput);
+      const checked = await checkData(older, data);
       messages.push(encode(older, { ...envelope, type: older.type, downcastOf: contract.type }, checked.json));
       newer = older;
       newerOutput = checked.output;
@@ -153,6 +155,10 @@ export function createPublish(options: {
     }
     return checkHeaders(last);
   }
+}
+
+function castDown(contract: ContractDefinition, output: unknown): unknown {
+  return callContract(contract, 'downcast', () => contract.downcast!(output));
 }
 
 function wire(envelope: Envelope, format: Format, json: string): WireMessage {
