@@ -233,7 +233,7 @@ test('what was received under a lease that was lost is void, even when the lease
   inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = 'another', epoch = epoch + 1, expires = 1"));
   await eventually('it was to lose and regain the lease', () => basket.reported.filter((report) => report.name === 'takeover').length === 2);
   await assert.rejects(apply(basket, consumer, name, got), LeaseLost);
-  consumer.release(got); // void as well
+  await consumer.release(got); // void as well
   assert.deepEqual(await applyNew(basket, consumer, name, 1), ['1']);
 });
 

@@ -18,7 +18,7 @@ import { sqliteTransaction, type Statements } from '../../stores/sqlite/port.ts'
 import type { Directory, DirectoryListener } from './directory.ts';
 import type { Home } from './home.ts';
 import { LeaseLost } from './lease-lost.ts';
-import type { Fence, Grant, Holder, Leases } from './lease.ts';
+import type { Fence, Grant, Holder, Leases, Leaving } from './lease.ts';
 import type { Ledger } from './ledger.ts';
 import { writePlaces, type StoredPlace } from './positions.ts';
 import { Row, Source, wantedOf, type Wanted } from './source.ts';
@@ -93,10 +93,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   }
 
   settleIn(tx: StoreTransaction, deliveries: readonly Delivery[]): MaybePromise<void> {
-    const rows = this.#ours(deliveries);
     const { home } = this.#host;
-    if (!home.isStore) return this.#checkLease();
-    return sqliteTransaction(tx, home.database).writing((statements) => this.#settleWith(statements, tx, rows));
+    if (home.isStore) {
+      return sqliteTransaction(tx, home.database).writing((statements) => this.#settleWith(statements, tx, deliveries));
+    }
+    this.#ours(deliveries);
+    return this.#checkLease();
   }
 
   settle(deliveries: readonly Delivery[]): MaybePromise<void> {
@@ -245,11 +247,11 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const inTurn = [...all.slice(from), ...all.slice(0, from)];
     const share = Math.max(1, Math.floor(max / all.length));
     const rows: Row[] = [];
-    for (const source of inTurn) this.#reading(source, () => rows.push(...source.take(Math.min(share, max - rows.length))));
-    for (const source of inTurn) {
-      if (rows.length >= max) break;
-      if (source.isPromising && !source.unfinished) this.#reading(source, () => rows.push(...source.take(max - rows.length)));
-    }
+    const takeFrom = (source: Source, most: number): void => {
+      if (rows.length < max) this.#reading(source, () => rows.push(...source.take(Math.min(most, max - rows.length))));
+    };
+    for (const source of inTurn) takeFrom(source, share);
+    for (const source of inTurn) if (source.isPromising && !source.unfinished) takeFrom(source, max);
     return rows;
   }
 
@@ -281,8 +283,9 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     throw new LeaseLost(this.name, 'what was received is out of date');
   }
 
-  #settleWith(statements: Statements, tx: StoreTransaction, rows: readonly Row[]): void {
+  #settleWith(statements: Statements, tx: StoreTransaction, deliveries: readonly Delivery[]): void {
     const { clock, leases } = this.#host;
+    const rows = this.#ours(deliveries);
     this.#fence(statements);
     for (const row of rows) row.settling = tx;
     const sources = [...new Set(rows.map((row) => row.source))];
@@ -371,7 +374,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
         const sources = [...this.#sources.values()];
         return {
           places: sources.flatMap((source) => source.placeAfter() ?? []),
-          leaving: sources.some((source) => source.hasLoose) ? 'beyond' : 'clean',
+          leaving: worst(sources.map((source) => source.leaving)),
         };
       });
     } catch (error) {
@@ -400,6 +403,11 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
       signal.addEventListener('abort', done, { once: true });
     });
   }
+}
+
+function worst(leaving: readonly Leaving[]): Leaving {
+  if (leaving.includes('crashed')) return 'crashed';
+  return leaving.includes('beyond') ? 'beyond' : 'clean';
 }
 
 function rowOf(delivery: Delivery): Row {

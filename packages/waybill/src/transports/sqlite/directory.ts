@@ -114,7 +114,7 @@ class Shared {
   #hintedAll = false;
   #flushing = false;
   #scannedMs = -Infinity;
-  #watcher: { readonly watch: FSWatcher; readonly inode: number } | undefined;
+  #watcher: { readonly watch: FSWatcher; readonly inode: number | undefined } | undefined;
   #cancel: (() => void) | undefined;
   #closed = false;
 
@@ -314,16 +314,14 @@ class Shared {
 
   /** The watch is on a folder, not on its name: one that was deleted and made again is watched anew. */
   #rewatch(): void {
-    const inode = statSync(wakeFolder(this.#path), { throwIfNoEntry: false })?.ino;
-    if (this.#watcher !== undefined && this.#watcher.inode === inode) return;
+    if (this.#watcher !== undefined && this.#watcher.inode === inodeOf(wakeFolder(this.#path))) return;
     this.#unwatch();
     const watch = watchHints(
       this.#path,
       (service) => this.hint(service),
       () => this.#unwatch(),
     );
-    if (watch === undefined) return;
-    this.#watcher = { watch, inode: statSync(wakeFolder(this.#path), { throwIfNoEntry: false })?.ino ?? 0 };
+    if (watch !== undefined) this.#watcher = { watch, inode: inodeOf(wakeFolder(this.#path)) };
   }
 
   #unwatch(): void {
@@ -335,5 +333,13 @@ class Shared {
     this.#unwatch();
     this.#cancel?.();
     this.#cancel = undefined;
+  }
+}
+
+function inodeOf(path: string): number | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.ino;
+  } catch {
+    return undefined; // no right to look: watching it will not go either
   }
 }

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { WaybillError } from '../../contract/errors.ts';
 import { hastenedClock } from '../../testing/conformance/hastened-clock.ts';
 import {
-  apply, applyNew, drain, effects, eventually, folder, inside, instance, labels, message, place, price, publish, receive,
+  applyNew, drain, effects, eventually, folder, inside, instance, labels, message, place, publish, receive,
   start, stock, subscription,
 } from '../../../test/transport-sqlite/world.ts';
 

@@ -77,8 +77,7 @@ async function connect(path: string, host: TransportHost): Promise<TransportSess
     );
   }
   const real = prepareDirectory(path, host.logger);
-  const home = await openHome(real, host);
-  return new Session(host, home, enterDirectory(real, host.clock));
+  return new Session(host, await openHome(real, host), enterDirectory(real, host.clock));
 }
 
 class Session implements TransportSession, DirectoryListener {

@@ -32,6 +32,7 @@ const idleMs = 60_000;
 export type Leaving = 'clean' | 'beyond' | 'crashed';
 
 /** The column `clean`. */
+const cleanOf: Readonly<Record<Leaving, number>> = { crashed: 0, clean: 1, beyond: 2 };
 const leavingOf = (clean: number): Leaving => (clean === 1 ? 'clean' : clean === 2 ? 'beyond' : 'crashed');
 
 export interface Grant {
@@ -60,7 +61,7 @@ export interface Holder {
 
 export interface Goodbye {
   readonly places: readonly StoredPlace[];
-  readonly leaving: Exclude<Leaving, 'crashed'>;
+  readonly leaving: Leaving;
 }
 
 export interface Leases {
@@ -187,7 +188,7 @@ export function createLeases(options: {
         }
       }
       // Ours by name, yet nobody's here: giving it back had failed.
-      for (const { subscription, epoch } of rows.values()) statements.run(sql.give, 2, subscription, owner, epoch);
+      for (const { subscription, epoch } of rows.values()) statements.run(sql.give, cleanOf.beyond, subscription, owner, epoch);
     });
     const nowMs = clock.monotonic();
     renewedMs = nowMs;
@@ -255,7 +256,8 @@ export function createLeases(options: {
           // What was read under an older declaration must not be stepped over: then it is read again.
           const mayMove = row.revision === holder.revision;
           if (mayMove) writePlaces(statements, holder.name, places);
-          statements.run(sql.give, mayMove && leaving === 'clean' ? 1 : 2, holder.name, owner, state.epoch);
+          const clean = leaving === 'clean' && !mayMove ? 'beyond' : leaving;
+          statements.run(sql.give, cleanOf[clean], holder.name, owner, state.epoch);
         });
       } finally {
         held.delete(holder); // what could not be given back is not prolonged: it expires

@@ -196,6 +196,7 @@ export class Source {
     if (this.#locating !== undefined) return;
     this.#forget();
     this.#seenUpTo = Math.max(this.#seenUpTo, this.#cursor.position);
+    if (this.#suspects !== undefined) this.#suspects = { ...this.#suspects, left: openRowsMax };
     if (stored?.incarnation === this.#incarnation) this.#cursor = stored;
     else if (this.ledger !== undefined) this.#locate(this.ledger, 'late');
   }
@@ -239,7 +240,7 @@ export class Source {
     }
     const end = Math.min(position + windowPositions, Math.max(head.position, position));
     const { names, recipient } = this.#wanted;
-    const rows = ledger.window(position, end, recipient, names, rowsMax + 1);
+    const rows = ledger.window(position, end, recipient, names, anchor === null ? rowsMax : rowsMax + 1);
     if (!this.#isAnchored(ledger, rows[0])) return true;
     if (rows[0]?.position === position) rows.shift();
     this.#advance(ledger, rows, { end, isFull: rows.length >= rowsMax, isHead: end === head.position });
@@ -308,7 +309,7 @@ export class Source {
     this.#forget();
     const end = ledger.head.position;
     if (why !== 'late') this.#seenUpTo = Math.max(this.#cursor.position, end);
-    if (this.#suspects !== undefined) this.#suspects = { ...this.#suspects, upTo: end };
+    if (this.#suspects !== undefined) this.#suspects = { ...this.#suspects, left: openRowsMax, upTo: end };
     this.#locating = { why, position: undefined, trimmedTo: 0 };
     this.dirty = true;
   }
@@ -430,9 +431,12 @@ export class Source {
     return this.#rows.length - this.#first;
   }
 
-  /** Whether a successor may meet rows that have been given out before. */
-  get hasLoose(): boolean {
-    return this.#rows.some((row, at) => at >= this.#first && (row.state !== 'ready' || row.redelivered));
+  /** What a successor must know: whether it may meet rows that were given out before, or that are suspect still. */
+  get leaving(): Leaving {
+    const open = this.#rows.slice(this.#first);
+    const unread = this.#suspects !== undefined && this.#suspects.left > 0 && this.#cursor.position < this.#suspects.upTo;
+    if ((unread && this.#suspects?.suspect === true) || open.some((row) => row.suspect && row.state !== 'settled')) return 'crashed';
+    return unread || open.some((row) => row.state !== 'ready' || row.redelivered) ? 'beyond' : 'clean';
   }
 
   /** Nothing is left of what the ledger had at `end`. */

@@ -156,6 +156,35 @@ test('only what can have been in flight is suspect: 2,000 rows', async (t) => {
   assert.deepEqual([suspects.indexOf(false), suspects.lastIndexOf(true)], [2_000, 1_999]);
 });
 
+test('what is suspect stays so for the next, when its holder leaves in peace before it was handled', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const first = await start(t, directory, 'basket');
+  await first.session.declare(prices);
+  await publish(catalog, '1', '2', '3');
+  inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = '1@1/another-boot/1#1', clean = 0"));
+  const before = await first.session.consume(prices);
+  await apply(first, before, name, await receive(before, 1));
+  await first.stop();
+  const basket = await start(t, directory, 'basket');
+  const got = await receive(await basket.session.consume(prices), 2);
+  assert.deepEqual(got.map(({ suspect }, at) => [labels(got)[at], suspect]), [['2', true], ['3', true]]);
+});
+
+test('what is suspect stays so when more is declared and it is read again', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  await publish(catalog, '1', '2');
+  inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = '1@1/another-boot/1#1', clean = 0"));
+  const consumer = await basket.session.consume(prices);
+  await receive(consumer, 2);
+  await basket.session.declare(subscription(name, { bindings: [...prices.bindings, { type: 'catalog.other.v1', kind: 'event' }] }));
+  const again = await receive(consumer, 2);
+  assert.deepEqual(again.map(({ suspect }, at) => [labels(again)[at], suspect]), [['1', true], ['2', true]]);
+});
+
 test('killed again and again, publisher and subscribers: every message has one effect, in order', async (t) => {
   const directory = folder(t);
   const subscribers = [1, 2].map(() => instance(t, { directory, service: 'basket', role: 'apply', from: 'beginning' }));
