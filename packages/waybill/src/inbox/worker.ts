@@ -141,9 +141,9 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
   const takeWaiting = async (): Promise<number> => {
     const { rows, nextDueMs } = await waiting.due(plan.name, clock.now(), waitingMax);
-    for (const row of rows) {
-      if (held.has(row.row)) continue;
-      held.add(row.row);
+    const fresh = rows.filter(({ row }) => !held.has(row));
+    for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
+    for (const row of fresh) {
       const item = await fromWaiting(row);
       lanes.push(item, keyOf(item));
     }
@@ -173,31 +173,27 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
   const work = async (items: Item[], lane: number): Promise<void> => {
     let pauseMs = pauseFirstMs;
-    try {
-      for (;;) {
-        if (stopping.signal.aborted) return await giveBack(items);
-        try {
-          const run = async (): Promise<Item[]> => {
-            await recordStarts(items); // inside the gate: what only stands in line must not be charged
-            return handle(items);
-          };
-          const rest = await (items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run));
-          if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
-          if (rest.length > 0) lanes.unshift(rest, lane);
-          else await clock.turn(); // others get their turn between two batches
-          return;
-        } catch (error) {
-          if (givingUp.signal.aborted) continue; // given back above
-          if (WaybillError.is(error, 'LEASE_LOST')) return await forget(items);
-          if (store.classify(error) !== 'retry') {
-            signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
-          }
-          await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
-          pauseMs = Math.min(pauseMs * 2, pauseMaxMs);
+    for (;;) {
+      if (stopping.signal.aborted) return await giveBack(items);
+      try {
+        const run = async (): Promise<Item[]> => {
+          await recordStarts(items); // inside the gate: what only stands in line must not be charged
+          return handle(items);
+        };
+        const rest = await (items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run));
+        if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
+        if (rest.length > 0) lanes.unshift(rest, lane);
+        else await clock.turn(); // others get their turn between two batches
+        return;
+      } catch (error) {
+        if (givingUp.signal.aborted) continue; // given back above
+        if (WaybillError.is(error, 'LEASE_LOST')) return await forget(items);
+        if (store.classify(error) !== 'retry') {
+          signals.emit('paused', { subscription: plan.name, reason: reasonOf(error), error });
         }
+        await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
+        pauseMs = Math.min(pauseMs * 2, pauseMaxMs);
       }
-    } finally {
-      for (const item of items) if (item.row) held.delete(item.row.row);
     }
   };
 
@@ -270,6 +266,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const finish = async (items: readonly Item[], outcomes: readonly Outcome[]): Promise<void> => {
     const deliveries = deliveriesOf(items);
     if (deliveries.length > 0) await consumer.settle(deliveries);
+    for (const item of items) if (item.row) held.delete(item.row.row);
     let again = false;
     items.forEach((item, i) => {
       const outcome = outcomes[i]!;
@@ -310,8 +307,9 @@ export function createWorker(options: WorkerOptions): Worker {
    */
   const forget = async (items: readonly Item[]): Promise<void> => {
     const dropped = lanes.clear();
-    for (const item of dropped) if (item.row) held.delete(item.row.row);
-    await consumer.release(deliveriesOf([...items, ...dropped]));
+    const all = [...items, ...dropped];
+    for (const item of all) if (item.row) held.delete(item.row.row);
+    await consumer.release(deliveriesOf(all));
   };
 
   const giveBack = async (items: readonly Item[]): Promise<void> => {
