@@ -39,55 +39,69 @@ function encode(envelope: Envelope, json: string): { headers: Record<string, str
 }
 
 function decode(headers: Readonly<Record<string, string>>, body: Uint8Array): { envelope: Envelope; json: string } {
-  const attribute = (name: string): string | undefined => headers[`ce-${name}`];
-  const required = (name: string): string => {
-    const value = attribute(name);
-    if (typeof value === 'string' && value !== '') return value;
-    throw new WaybillError('MESSAGE_UNDECODABLE', `no CloudEvent: the attribute "${name}" is missing`);
-  };
-  const moment = (name: string, value: string): Date => {
-    const date = new Date(value);
-    if (!Number.isNaN(date.getTime())) return date;
-    throw new WaybillError('MESSAGE_UNDECODABLE', `the attribute "${name}" is no time: ${JSON.stringify(value.slice(0, 40))}`);
-  };
-  if (!required('specversion').startsWith('1.')) {
-    throw new WaybillError('MESSAGE_UNDECODABLE', `CloudEvents ${headers['ce-specversion']?.slice(0, 20)} is not known, 1.0 is`);
+  if (!required(headers, 'ce-specversion').startsWith('1.')) {
+    throw undecodable(`CloudEvents ${headers['ce-specversion']?.slice(0, 20)} is not known, 1.0 is`);
   }
-  const id = required('id');
-  const kind = attribute('waybillkind') ?? 'event';
+  const id = required(headers, 'ce-id');
+  const kind = headers['ce-waybillkind'] ?? 'event';
   if (kind !== 'event' && kind !== 'command' && kind !== 'reply') {
-    throw new WaybillError('MESSAGE_UNDECODABLE', `neither event, command nor reply: ${JSON.stringify(kind.slice(0, 20))}`);
+    throw undecodable(`neither event, command nor reply: ${JSON.stringify(kind.slice(0, 20))}`);
   }
-  const sequence = attribute('sequence');
-  if (sequence !== undefined && !/^-?\d{1,19}$/.test(sequence)) {
-    throw new WaybillError('MESSAGE_UNDECODABLE', `"sequence" is no whole number: ${JSON.stringify(sequence.slice(0, 40))}`);
-  }
-  const time = attribute('time');
-  const expires = attribute('waybillexpires');
-  const optional = <K extends string>(name: K, value: string | undefined): { [P in K]?: string } =>
-    (value === undefined ? {} : { [name]: value }) as { [P in K]?: string };
-  const envelope: Envelope = {
+  const time = headers['ce-time'];
+  const envelope: Writable<Envelope> = {
     kind: kind as MessageKind,
     id,
-    source: required('source'),
-    type: required('type'),
+    source: required(headers, 'ce-source'),
+    type: required(headers, 'ce-type'),
     time: time === undefined ? new Date(0) : moment('time', time),
-    correlationId: attribute('correlationid') ?? id,
+    correlationId: headers['ce-correlationid'] ?? id,
     headers: ownHeaders(headers),
-    ...optional('causationId', attribute('causationid')),
-    ...optional('key', attribute('partitionkey')),
-    ...(sequence === undefined ? {} : { sequence: BigInt(sequence) }),
-    ...optional('traceparent', attribute('traceparent')),
-    ...optional('recipient', attribute('waybillto')),
-    ...optional('replyTo', attribute('waybillreplyto')),
-    ...(expires === undefined ? {} : { expiresAt: moment('waybillexpires', expires) }),
-    ...optional('downcastOf', attribute('waybilldowncastof')),
   };
+  // One by one: this runs once per message, and most of them are absent.
+  const causationId = headers['ce-causationid'];
+  if (causationId !== undefined) envelope.causationId = causationId;
+  const key = headers['ce-partitionkey'];
+  if (key !== undefined) envelope.key = key;
+  const sequence = headers['ce-sequence'];
+  if (sequence !== undefined) envelope.sequence = wholeNumber(sequence);
+  const traceparent = headers['ce-traceparent'];
+  if (traceparent !== undefined) envelope.traceparent = traceparent;
+  const recipient = headers['ce-waybillto'];
+  if (recipient !== undefined) envelope.recipient = recipient;
+  const replyTo = headers['ce-waybillreplyto'];
+  if (replyTo !== undefined) envelope.replyTo = replyTo;
+  const expires = headers['ce-waybillexpires'];
+  if (expires !== undefined) envelope.expiresAt = moment('waybillexpires', expires);
+  const downcastOf = headers['ce-waybilldowncastof'];
+  if (downcastOf !== undefined) envelope.downcastOf = downcastOf;
   try {
     return { envelope, json: text.decode(body) };
   } catch (cause) {
-    throw new WaybillError('MESSAGE_UNDECODABLE', 'the body is no UTF-8', { cause });
+    throw undecodable('the body is no UTF-8', cause);
   }
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+function undecodable(why: string, cause?: unknown): WaybillError {
+  return new WaybillError('MESSAGE_UNDECODABLE', why, cause === undefined ? undefined : { cause });
+}
+
+function required(headers: Readonly<Record<string, string>>, name: string): string {
+  const value: unknown = headers[name];
+  if (typeof value === 'string' && value !== '') return value;
+  throw undecodable(`no CloudEvent: the attribute "${name.slice('ce-'.length)}" is missing`);
+}
+
+function moment(name: string, value: string): Date {
+  const date = new Date(value);
+  if (!Number.isNaN(date.getTime())) return date;
+  throw undecodable(`the attribute "${name}" is no time: ${JSON.stringify(value.slice(0, 40))}`);
+}
+
+function wholeNumber(value: string): bigint {
+  if (/^-?\d{1,19}$/.test(value)) return BigInt(value);
+  throw undecodable(`"sequence" is no whole number: ${JSON.stringify(value.slice(0, 40))}`);
 }
 
 /** The user's headers: all but ours, on an object without prototype. */

@@ -103,7 +103,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const loop = async (): Promise<void> => {
     let pauseMs = pauseFirstMs;
     while (!stopping.signal.aborted) {
-      if (paused) await Promise.race([paused.promise, aborted(stopping.signal)]);
+      if (paused) await paused.promise; // resume, or stop
       if (stopping.signal.aborted) return;
       try {
         await take();
@@ -120,7 +120,7 @@ export function createWorker(options: WorkerOptions): Worker {
   };
 
   const take = async (): Promise<void> => {
-    if (lanes.size >= capacity) return Promise.race([lanes.finished(), aborted(stopping.signal)]);
+    if (lanes.size >= capacity) return lanes.finished(); // also when the lanes are cleared, as by stop
     receiving = new AbortController();
     const waitMs = consumer.active ? await takeWaiting() : pollMs;
     if (stopping.signal.aborted || paused) return;
@@ -350,6 +350,7 @@ export function createWorker(options: WorkerOptions): Worker {
     async stop(drainMs) {
       stopping.abort();
       receiving.abort();
+      paused?.resume();
       await giveBack(lanes.clear());
       const limit = new AbortController();
       const idle = lanes.idle();
@@ -362,13 +363,6 @@ export function createWorker(options: WorkerOptions): Worker {
     },
     inFlight: () => lanes.size,
   };
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
 
 function reasonOf(error: unknown): 'store' | 'transport' {
