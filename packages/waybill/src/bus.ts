@@ -1,7 +1,7 @@
 /** The bus as its users hold it: checks what they ask, knows where they stand, and hands on to the rooms. */
 import type { Bus, BusOptions, Health, MultiSubscription, Published, Subscription } from './contract/api.ts';
 import { sleep, systemClock } from './contract/clock.ts';
-import { type ContractDefinition, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
+import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
 import { WaybillError } from './contract/errors.ts';
 import { type BusInternals, internalsKey } from './contract/internals.ts';
 import { describeIssues } from './contract/schema.ts';
@@ -80,6 +80,12 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     const { tx, ...options } = given;
     const [published] = await publishWanted(what, [{ contract: definition, data, options }], tx);
     return published!;
+  };
+
+  const publishMany = async (drafts: readonly Draft[], tx: unknown): Promise<Published[]> => {
+    if (!Array.isArray(drafts)) throw new WaybillError('INVALID_OPTION', 'publishAll takes a list of drafts: [Contract.of(data), …]');
+    const wanted = (drafts as readonly Draft[]).map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }));
+    return publishWanted('publishAll', wanted, tx);
   };
 
   // --- subscribing ----------------------------------------------------------------------------------------------------
@@ -238,13 +244,9 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
 
   const bus = {
     service,
-    publish: (contract: unknown, data: unknown, how?: object) => publishOne('event', contract, data, how),
-    send: (contract: unknown, data: unknown, how?: object) => publishOne('command', contract, data, how),
-    publishAll: async (drafts: readonly { data: unknown; options: MessageOptions }[], how: { tx?: unknown } = {}) => {
-      if (!Array.isArray(drafts)) throw new WaybillError('INVALID_OPTION', 'publishAll takes a list of drafts: [Contract.of(data), …]');
-      const wanted = drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data as unknown, options: draft.options as MessageOptions }));
-      return publishWanted('publishAll', wanted, how.tx);
-    },
+    publish: (contract: unknown, data: unknown, how?: object) => scopes.track(publishOne('event', contract, data, how)),
+    send: (contract: unknown, data: unknown, how?: object) => scopes.track(publishOne('command', contract, data, how)),
+    publishAll: (drafts: readonly Draft[], how: { tx?: unknown } = {}) => scopes.track(publishMany(drafts, how.tx)),
     async request(contract: unknown, data: unknown, how: { timeoutMs: number; signal?: AbortSignal; headers?: Record<string, string> }) {
       checkOpen('request');
       if (scopes.current()) {

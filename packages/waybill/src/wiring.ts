@@ -259,6 +259,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         await outbox.append(scope.tx, prepared);
         return prepared.map(({ id, token }) => ({ id, token }));
       },
+      track: (published) => scopes.track(published),
     });
     return createWorker({
       plan,

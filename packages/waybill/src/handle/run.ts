@@ -33,10 +33,16 @@ export interface RunOptions {
   readonly manual?: (work: (scope: RunScope) => Promise<unknown>) => Promise<unknown>;
 }
 
+interface PublishDraft {
+  readonly contract: ContractDefinition;
+  readonly data: unknown;
+  readonly options: MessageOptions;
+}
+
 export interface PublishIn {
   (
     scope: RunScope,
-    drafts: readonly { contract: ContractDefinition; data: unknown; options: MessageOptions }[],
+    drafts: readonly PublishDraft[],
     cause: Ready['envelope'],
   ): Promise<Published[]>;
 }
@@ -53,6 +59,8 @@ export interface Run {
 interface ContextHost {
   readonly logger: Logger;
   readonly publish: PublishIn;
+  /** The transaction of the running code waits for it, awaited or not. */
+  readonly track: <R>(publish: Promise<R>) => Promise<R>;
   /** Runs `work` so that the bus knows where it stands. */
   readonly within: (ready: Ready, tx: StoreTransaction | undefined, work: () => Promise<unknown>) => Promise<unknown>;
   readonly trouble: (where: string, error: unknown) => void;
@@ -169,18 +177,22 @@ class Context {
   }
 
   publish(contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> {
-    return this.#publish([{ contract: expectKind(contract, 'event'), data, options }]).then(([first]) => first!);
+    return this.#publishOne({ contract: expectKind(contract, 'event'), data, options });
   }
 
   send(contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> {
-    return this.#publish([{ contract: expectKind(contract, 'command'), data, options }]).then(([first]) => first!);
+    return this.#publishOne({ contract: expectKind(contract, 'command'), data, options });
   }
 
   publishAll(drafts: readonly Draft[]): Promise<Published[]> {
-    return this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options })));
+    return this.#host.track(this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }))));
   }
 
-  async #publish(drafts: readonly { contract: ContractDefinition; data: unknown; options: MessageOptions }[]): Promise<Published[]> {
+  #publishOne(draft: PublishDraft): Promise<Published> {
+    return this.#host.track(this.#publish([draft]).then(([first]) => first!));
+  }
+
+  async #publish(drafts: readonly PublishDraft[]): Promise<Published[]> {
     this.#check('publish');
     if (!this.#scope) {
       throw new WaybillError('TX_MISSING', `${this.#plan.name}: a 'manual' handler publishes inside ctx.transaction()`);

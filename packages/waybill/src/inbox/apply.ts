@@ -66,6 +66,9 @@ export function createApply(host: ApplyHost): Apply {
   const { inbox, waiting, failures } = store.ports;
   const inOrder = plan.order === 'by-key';
 
+  /** A run's own part of the transaction: what it leaves under way cannot write into another's once it is undone. */
+  const part = (native: unknown): { native: unknown; tx: StoreTransaction } => ({ native, tx: store.join(native) });
+
   const takeOn: Apply['takeOn'] = async (tx, item, blocked) => {
     const { incoming, row } = item;
     if (row) {
@@ -164,7 +167,7 @@ export function createApply(host: ApplyHost): Apply {
   const tellFailed = async (tx: StoreTransaction, item: Item, ready: Ready, error: unknown, attempt: number): Promise<void> => {
     try {
       await tx.savepoint((native) =>
-        runs.failed(plan, ready, error, { attempt, redelivered: isRedelivered(item), stopping, scope: { native, tx } }),
+        runs.failed(plan, ready, error, { attempt, redelivered: isRedelivered(item), stopping, scope: part(native) }),
       );
     } catch (trouble) {
       if (store.classify(trouble) !== 'other') throw trouble;
@@ -211,7 +214,7 @@ export function createApply(host: ApplyHost): Apply {
             return { kind: 'stale' };
           }
           const began = clock.monotonic();
-          const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope: { native, tx } };
+          const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope: part(native) };
           const value = await runs.one(plan, ready, how);
           host.took(clock.monotonic() - began);
           await complete(tx, item, ready, value);
@@ -243,7 +246,7 @@ export function createApply(host: ApplyHost): Apply {
     for (let attempt = first.attempt + 1; ; attempt++) {
       try {
         await tx.savepoint(async (native) => {
-          const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope: { native, tx } };
+          const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope: part(native) };
           await runs.batch(plan, items.map((item) => item.incoming as Ready & { kind: 'run' }), how); // prettier-ignore
           for (const item of items) if (item.row) await waiting.settle(tx, item.row);
         });

@@ -14,12 +14,16 @@ export interface Scope {
   readonly cause: (Message & { readonly traceparent?: string }) | undefined;
   /** False once the block or handler is over: what it left running in the background stands outside again. */
   open: boolean;
+  /** Publishes that have begun. The block or handler is not over before they are, awaited or not. */
+  readonly pending: Set<Promise<unknown>>;
 }
 
 export interface Scopes {
   current(): Scope | undefined;
   /** Runs `work` in a scope, which closes when `work` is over. */
-  run<R>(scope: Omit<Scope, 'open'>, work: () => R | Promise<R>): Promise<R>;
+  run<R>(scope: Pick<Scope, 'kind' | 'tx' | 'cause'>, work: () => R | Promise<R>): Promise<R>;
+  /** A publish of the running code: its transaction waits for it, and fails with it. */
+  track<R>(publish: Promise<R>): Promise<R>;
 }
 
 export function createScopes(): Scopes {
@@ -30,12 +34,23 @@ export function createScopes(): Scopes {
       return scope?.open ? scope : undefined;
     },
     async run(fields, work) {
-      const scope: Scope = { ...fields, open: true };
+      const scope: Scope = { ...fields, open: true, pending: new Set() };
       try {
-        return await storage.run(scope, work);
+        const result = await storage.run(scope, work);
+        while (scope.pending.size > 0) await Promise.all(scope.pending);
+        return result;
       } finally {
         scope.open = false;
       }
+    },
+    track(publish) {
+      const scope = storage.getStore();
+      if (!scope?.open) return publish;
+      const { pending } = scope;
+      pending.add(publish);
+      // Heard, so that nobody has to: it fails the scope, or the scope has failed.
+      publish.finally(() => pending.delete(publish)).catch(() => {});
+      return publish;
     },
   };
 }
