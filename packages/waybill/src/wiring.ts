@@ -169,7 +169,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       clock,
       trouble,
       pieces: [
-        (max) => store.ports.outbox.trim(clock.now() - options.horizonMs, max),
+        async (max) => (knowsWhatLeft() ? store.ports.outbox.trim(clock.now() - options.horizonMs, max) : 0),
         // What can still be delivered or retried is at most a horizon old, plus its retries: twice that is past all of it.
         (max) => store.ports.inbox.trim(clock.now() - 2 * options.horizonMs, max),
         (max) => store.ports.once.trim(clock.now(), max),
@@ -209,6 +209,9 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     };
     return opened;
   };
+
+  /** A store cannot tell what left by its commit from what no relay has ever come for: that must stay, however old. */
+  const knowsWhatLeft = (): boolean => relay !== undefined || transport?.capabilities.publishesAtCommit === true;
 
   const rooms = (): Promise<Rooms> => {
     if (stopping.signal.aborted && !opened) {

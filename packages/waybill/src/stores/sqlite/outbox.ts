@@ -151,9 +151,10 @@ async function trimSome(
   });
   if (end === undefined) return 0;
   return database.write(({ statements }) => {
+    const upTo = Math.min(end, relayPosition(statements, service) ?? end); // the first relay may have come since
     // search by integer primary key
-    const { changes } = statements.run('delete from waybill_ledger where position <= ?', end);
-    statements.run('update waybill_identity set trimmed_to = max(trimmed_to, ?)', end);
+    const { changes } = statements.run('delete from waybill_ledger where position <= ?', upTo);
+    statements.run('update waybill_identity set trimmed_to = max(trimmed_to, ?)', upTo);
     return changes;
   });
 }
