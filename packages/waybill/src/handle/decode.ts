@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { WaybillError, asError } from '../contract/errors.ts';
+import { checkReceived } from '../contract/bounds.ts';
 import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { readJson, tooLarge } from '../contract/json.ts';
@@ -57,7 +58,9 @@ function decodeAny(formats: ReadonlySet<Format>, delivery: Pick<Delivery, 'heade
   let first: unknown;
   for (const format of formats) {
     try {
-      return format.decode(delivery.headers, delivery.body);
+      const decoded = format.decode(delivery.headers, delivery.body);
+      checkReceived(decoded.envelope, delivery.headers);
+      return decoded;
     } catch (error) {
       first ??= error;
     }

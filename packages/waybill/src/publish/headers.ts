@@ -1,5 +1,4 @@
 import { WaybillError } from '../contract/errors.ts';
-import { limits } from '../contract/message.ts';
 import { control } from '../contract/order.ts';
 
 /** Lower-case tokens: they survive every broker, and HTTP (RFC 9110 §5.6.2), unchanged. */
@@ -34,36 +33,4 @@ export function checkHeaders(headers: Readonly<Record<string, unknown>> | undefi
     checked[name] = value;
   }
   return checked;
-}
-
-/** @throws WaybillError `MESSAGE_TOO_LARGE` when all headers together pass the limits. */
-export function checkHeaderSize(headers: Readonly<Record<string, string>>, what: string): void {
-  let bytes = 0;
-  let count = 0;
-  for (const name of Object.keys(headers)) {
-    count++;
-    bytes += name.length + headers[name]!.length;
-  }
-  // Most headers are ASCII; only near the limit is it worth measuring.
-  if (bytes * 3 > limits.headerBytes) {
-    bytes = Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + Buffer.byteLength(value), 0);
-  }
-  if (count > limits.headers || bytes > limits.headerBytes) {
-    throw new WaybillError(
-      'MESSAGE_TOO_LARGE',
-      `${what}: ${count} headers with ${bytes} bytes; the limits are ${limits.headers} and ${limits.headerBytes}`,
-    );
-  }
-}
-
-/**
- * An id as brokers, inboxes and headers can keep it.
- * @throws WaybillError `INVALID_ID`
- */
-export function checkId(id: unknown, what: string): asserts id is string {
-  if (typeof id === 'string' && id !== '' && id.length <= limits.idLength && !control.test(id) && id.isWellFormed()) return;
-  throw new WaybillError(
-    'INVALID_ID',
-    `${what} must be a string of 1 to ${limits.idLength} characters without control characters`,
-  );
 }

@@ -8,6 +8,7 @@
  * Cost per message: one JSON.stringify, one JSON.parse, one validation, two scans of the text; no I/O.
  */
 import type { Clock } from '../contract/clock.ts';
+import { checkHeaderSize, checkId } from '../contract/bounds.ts';
 import type { ContractDefinition, MessageOptions } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Format } from '../contract/format.ts';
@@ -16,7 +17,7 @@ import type { Middleware, Published } from '../contract/api.ts';
 import type { Signals } from '../contract/signals.ts';
 import { callContract } from '../contract/order.ts';
 import { checkData } from './data.ts';
-import { checkHeaderSize, checkHeaders, checkId } from './headers.ts';
+import { checkHeaders } from './headers.ts';
 import type { Scope } from './scope.ts';
 import { writeToken } from './token.ts';
 
