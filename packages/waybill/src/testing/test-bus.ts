@@ -251,11 +251,16 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
       const run = {};
       userCode.set(run, { name, life });
       world.active();
+      const over = (): void => {
+        userCode.delete(run);
+        world.active();
+      };
+      // A handler whose time is up is nobody's any more, also if its code goes on.
+      (given[1] as { signal?: AbortSignal } | undefined)?.signal?.addEventListener('abort', over, { once: true });
       try {
         return await fn(...given);
       } finally {
-        userCode.delete(run);
-        world.active();
+        over();
         if (life.dead) await never();
       }
     }) as F;
