@@ -16,7 +16,7 @@ import { WaybillError } from '../contract/errors.ts';
 import type { Decode } from '../contract/handling.ts';
 import type { Signals } from '../contract/signals.ts';
 import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
-import type { Consumer } from '../contract/transport.ts';
+import type { Consumer, Delivery } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
 import { type Item, type Outcome, deliveriesOf, keyOf } from './item.ts';
@@ -123,30 +123,42 @@ export function createWorker(options: WorkerOptions): Worker {
     if (lanes.size >= capacity) return lanes.finished(); // also when the lanes are cleared, as by stop
     receiving = new AbortController();
     const waitMs = consumer.active ? await takeWaiting() : pollMs;
-    if (stopping.signal.aborted || paused) return;
+    if (mayNotRun()) return;
     const max = Math.max(1, Math.min(plan.batch, capacity - lanes.size));
     const deliveries = [...(await consumer.receive(max, { waitMs, signal: receiving.signal }))];
     if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
       await sleep(clock, plan.lingerMs, stopping.signal);
-      deliveries.push(...(await consumer.receive(max - deliveries.length, { waitMs: 0, signal: receiving.signal })));
+      deliveries.push(...(await receiveMore(deliveries, max)));
     }
-    if (paused && deliveries.length > 0) return consumer.release(deliveries);
     const items: Item[] = [];
     for (const delivery of deliveries) {
       items.push({ incoming: await decode(delivery), delivery, row: undefined, attempt: 0, crashes: 0, started: true, alone: false });
     }
+    if (mayNotRun()) return consumer.release(deliveries);
     for (const item of items) lanes.push(item, keyOf(item)); // in one step: they share a transaction
   };
+
+  const receiveMore = async (first: readonly Delivery[], max: number): Promise<readonly Delivery[]> => {
+    try {
+      return await consumer.receive(max - first.length, { waitMs: 0, signal: receiving.signal });
+    } catch (error) {
+      await consumer.release(first);
+      throw error;
+    }
+  };
+
+  /** What was read and decoded meanwhile stays where it was. */
+  const mayNotRun = (): boolean => stopping.signal.aborted || paused !== undefined;
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
   const takeWaiting = async (): Promise<number> => {
     const { rows, nextDueMs } = await waiting.due(plan.name, clock.now(), waitingMax);
     const fresh = rows.filter(({ row }) => !held.has(row));
     for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
-    for (const row of fresh) {
-      const item = await fromWaiting(row);
-      lanes.push(item, keyOf(item));
-    }
+    const items: Item[] = [];
+    for (const row of fresh) items.push(await fromWaiting(row));
+    if (mayNotRun()) for (const { row } of fresh) held.delete(row);
+    else for (const item of items) lanes.push(item, keyOf(item));
     // What is due and in hand wakes this loop when it is finished.
     const untilMs = nextDueMs === undefined ? pollMs : nextDueMs - clock.now();
     return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
