@@ -4,7 +4,7 @@ import { sleep, systemClock } from './contract/clock.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
 import { WaybillError } from './contract/errors.ts';
 import { type BusInternals, internalsKey } from './contract/internals.ts';
-import { describeIssues } from './contract/schema.ts';
+import { describeIssues, validate } from './contract/schema.ts';
 import type { StoreTransaction } from './contract/store.ts';
 import { transact } from './contract/transact.ts';
 import type { SqlTransaction } from './contract/transaction.ts';
@@ -77,6 +77,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     if (definition.kind !== kind) {
       throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a ${definition.kind}: use ${kind === 'event' ? 'send' : 'publish'}`);
     }
+    if (typeof given !== 'object' || given === null) throw new WaybillError('INVALID_OPTION', `${what}: the options must be an object, { tx } for instance`);
     const { tx, ...options } = given;
     const [published] = await publishWanted(what, [{ contract: definition, data, options }], tx);
     return published!;
@@ -263,7 +264,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       await outbox.appendOwn([prepared]);
       const value = await reply;
       if (!definition.reply) return undefined;
-      const result = await definition.reply['~standard'].validate(value);
+      const result = await validate(definition.reply, value, `the reply to ${definition.type}`);
       if (!result.issues) return result.value as unknown;
       throw new WaybillError('REPLY_FAILED', `the reply to ${definition.type} does not fit its contract: ${describeIssues(result.issues)}`);
     },

@@ -11,7 +11,7 @@ import type { Plan } from './contract/handling.ts';
 import { writeJson } from './contract/json.ts';
 import type { Loop } from './contract/loop.ts';
 import type { Envelope, WireMessage } from './contract/message.ts';
-import { describeIssues } from './contract/schema.ts';
+import { describeIssues, validate } from './contract/schema.ts';
 import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
 import type { Consumer, Transport, TransportSession } from './contract/transport.ts';
@@ -288,7 +288,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const contract = [...handlers.values()].map((taker) => taker.contract).find((one) => versionsOf(one).some((v) => v.type === command.type));
     if (!contract?.reply) return publish.reply(command, writeReply({ ok: true, json: 'null' }));
     const json = writeJson(value, `the reply to ${command.type}`);
-    const result = await contract.reply['~standard'].validate(JSON.parse(json));
+    const result = await validate(contract.reply, JSON.parse(json), `the reply to ${command.type}`);
     if (result.issues) {
       throw new WaybillError('CONTRACT_VIOLATION', `the reply to ${command.type} does not fit its contract: ${describeIssues(result.issues)}`);
     }

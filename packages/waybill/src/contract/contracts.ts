@@ -212,6 +212,12 @@ interface LooseDefinition {
   format?: Format;
 }
 
+/** What a definition may say. */
+const words: Readonly<Record<'event' | 'command', ReadonlySet<string>>> = {
+  event: new Set(['schema', 'version', 'description', 'key', 'sequence', 'previous', 'upcast', 'downcast', 'format']),
+  command: new Set(['schema', 'reply', 'version', 'to', 'description', 'key', 'format']),
+};
+
 function build(kind: 'event' | 'command', name: string, loose: LooseDefinition): object {
   const refuse = (why: string): never => {
     throw new WaybillError('INVALID_CONTRACT', `contract ${JSON.stringify(name)}: ${why}`);
@@ -219,16 +225,24 @@ function build(kind: 'event' | 'command', name: string, loose: LooseDefinition):
   if (typeof name !== 'string' || !namePattern.test(name) || name.length > nameLengthMax) {
     refuse(`a name is up to ${nameLengthMax} lower-case letters and digits in words joined by dots and dashes`);
   }
+  if (typeof loose !== 'object' || loose === null) refuse('pass a definition, { schema } at least');
+  for (const word of Object.keys(loose)) if (!words[kind].has(word)) refuse(`${JSON.stringify(word)} is no part of ${kind === 'event' ? 'an event' : 'a command'}`);
   const version = loose.version ?? 1;
   if (!Number.isSafeInteger(version) || version < 1) refuse('version must be a whole number from 1 on');
   const isSchema = (value: unknown): boolean =>
     typeof (value as StandardSchema | undefined)?.['~standard']?.validate === 'function';
-  if (!isSchema(loose?.schema)) refuse('schema must be a Standard Schema (zod, valibot, arktype, …)');
+  if (!isSchema(loose.schema)) refuse('schema must be a Standard Schema (zod, valibot, arktype, …)');
   if (loose.reply !== undefined && !isSchema(loose.reply)) refuse('reply must be a Standard Schema');
   const to = kind === 'command' ? (loose.to ?? name.split('.')[0]!) : undefined;
   if (to !== undefined && !servicePattern.test(to)) refuse(`"to" is no service name: ${JSON.stringify(to)}`);
   const previous = loose.previous === undefined ? undefined : definitionOf(loose.previous);
   if (previous === undefined && (loose.upcast || loose.downcast)) refuse('upcast and downcast need previous');
+  for (const member of ['key', 'sequence', 'upcast', 'downcast'] as const) {
+    if (loose[member] !== undefined && typeof loose[member] !== 'function') refuse(`${member} must be a function`);
+  }
+  if (loose.format !== undefined && (typeof loose.format?.encode !== 'function' || typeof loose.format.decode !== 'function')) {
+    refuse('format must be what a format factory returned');
+  }
   if (previous && previous.kind !== kind) refuse(`previous is a ${previous.kind}`);
   const type = `${name}.v${version}`;
   let depth = 0;

@@ -1,4 +1,4 @@
-import { WaybillError } from './errors.ts';
+import { WaybillError, asError } from './errors.ts';
 import { limits } from './message.ts';
 
 /**
@@ -13,7 +13,7 @@ export function writeJson(data: unknown, what: string): string {
     if (cause instanceof RangeError) throw tooDeep(what, cause);
     throw new WaybillError(
       'CONTRACT_VIOLATION',
-      `${what}: the data is no JSON (${(cause as Error).message.split('\n')[0]}); publish plain values`,
+      `${what}: the data is no JSON (${asError(cause).message.split('\n')[0]!.slice(0, 500)}); publish plain values`,
       { cause },
     );
   }
@@ -31,18 +31,20 @@ export function writeJson(data: unknown, what: string): string {
 /**
  * JSON text as data. Keys that reach into prototypes are refused (`__proto__`, `constructor.prototype`): a schema
  * library or a handler that copies them would change every object of the process.
- * @throws WaybillError `MESSAGE_UNDECODABLE`, `MESSAGE_TOO_LARGE`
+ *
+ * @param code whose fault it is: the sender's bytes, or the caller's data
+ * @throws WaybillError with that code, or `MESSAGE_TOO_LARGE`
  */
-export function readJson(json: string, what: string): unknown {
+export function readJson(json: string, what: string, code: 'MESSAGE_UNDECODABLE' | 'CONTRACT_VIOLATION' = 'MESSAGE_UNDECODABLE'): unknown {
   checkNesting(json, what);
   let data: unknown;
   try {
     data = JSON.parse(json);
   } catch (cause) {
-    throw new WaybillError('MESSAGE_UNDECODABLE', `${what}: the body is no JSON (${(cause as Error).message})`, { cause });
+    throw new WaybillError(code, `${what}: the body is no JSON (${(cause as Error).message})`, { cause });
   }
   if (suspicious.test(json) && poisoned(data)) {
-    throw new WaybillError('MESSAGE_UNDECODABLE', `${what}: the body has a key that reaches into prototypes`);
+    throw new WaybillError(code, `${what}: the body has a key that reaches into prototypes (__proto__, constructor.prototype); leave it out`);
   }
   return data;
 }

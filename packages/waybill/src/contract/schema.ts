@@ -1,3 +1,5 @@
+import { WaybillError, asError } from './errors.ts';
+
 /**
  * Standard Schema v1, copied as its authors allow (https://standardschema.dev), so that the declarations of this
  * package name no schema library.
@@ -18,6 +20,21 @@ export type StandardResult<Output> =
 export interface StandardIssue {
   readonly message: string;
   readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
+}
+
+/**
+ * What a schema makes of data. A schema is user code: one that throws, or answers with nothing, has not accepted it.
+ * @throws WaybillError `CONTRACT_VIOLATION` in that case
+ */
+export async function validate(schema: StandardSchema<any, any>, data: unknown, what: string): Promise<StandardResult<unknown>> {
+  let result: StandardResult<unknown>;
+  try {
+    result = await schema['~standard'].validate(data);
+  } catch (cause) {
+    throw new WaybillError('CONTRACT_VIOLATION', `${what}: the schema threw (${asError(cause).message.slice(0, 500)}); mend it`, { cause });
+  }
+  if (typeof result === 'object' && result !== null) return result;
+  throw new WaybillError('CONTRACT_VIOLATION', `${what}: the schema answered with no result; it must return { value } or { issues }`);
 }
 
 /** Issues as one line, the first five of them: `lines.0.price: Expected number`. */

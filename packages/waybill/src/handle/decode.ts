@@ -6,7 +6,7 @@ import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { readJson, tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
 import { callContract, checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
-import { describeIssues } from '../contract/schema.ts';
+import { describeIssues, validate } from '../contract/schema.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import type { Delivery } from '../contract/transport.ts';
 import { versionsOf } from './plan.ts';
@@ -75,7 +75,7 @@ async function ready(route: Route, envelope: Envelope, json: string, wire: WireM
       const older = data;
       data = callContract(contract, 'upcast', () => contract.upcast!(older));
     }
-    const result = await contract.schema['~standard'].validate(data);
+    const result = await validate(contract.schema, data, `${envelope.type} from ${envelope.source}`);
     if (result.issues) {
       throw new WaybillError(
         'CONTRACT_VIOLATION',

@@ -2,7 +2,7 @@ import type { ContractDefinition } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import { readJson, writeJson } from '../contract/json.ts';
 import { keyOf, sequenceOf } from '../contract/order.ts';
-import { describeIssues } from '../contract/schema.ts';
+import { describeIssues, validate } from '../contract/schema.ts';
 
 export interface CheckedData {
   /** The input as JSON text: what the wire carries. */
@@ -22,8 +22,8 @@ export interface CheckedData {
 export async function checkData(contract: ContractDefinition, data: unknown): Promise<CheckedData> {
   const what = contract.type;
   const json = writeJson(data, what);
-  const input = readJson(json, what);
-  const result = await contract.schema['~standard'].validate(input);
+  const input = readJson(json, what, 'CONTRACT_VIOLATION');
+  const result = await validate(contract.schema, input, what);
   if (result.issues) throw await violation(contract, data, describeIssues(result.issues));
   const output: unknown = result.value;
   return {
@@ -37,7 +37,7 @@ export async function checkData(contract: ContractDefinition, data: unknown): Pr
 
 async function violation(contract: ContractDefinition, data: unknown, issues: string): Promise<WaybillError> {
   // A schema that takes the value but not its JSON (z.date(), z.bigint()) would fail at every receiver.
-  const direct = await Promise.resolve(contract.schema['~standard'].validate(data)).catch(() => undefined);
+  const direct = await validate(contract.schema, data, contract.type).catch(() => undefined);
   if (direct && !direct.issues) {
     return new WaybillError(
       'SCHEMA_NOT_JSON',

@@ -13,6 +13,9 @@ const reserved = /^(?:ce-|cloudevents|waybill|content-type$|x-)/;
 export function checkHeaders(headers: Readonly<Record<string, unknown>> | undefined): Record<string, string> {
   const checked = Object.create(null) as Record<string, string>;
   if (headers === undefined) return checked;
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) {
+    throw new WaybillError('INVALID_HEADER', 'headers must be an object of names and values');
+  }
   for (const name of Object.keys(headers)) {
     const value = headers[name];
     if (value === undefined) continue;

@@ -65,7 +65,8 @@ export function createPublish(options: {
       const time = new Date(clock.now());
       const id = given.id ?? clock.id();
       const inherited = cause ? inherit(cause.headers, propagate) : undefined;
-      const own = checkHeaders({ ...inherited, ...given.headers });
+      const ownHeaders = checkHeaders(given.headers);
+      const own = inherited ? checkHeaders({ ...inherited, ...ownHeaders }) : ownHeaders;
       const deliverMs = given.deliverAt?.getTime();
       const checked = await checkData(contract, data);
       options.noticeUnread(contract);
@@ -191,10 +192,16 @@ function inherit(headers: Readonly<Record<string, string>>, names: readonly stri
 /** A delay may reach this far: a hundred years; more is a mistake in the unit. */
 const delayMaxMs = 100 * 365 * 86_400_000;
 
+const known: ReadonlySet<string> = new Set([
+  'id', 'headers', 'delayMs', 'deliverAt', 'ttlMs', 'correlationId', 'causationId', 'replyTo',
+]); // prettier-ignore
+
 function checkOptions(options: PrepareOptions): void {
   const refuse = (name: string, why: string): never => {
     throw new WaybillError('INVALID_OPTION', `${name} ${why}`);
   };
+  if (typeof options !== 'object' || options === null) refuse('the options', 'must be an object');
+  for (const name of Object.keys(options)) if (!known.has(name)) refuse(name, 'is no option of a message');
   if (options.id !== undefined) checkId(options.id, 'id');
   if (options.correlationId !== undefined) checkId(options.correlationId, 'correlationId');
   if (options.causationId !== undefined) checkId(options.causationId, 'causationId');
