@@ -61,7 +61,10 @@ export function createSubscription(options: {
     formerly: plan.formerly,
   });
 
-  /** Inbox and watermarks under the new name, before anything is delivered under it. */
+  /**
+   * Inbox and watermarks under the new name, before anything is delivered under it, and after the declaration has
+   * relieved whoever works under the old one: what that applied until then is carried over too.
+   */
   const carryOver = async (): Promise<void> => {
     const store = options.store();
     if (plan.formerly.length === 0) return;
@@ -89,8 +92,8 @@ export function createSubscription(options: {
         if (plan.handlers.size === 0) {
           throw new WaybillError('INVALID_OPTION', `subscription ${plan.name} has no handler: call .on(event, handler) before start()`);
         }
-        await carryOver();
         await session.declare(declaration());
+        await carryOver();
         consumer = await session.consume(declaration());
         if ((state as string) !== 'starting') return await consumer.close();
         worker = options.work(consumer);
