@@ -1,6 +1,7 @@
 /** The bus as its users hold it: checks what they ask, knows where they stand, and hands on to the rooms. */
-import type { Bus, BusOptions, Health, MultiSubscription, Published, Subscription } from './contract/api.ts';
+import type { Bus, BusOptions, Health, Middleware, MultiSubscription, Published, Subscription } from './contract/api.ts';
 import { sleep, systemClock } from './contract/clock.ts';
+import { checkId } from './contract/bounds.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
 import { WaybillError } from './contract/errors.ts';
 import { type BusInternals, internalsKey } from './contract/internals.ts';
@@ -94,13 +95,19 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const register = (fields: { name: string | undefined; byDefault: string; kind: 'event' | 'command'; setBased?: boolean; options: PlanOptions }): RunningSubscription => {
     checkOpen('subscribe');
     const name = fields.name === undefined ? fields.byDefault : fullName(service, fields.name);
-    if (wiring.subscriptions().some((other) => other.name === name)) {
+    const others = wiring.subscriptions().filter((other) => !other.removed);
+    if (others.some((other) => other.name === name)) {
       throw new WaybillError(
         'DUPLICATE_SUBSCRIPTION',
         `there is a subscription ${name} already: give this one a name of its own, { name: '…' }; each is a queue and sees every message`,
       );
     }
-    return wiring.add(planOf({ name, kind: fields.kind, setBased: fields.setBased ?? false, service, options: fields.options }));
+    const plan = planOf({ name, kind: fields.kind, setBased: fields.setBased ?? false, service, options: fields.options });
+    const rival = others.find((other) => plan.formerly.includes(other.name) || other.plan.formerly.includes(name));
+    if (rival) {
+      throw new WaybillError('DUPLICATE_SUBSCRIPTION', `${name} and ${rival.name}: \`formerly\` makes one out of the other, so there cannot be both`);
+    }
+    return wiring.add(plan);
   };
 
   const subscribeTo = (contract: unknown, kind: 'event' | 'command', a: unknown, b: unknown, setBased: boolean): Subscription => {
@@ -113,7 +120,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       if (definition.to !== service) {
         throw new WaybillError('INVALID_OPTION', `${definition.type} goes to the service ${definition.to}, this one is ${service}; see \`to\` in its contract`);
       }
-      const twice = wiring.subscriptions().find((other) => [...other.plan.handlers.keys()].includes(definition.type));
+      const twice = wiring.subscriptions().find((other) => !other.removed && [...other.plan.handlers.keys()].includes(definition.type));
       if (twice) throw new WaybillError('DUPLICATE_HANDLER', `${definition.type} has a handler already; a command has one`);
     }
     const plan = { name: options.name, byDefault: `${service}.${definition.name}`, kind, setBased, options };
@@ -270,6 +277,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     },
     async cancel(id: string, how: { tx?: unknown } = {}) {
       checkOpen('cancel');
+      checkId(id, 'cancel: the id');
       const scope = scopes.current();
       const { store } = await wiring.rooms();
       const tx = targetOf(how.tx, scope, store, false, 'cancel');
@@ -300,8 +308,11 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       return (await wiring.rooms()).freshness.caughtUp(content, how?.timeoutMs);
     },
     freshness: async (source?: string) => (await wiring.rooms()).freshness.list(source),
-    use(layer: object) {
-      if (typeof layer !== 'object' || layer === null) throw new WaybillError('INVALID_OPTION', 'use takes { publish?, handle? }');
+    use(layer: Middleware) {
+      const parts = typeof layer === 'object' && layer !== null ? Object.entries(layer) : [];
+      if (parts.length === 0 || parts.some(([name, part]) => !['publish', 'handle'].includes(name) || (part !== undefined && typeof part !== 'function'))) {
+        throw new WaybillError('INVALID_OPTION', 'use takes { publish?, handle? }, two functions');
+      }
       wiring.middleware.push(layer);
     },
     on: signals.on,

@@ -37,6 +37,7 @@ export function checkOptions<Tx>(
   if (!Array.isArray(propagate) || propagate.some((name) => typeof name !== 'string')) refuse('propagate must be a list of header names');
   if (!Number.isFinite(horizonMs) || horizonMs < horizonMinMs) refuse(`horizonMs must be a number of milliseconds from ${horizonMinMs} on`);
   if (typeof handleSignals !== 'boolean') refuse('handleSignals must be true or false');
+  if (options.requireTransaction !== undefined && typeof options.requireTransaction !== 'boolean') refuse('requireTransaction must be true or false');
   for (const name of ['store', 'transport'] as const) {
     const value: unknown = options[name];
     const open = name === 'store' ? 'open' : 'connect';

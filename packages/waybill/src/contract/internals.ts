@@ -25,7 +25,7 @@ export interface BusInternals {
 export const internalsKey: unique symbol = Symbol.for('waybill.internals') as never;
 
 export function internalsOf(bus: Bus): BusInternals {
-  const found = (bus as { [internalsKey]?: BusInternals })[internalsKey];
+  const found = (bus as { [internalsKey]?: BusInternals } | undefined)?.[internalsKey];
   if (found) return found;
   throw new WaybillError('INVALID_OPTION', 'this is no bus: pass what createBus() returned');
 }

@@ -69,6 +69,34 @@ export interface SignalMap {
 
 export type SignalName = keyof SignalMap;
 
+/** The names at run time; the compiler sees to it that none is missing. */
+const names: Record<SignalName, true> = {
+  published: true,
+  sent: true,
+  'relay-paused': true,
+  refused: true,
+  unroutable: true,
+  applied: true,
+  duplicate: true,
+  stale: true,
+  skipped: true,
+  expired: true,
+  retrying: true,
+  failed: true,
+  paused: true,
+  resumed: true,
+  takeover: true,
+  'extra-fields': true,
+  'version-unread': true,
+  'slow-transaction': true,
+  'slow-handler': true,
+  'wal-pinned': true,
+  ledger: true,
+  'late-reply': true,
+  trouble: true,
+};
+export const signalNames: ReadonlySet<string> = new Set(Object.keys(names));
+
 /** Emits typed signals. A listener that throws hurts nobody. */
 export interface Signals {
   emit<N extends SignalName>(name: N, detail: SignalMap[N]): void;

@@ -10,6 +10,15 @@ export interface PlanOptions extends CommonOptions {
   onFailed?: (event: any, ctx: any, error: unknown) => unknown;
 }
 
+const known: ReadonlySet<string> = new Set([
+  'name', 'formerly', 'batch', 'retry', 'concurrency', 'timeoutMs', 'from', 'afterFailure', 'order', 'transaction', 'lingerMs', 'onFailed',
+]); // prettier-ignore
+const notFor: Readonly<Record<'sets' | 'single', ReadonlySet<string>>> = {
+  sets: new Set(['order', 'transaction', 'onFailed']),
+  single: new Set(['lingerMs']),
+};
+const retryWords: ReadonlySet<string> = new Set(['immediate', 'delayed', 'delayMs', 'delayMaxMs']);
+
 /** A subscription's options with every default, checked. @throws WaybillError `INVALID_OPTION` */
 export function planOf(fields: {
   name: string;
@@ -34,19 +43,24 @@ export function planOf(fields: {
     if (!allowed.includes(value)) refuse(option, `must be one of ${allowed.join(', ')}, not ${String(value)}`);
     return value;
   };
+  if (typeof options !== 'object' || options === null) refuse('options', 'must be an object');
+  for (const option of Object.keys(options)) {
+    if (!known.has(option) || notFor[fields.setBased ? 'sets' : 'single'].has(option)) refuse(option, 'is not known here');
+  }
   const retry = options.retry === false ? { immediate: 0, delayed: 0 } : (options.retry ?? {});
   if (typeof retry !== 'object' || retry === null) refuse('retry', 'must be false or an object');
+  for (const word of Object.keys(retry)) if (!retryWords.has(word)) refuse(`retry.${word}`, 'is not known');
   const from = options.from ?? 'now';
   if (from !== 'now' && from !== 'beginning' && !(from instanceof Date && !Number.isNaN(from.getTime()))) {
     refuse('from', "must be 'now', 'beginning' or a valid Date");
   }
-  const known = new Set([
-    'name', 'formerly', 'batch', 'retry', 'concurrency', 'timeoutMs', 'from', 'afterFailure', 'order', 'transaction', 'lingerMs', 'onFailed',
-  ]); // prettier-ignore
-  for (const option of Object.keys(options)) if (!known.has(option)) refuse(option, 'is not known');
   const order = oneOf('order', options.order, 'any', ['any', 'by-key', 'latest']);
   const afterFailure = oneOf('afterFailure', options.afterFailure, 'pass', ['pass', 'hold']);
   if (afterFailure === 'hold' && order !== 'by-key') refuse('afterFailure', "'hold' needs order 'by-key'");
+  const { formerly = [] } = options;
+  if (!Array.isArray(formerly)) refuse('formerly', 'must be a list of names');
+  const formerNames = formerly.map((old) => fullName(fields.service, old));
+  if (formerNames.includes(name)) refuse('formerly', 'names the subscription itself; leave that out');
   if (options.onFailed !== undefined && typeof options.onFailed !== 'function') refuse('onFailed', 'must be a function');
 
   return {
@@ -65,7 +79,7 @@ export function planOf(fields: {
     },
     timeoutMs: whole('timeoutMs', options.timeoutMs, 30_000, 1, 86_400_000),
     from: from instanceof Date ? from.getTime() : from,
-    formerly: (options.formerly ?? []).map((old) => fullName(fields.service, old)),
+    formerly: formerNames,
     afterFailure,
     onFailed: options.onFailed,
     handlers: new Map(),

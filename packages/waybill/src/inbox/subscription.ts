@@ -23,6 +23,8 @@ export interface RunningSubscription {
   ready(): Promise<void>;
   /** Its bindings are declared, or are being so: no handler may be added any more. */
   readonly begun: boolean;
+  /** Unsubscribed: its name is free again. */
+  readonly removed: boolean;
   pause(): Promise<void>;
   resume(): Promise<void>;
   unsubscribe(options?: { queued?: 'apply' | 'drop' }): Promise<void>;
@@ -113,6 +115,9 @@ export function createSubscription(options: {
     ready: () => ready.promise,
     get begun() {
       return state !== 'idle';
+    },
+    get removed() {
+      return state === 'removed';
     },
     async pause() {
       pausedEarly = true;

@@ -1,4 +1,5 @@
-import type { SignalMap, SignalName, Signals } from '../contract/signals.ts';
+import { WaybillError } from '../contract/errors.ts';
+import { type SignalMap, type SignalName, type Signals, signalNames } from '../contract/signals.ts';
 
 /**
  * Signals of one bus. A listener runs at once, in the step that it hears of; one that throws is reported as `trouble`
@@ -27,6 +28,8 @@ export function createSignals(): Signals {
     emit,
     has: (name) => listeners.has(name),
     on(name, listener) {
+      if (!signalNames.has(name)) throw new WaybillError('INVALID_OPTION', `there is no signal ${JSON.stringify(name)}; there are ${[...signalNames].join(', ')}`);
+      if (typeof listener !== 'function') throw new WaybillError('INVALID_OPTION', `the listener of '${name}' must be a function`);
       const heard = listeners.get(name) ?? new Set();
       listeners.set(name, heard);
       heard.add(listener as never);

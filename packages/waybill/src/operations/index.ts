@@ -122,7 +122,12 @@ export function operations(bus: Bus): Operations {
 }
 
 async function rowsOf(internals: BusInternals, which: FailureFilter | { readonly rows: readonly number[] }): Promise<number[]> {
-  if ('rows' in which) return [...which.rows];
+  if ('rows' in which) {
+    if (!Array.isArray(which.rows) || !which.rows.every(Number.isSafeInteger)) {
+      throw new WaybillError('INVALID_OPTION', 'failures: pass the row numbers of listed failures');
+    }
+    return [...which.rows];
+  }
   const { inspect } = (await internals.store()).ports;
   const rows: number[] = [];
   for (let after = which.after ?? 0; rows.length < movedMax; ) {

@@ -367,7 +367,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
   const withOptions = (contract: any, a: any, b: any): [any, any?] =>
     typeof a === 'function'
       ? [counted(handlerName(contract), a)]
-      : [{ ...a, ...(a?.onFailed && { onFailed: counted(`onFailed of ${contract?.type}`, a.onFailed) }) }, counted(handlerName(contract), b)];
+      : [a?.onFailed ? { ...a, onFailed: counted(`onFailed of ${contract?.type}`, a.onFailed) } : a, counted(handlerName(contract), b)];
 
   const bus = {
     service,
