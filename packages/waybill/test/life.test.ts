@@ -277,6 +277,19 @@ overStores('unsubscribe', (store) => {
     await subscription.unsubscribe();
   });
 
+  it('frees the name for another subscription', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    const seen: string[] = [];
+    const first = bus.subscribe(Noted, () => void seen.push('first'));
+    await bus.start();
+    await first.unsubscribe();
+    const second = bus.subscribe(Noted, () => void seen.push('second'));
+    await second.ready();
+    await bus.publish(Noted, { text: 'a' });
+    await bus.settled();
+    assert.deepEqual(seen, ['second']);
+  });
+
   it('refuses a word that it does not know, and a bus that has not started', async () => {
     await using bus = createTestBus({ service: 'desk', store, autoStart: false });
     const subscription = bus.subscribe(Noted, () => {});
