@@ -190,7 +190,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         store,
         clock,
         signals,
-        takers: (types) => [...subscriptions.values()].filter((s) => typesOf(s.plan).some((type) => types.includes(type))).map((s) => s.name),
+        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && typesOf(s.plan).some((type) => types.includes(type))).map((s) => s.name),
         progress: () => [...subscriptions.values()].map((s) => ({ subscription: s.name, ...s.progress() })),
       }),
       async replyAddress() {

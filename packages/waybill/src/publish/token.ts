@@ -15,8 +15,8 @@ export function writeToken(content: TokenContent): string {
   return `1${Buffer.from(json, 'utf8').toString('base64url')}`;
 }
 
-/** Characters of a token that are looked at: it comes from outside. */
-const tokenMax = 2_000;
+/** Characters of a token that are looked at: it comes from outside. Ours have 300, or 9,000 with every limit reached. */
+const tokenMax = 10_000;
 
 /** @throws WaybillError `INVALID_TOKEN` */
 export function readToken(token: unknown): TokenContent {
