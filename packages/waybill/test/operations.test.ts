@@ -1,0 +1,170 @@
+/** What the command line and the dashboard ask, over a bus. */
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { operations } from 'waybill/operations';
+import { createTestBus } from 'waybill/testing';
+import { Noted, Priced, Seen, Ship } from './support/contracts.ts';
+import { overStores } from './support/stores.ts';
+
+overStores('operations(bus).failures', (store) => {
+  it('lists with everything one wants to know, in pages, by filter', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    bus.subscribe(Noted, { retry: false }, (event) => {
+      throw new Error(event.text);
+    });
+    bus.subscribe(Seen, { retry: false }, () => {
+      throw new Error('seen');
+    });
+    const began = new Date(bus.clock.now());
+    await bus.publishAll([...Array.from({ length: 5 }, (_, i) => Noted.of({ text: `n${i}` }, { headers: { who: 'ann' } })), Seen.of({ what: 's' }), Ship.of({ orderId: 'o' })]);
+    await bus.settled();
+    const { failures } = operations(bus);
+    const all = await failures.list();
+    assert.equal(all.length, 7);
+    const { row: _, stack, id, body, headers, ...first } = all.find(({ subscription }) => subscription === 'desk.desk.noted')!;
+    assert.deepEqual(first, {
+      subscription: 'desk.desk.noted',
+      source: 'desk',
+      type: 'desk.noted.v1',
+      key: undefined,
+      code: 'HANDLER_FAILED',
+      message: 'n0',
+      attempts: 1,
+      firstFailed: began,
+      lastFailed: began,
+    });
+    assert.match(stack!, /operations\.test\.ts/);
+    assert.equal(headers['ce-id'], id);
+    assert.equal(headers.who, 'ann');
+    assert.equal(Buffer.from(body).toString(), '{"text":"n0"}');
+    assert.equal((await failures.list({ type: 'desk.noted.v1' })).length, 5);
+    assert.equal((await failures.list({ code: 'UNROUTABLE' })).length, 1);
+    assert.equal((await failures.list({ subscription: null })).length, 1);
+    assert.equal((await failures.list({ subscription: 'desk.desk.seen' })).length, 1);
+    assert.equal((await failures.list({ id })).length, 1);
+    const page = await failures.list({ limit: 3 });
+    const next = await failures.list({ limit: 100, after: page.at(-1)!.row });
+    assert.deepEqual([...page, ...next].map(({ row }) => row), all.map(({ row }) => row));
+    assert.deepEqual(await operations(bus).status(), { ready: 0, waiting: 0, failed: 7 });
+  });
+
+  it('retries more than a page at once', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    let broken = true;
+    let runs = 0;
+    bus.subscribe(Noted, { retry: false }, () => {
+      runs++;
+      if (broken) throw new Error('no');
+    });
+    await bus.publishAll(Array.from({ length: 1_200 }, (_, i) => Noted.of({ text: String(i) })));
+    await bus.settled();
+    broken = false;
+    runs = 0;
+    assert.equal(await operations(bus).failures.retry({ type: 'desk.noted.v1' }), 1_200);
+    await bus.settled();
+    assert.equal(runs, 1_200);
+    assert.equal((await operations(bus).status()).failed, 0);
+  });
+
+  it('retries once, although two ask at the same time', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    let broken = true;
+    let runs = 0;
+    bus.subscribe(Noted, { retry: false }, () => {
+      runs++;
+      if (broken) throw new Error('no');
+    });
+    await bus.publish(Noted, { text: 'a' });
+    await bus.settled();
+    broken = false;
+    const counts = await Promise.all([operations(bus).failures.retry({}), operations(bus).failures.retry({})]);
+    assert.equal(counts[0] + counts[1], 1);
+    await bus.settled();
+    assert.equal(runs, 2);
+  });
+});
+
+overStores('operations(bus).waiting', (store) => {
+  it('lists what is delayed and what will be retried, and why', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    bus.subscribe(Priced, { order: 'by-key' }, () => {
+      throw new Error('not now');
+    });
+    await bus.publish(Noted, { text: 'later' }, { delayMs: 60_000 });
+    await bus.publishAll([1, 2].map((revision) => Priced.of({ id: 'p', price: 1, revision })));
+    await bus.settled();
+    const rows = await operations(bus).waiting.list();
+    assert.deepEqual(
+      rows.map(({ subscription, reason, attempt, attempts, key, error }) => ({ subscription, reason, attempt, attempts, key, error })),
+      [
+        { subscription: undefined, reason: 'delayed', attempt: 0, attempts: 1, key: undefined, error: undefined },
+        { subscription: 'desk.catalog.priced', reason: 'retry', attempt: 3, attempts: 11, key: 'p', error: { code: 'HANDLER_FAILED', message: 'not now' } },
+        { subscription: 'desk.catalog.priced', reason: 'behind', attempt: 0, attempts: 11, key: 'p', error: undefined },
+      ],
+    );
+    assert.ok(rows[0]!.due.getTime() === bus.clock.now() + 60_000);
+    assert.equal((await operations(bus).waiting.list({ subscription: null })).length, 1);
+    assert.equal((await operations(bus).waiting.list({ subscription: 'desk.catalog.priced' })).length, 2);
+  });
+
+  it('runs a row now, or takes it back for good', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    let broken = true;
+    let runs = 0;
+    bus.subscribe(Noted, () => {
+      runs++;
+      if (broken) throw new Error('no');
+    });
+    await bus.publishAll([Noted.of({ text: 'a' }), Noted.of({ text: 'b' })]);
+    await bus.settled();
+    broken = false;
+    const [first, second] = await operations(bus).waiting.list();
+    assert.equal(await operations(bus).waiting.run(first!.row), true);
+    await bus.settled();
+    assert.equal(runs, 7);
+    assert.equal(await operations(bus).waiting.cancel(second!.row), true);
+    assert.equal(await operations(bus).waiting.cancel(second!.row), false);
+    assert.equal(await operations(bus).waiting.run(first!.row), false);
+    await bus.advance(600_000);
+    assert.equal(runs, 7);
+  });
+
+  it('sends a delayed message now', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    const seen: string[] = [];
+    bus.subscribe(Noted, (event) => void seen.push(event.text));
+    await bus.publish(Noted, { text: 'a' }, { delayMs: 3_600_000 });
+    const [row] = await operations(bus).waiting.list();
+    assert.equal(await operations(bus).waiting.run(row!.row), true);
+    await bus.settled();
+    assert.deepEqual(seen, ['a']);
+  });
+});
+
+overStores('operations(bus).outbox', (store) => {
+  it('lists what was sent, with its state, in pages', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    await bus.publishAll([Noted.of({ text: 'a' }), Priced.of({ id: 'p', price: 1, revision: 1 }), Ship.of({ orderId: 'o' })]);
+    await bus.settled();
+    const rows = await operations(bus).outbox.list();
+    assert.deepEqual(
+      rows.map(({ type, kind, recipient, key, state, timeMs }) => ({ type, kind, recipient, key, state, timeMs })),
+      [
+        { type: 'desk.noted.v1', kind: 'event', recipient: undefined, key: undefined, state: 'published', timeMs: bus.clock.now() },
+        { type: 'catalog.priced.v1', kind: 'event', recipient: undefined, key: 'p', state: 'published', timeMs: bus.clock.now() },
+        { type: 'orders.ship.v1', kind: 'command', recipient: 'orders', key: undefined, state: 'failed', timeMs: bus.clock.now() },
+      ],
+    );
+    assert.equal((await operations(bus).outbox.list({ state: 'failed' })).length, 1);
+    assert.equal((await operations(bus).outbox.list({ id: rows[0]!.id })).length, 1);
+    assert.deepEqual((await operations(bus).outbox.list({ limit: 1, after: rows[0]!.position })).map(({ type }) => type), ['catalog.priced.v1']);
+  });
+
+  it('forgets after the horizon', async () => {
+    await using bus = createTestBus({ service: 'desk', store, horizonMs: 60_000 });
+    bus.subscribe(Noted, () => {});
+    await bus.publish(Noted, { text: 'a' });
+    await bus.advance(130_000);
+    assert.deepEqual(await operations(bus).outbox.list(), []);
+  });
+});
