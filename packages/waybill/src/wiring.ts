@@ -275,7 +275,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       trouble,
       append,
       attempts: attemptsOf(plan.retry),
-      decode: createDecode(plan, cloudEvents, () => clock.now()),
+      decode: createDecode(plan, cloudEvents, clock),
       verdict: (error, attempt) => verdict(error, attempt, plan.retry, () => clock.random()),
       reply: (command, { handlers }, value) => replyTo(command, handlers, value),
       replyFailed: (command, error) =>
@@ -288,7 +288,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const contract = [...handlers.values()].map((taker) => taker.contract).find((one) => versionsOf(one).some((v) => v.type === command.type));
     if (!contract?.reply) return publish.reply(command, writeReply({ ok: true, json: 'null' }));
     const json = writeJson(value, `the reply to ${command.type}`);
-    const result = await validate(contract.reply, JSON.parse(json), `the reply to ${command.type}`);
+    const result = await validate(contract.reply, JSON.parse(json), `the reply to ${command.type}`, clock);
     if (result.issues) {
       throw new WaybillError('CONTRACT_VIOLATION', `the reply to ${command.type} does not fit its contract: ${describeIssues(result.issues)}`);
     }

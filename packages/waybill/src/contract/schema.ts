@@ -1,3 +1,4 @@
+import type { Clock } from './clock.ts';
 import { WaybillError, asError } from './errors.ts';
 
 /**
@@ -22,19 +23,31 @@ export interface StandardIssue {
   readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
 }
 
+/** As long as an asynchronous schema may take where others wait for it: a queue, or a transaction. */
+const schemaMaxMs = 30_000;
+
 /**
- * What a schema makes of data. A schema is user code: one that throws, or answers with nothing, has not accepted it.
+ * What a schema makes of data. A schema is user code: one that throws, or answers with nothing, has not accepted it; nor
+ * has one that does not answer in 30 s by `clock`.
  * @throws WaybillError `CONTRACT_VIOLATION` in that case
  */
-export async function validate(schema: StandardSchema<any, any>, data: unknown, what: string): Promise<StandardResult<unknown>> {
+export async function validate(schema: StandardSchema<any, any>, data: unknown, what: string, clock?: Clock): Promise<StandardResult<unknown>> {
   let result: StandardResult<unknown>;
   try {
-    result = await schema['~standard'].validate(data);
+    const answer = schema['~standard'].validate(data);
+    result = await (clock && answer instanceof Promise ? inTime(answer, clock) : answer);
   } catch (cause) {
     throw new WaybillError('CONTRACT_VIOLATION', `${what}: the schema threw (${asError(cause).message.slice(0, 500)}); mend it`, { cause });
   }
   if (typeof result === 'object' && result !== null) return result;
   throw new WaybillError('CONTRACT_VIOLATION', `${what}: the schema answered with no result; it must return { value } or { issues }`);
+}
+
+function inTime<R>(answer: Promise<R>, clock: Clock): Promise<R> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(schemaMaxMs, () => reject(new Error(`it did not answer within ${schemaMaxMs} ms`)));
+    answer.finally(cancel).then(resolve, reject);
+  });
 }
 
 /** Issues as one line, the first five of them: `lines.0.price: Expected number`. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Clock } from '../contract/clock.ts';
 import { WaybillError, asError } from '../contract/errors.ts';
 import { checkReceived } from '../contract/bounds.ts';
 import type { Format } from '../contract/format.ts';
@@ -22,7 +23,7 @@ interface Route {
  * Bytes → a message that a handler can take, before any transaction: decoded, checked against the contract of its
  * version, and brought up to the handler's. Never throws: what cannot be run says why.
  */
-export function createDecode(plan: Plan, defaultFormat: Format, now: () => number): Decode {
+export function createDecode(plan: Plan, defaultFormat: Format, clock: Clock): Decode {
   const routes = new Map<string, Route>();
   const formats = new Set<Format>([defaultFormat]);
   for (const taker of plan.handlers.values()) {
@@ -39,14 +40,14 @@ export function createDecode(plan: Plan, defaultFormat: Format, now: () => numbe
     try {
       ({ envelope, json } = decodeAny(formats, delivery));
     } catch (error) {
-      return { kind: 'fail', wire: unreadable(delivery, now()), error };
+      return { kind: 'fail', wire: unreadable(delivery, clock.now()), error };
     }
     const wire = wireOf(envelope, delivery);
-    if (envelope.expiresAt && envelope.expiresAt.getTime() <= now()) return { kind: 'expired', wire };
+    if (envelope.expiresAt && envelope.expiresAt.getTime() <= clock.now()) return { kind: 'expired', wire };
     const route = routes.get(envelope.type);
     if (!route) return { kind: 'leave', wire };
     try {
-      return await ready(route, envelope, json, wire, plan);
+      return await ready(route, { envelope, json, wire }, plan, clock);
     } catch (error) {
       return { kind: 'fail', wire, error };
     }
@@ -68,14 +69,20 @@ function decodeAny(formats: ReadonlySet<Format>, delivery: Pick<Delivery, 'heade
   throw WaybillError.is(first) ? first : new WaybillError('MESSAGE_UNDECODABLE', 'the message cannot be decoded', { cause: first });
 }
 
-async function ready(route: Route, envelope: Envelope, json: string, wire: WireMessage, plan: Plan): Promise<Incoming> {
+interface Decoded {
+  readonly envelope: Envelope;
+  readonly json: string;
+  readonly wire: WireMessage;
+}
+
+async function ready(route: Route, { envelope, json, wire }: Decoded, plan: Plan, clock: Clock): Promise<Incoming> {
   let data = readJson(json, envelope.type);
   for (const [i, contract] of route.steps.entries()) {
     if (i > 0) {
       const older = data;
       data = callContract(contract, 'upcast', () => contract.upcast!(older));
     }
-    const result = await validate(contract.schema, data, `${envelope.type} from ${envelope.source}`);
+    const result = await validate(contract.schema, data, `${envelope.type} from ${envelope.source}`, clock);
     if (result.issues) {
       throw new WaybillError(
         'CONTRACT_VIOLATION',

@@ -54,6 +54,8 @@ const crashesMax = 4;
 /** A shared handler that takes longer, this often, gets a transaction of its own. */
 const slowMs = 100;
 const slowMax = 3;
+/** After the drain: for giving back. User code that hears nothing (a schema that hangs) is not waited for. */
+const graceMs = 5_000;
 const pauseFirstMs = 50;
 const pauseMaxMs = 10_000;
 
@@ -369,8 +371,9 @@ export function createWorker(options: WorkerOptions): Worker {
       await Promise.race([idle, sleep(clock, drainMs, limit.signal)]);
       limit.abort();
       givingUp.abort(); // what still runs is abandoned, undone and given back
-      await idle;
-      await running;
+      const over = new AbortController();
+      await Promise.race([Promise.all([idle, running]), sleep(clock, graceMs, over.signal)]);
+      over.abort();
       await giveBack(lanes.clear());
     },
     inFlight: () => lanes.size,
