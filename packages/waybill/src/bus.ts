@@ -264,12 +264,23 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       if (definition.kind !== 'command') throw new WaybillError('INVALID_CONTRACT', `${definition.type} is an event: nobody replies to it`);
       const { outbox, replyAddress } = await wiring.rooms();
       const { timeoutMs, signal, headers } = how ?? {};
-      const ask: PrepareOptions = { replyTo: await replyAddress(), ttlMs: timeoutMs, ...(headers && { headers }) };
-      const prepared = await room.prepare(definition, data, ask, undefined);
-      const reply = wiring.requests.wait(prepared.id, definition.type, timeoutMs, signal);
-      reply.catch(() => {}); // heard below; the append may fail first
-      await outbox.appendOwn([prepared]);
-      const value = await reply;
+      const id = clock.id();
+      const over = new AbortController();
+      // First of all: what is refused is not sent, and a broker that is away is not waited for any longer.
+      const reply = wiring.requests.wait(id, definition.type, timeoutMs, signal ? AbortSignal.any([signal, over.signal]) : over.signal);
+      reply.catch(() => over.abort());
+      const leave = async (): Promise<unknown> => {
+        const ask: PrepareOptions = { id, replyTo: await replyAddress(), ttlMs: timeoutMs, ...(headers && { headers }) };
+        const prepared = await room.prepare(definition, data, ask, undefined);
+        if (!over.signal.aborted) await outbox.appendOwn([prepared]);
+        return reply;
+      };
+      let value: unknown;
+      try {
+        value = await Promise.race([reply, leave()]);
+      } finally {
+        over.abort();
+      }
       if (!definition.reply) return undefined;
       const result = await validate(definition.reply, value, `the reply to ${definition.type}`);
       if (!result.issues) return result.value as unknown;

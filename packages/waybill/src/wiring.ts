@@ -14,7 +14,7 @@ import type { Envelope, WireMessage } from './contract/message.ts';
 import { describeIssues, validate } from './contract/schema.ts';
 import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
-import type { Consumer, Transport, TransportSession } from './contract/transport.ts';
+import type { Consumer, Delivery, Transport, TransportSession } from './contract/transport.ts';
 import { loadStore, loadTransport } from './drivers.ts';
 import { type Failures, createFailures } from './failures/failures.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
@@ -196,18 +196,23 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       async replyAddress() {
         const session = await connecting;
         if (!session) throw new WaybillError('STOPPED', 'the bus was stopped');
-        replies ??= session.listen((delivery) => {
-          try {
-            const { envelope, json } = cloudEvents.decode(delivery.headers, delivery.body);
-            requests.take(envelope, json);
-          } catch (error) {
-            trouble('reading a reply', error);
-          }
+        replies ??= session.listen(takeReply).catch((error: unknown) => {
+          replies = undefined; // the next request tries again
+          throw error;
         });
         return (await replies).address;
       },
     };
     return opened;
+  };
+
+  const takeReply = (delivery: Delivery): void => {
+    try {
+      const { envelope, json } = cloudEvents.decode(delivery.headers, delivery.body);
+      requests.take(envelope, json);
+    } catch (error) {
+      trouble('reading a reply', error);
+    }
   };
 
   /** A store cannot tell what left by its commit from what no relay has ever come for: that must stay, however old. */
