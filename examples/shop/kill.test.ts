@@ -80,6 +80,18 @@ describe('a shop whose services are killed', () => {
     assert.deepEqual([(await basketOf('ann')).lines[0]?.priceWhenAdded, (await basketOf('ann')).lines[0]?.quantity], [12, 48]);
   });
 
+  it('says when the basket is there and does not answer, and is calm again when it does', async () => {
+    const { pid } = await shop.service('basket');
+    process.kill(pid!, 'SIGSTOP');
+    try {
+      await until('the page says so', async () => /^Basket has not answered since/.test((await basketOf('ann')).sentence));
+      assert.equal((await basketOf('ann')).lines[0]?.unitPrice, 8);
+    } finally {
+      process.kill(pid!, 'SIGCONT');
+    }
+    await until('the page is calm again', async () => (await basketOf('ann')).state === 'current');
+  });
+
   it('has the storefront back by itself, with everything that happened meanwhile', async () => {
     const { pid } = await shop.service('storefront');
     process.kill(pid!, 'SIGKILL');

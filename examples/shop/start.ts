@@ -54,7 +54,7 @@ async function start(): Promise<void> {
       return { ...every, SHOP_CRASH_AT: crashAt, SHOP_AFTER: services.get('catalog')?.token };
     };
     const file = fileURLToPath(new URL(`./${name}/main.ts`, import.meta.url));
-    services.set(name, new ServiceProcess({ name, file, env }, { changed: tellStorefront, said: (message) => hear(message), printed }));
+    services.set(name, new ServiceProcess({ name, file, env }, { changed: () => changed(name), said: hear, printed }));
   }
 
   // The catalogue first, so that the others can wait for what it publishes on its first day; the storefront last, so that
@@ -91,6 +91,19 @@ async function ready(name: ServiceName): Promise<void> {
   throw new Advice(
     `\n${name} does not start. It said:\n\n${service.lastLines}\n\nIf its data is the trouble, "npm run shop:reset" removes it; everything in ${folder!.path} is then new.`,
   );
+}
+
+function changed(name: ServiceName): void {
+  tellStorefront();
+  const service = services.get(name);
+  if (service?.state.state === 'failed') givenUp(service);
+}
+
+/** A service that dies whenever it is started needs somebody to look at it. */
+function givenUp({ name, lastLines }: ServiceProcess): void {
+  const what = `\n${name} died too often in a row and is not started again. It said:\n\n${lastLines}\n`;
+  if (name === 'storefront') void leave(1, `${what}\nWithout it nobody gets in, so the shop closes.`);
+  else console.error(`${what}\nThe others go on. Start it again on the admin page once you know why.`);
 }
 
 /** The storefront knows every process's state and address from here. */

@@ -48,7 +48,7 @@ describe('a watched process', () => {
     const { service, until } = watched(`console.error('the disk is made of cheese'); process.exit(3);`);
     await assert.rejects(service.start(), /failed/);
     await until((state) => state.state === 'failed');
-    assert.equal(service.state.restarts, 5);
+    assert.equal(service.state.restarts, 7);
     assert.match(service.lastLines, /made of cheese\ndied unasked \(exit code 3\)/);
   });
 

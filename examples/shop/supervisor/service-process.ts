@@ -14,8 +14,8 @@ import type { FromSupervisor, ServiceName, ServiceState, ToSupervisor } from './
 const BACK_OFF_MS = 200;
 const BACK_OFF_MAX_MS = 5_000;
 /** Deaths in a row before we give up. A run of this many milliseconds ends the row. */
-const DEATHS_MAX = 6;
-const HEALTHY_MS = 20_000;
+const DEATHS_MAX = 8;
+const HEALTHY_MS = 3_000;
 /** Milliseconds for a service to become ready, and to leave when asked. */
 const READY_MS = 15_000;
 const STOP_MS = 8_000;
