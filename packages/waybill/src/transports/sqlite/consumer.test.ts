@@ -8,6 +8,8 @@ import {
   apply, applyNew, drain, effects, eventually, events, folder, inside, labels, message, never, place, price, publish, receive,
   start, stock, subscription,
 } from '../../../test/transport-sqlite/world.ts';
+import { systemClock } from '../../contract/clock.ts';
+import { enterDirectory } from './directory.ts';
 import { LeaseLost } from './index.ts';
 
 const name = 'basket.prices';
@@ -46,6 +48,16 @@ test('bodies of a megabyte are read a few at a time', async (t) => {
   await basket.session.declare(prices);
   const body = new Uint8Array(1024 * 1024).fill(7);
   for (let n = 0; n < 5; n++) await publish(catalog, ...Array.from({ length: 20 }, () => message('catalog', '', { body })));
+  const read: number[] = [];
+  const shared = enterDirectory(directory, systemClock()); // the same ones: one opens each ledger for the whole process
+  t.after(() => shared.leave());
+  const ledger = shared.ledgers.get('catalog')!;
+  const { window } = ledger;
+  ledger.window = (...how) => {
+    const rows = window(...how);
+    read.push(rows.length);
+    return rows;
+  };
   const consumer = await basket.session.consume(prices);
   let count = 0;
   while (count < 100) {
@@ -55,6 +67,7 @@ test('bodies of a megabyte are read a few at a time', async (t) => {
     await consumer.settle(got);
     count++;
   }
+  assert.ok(read.every((rows, at) => rows <= (at === 0 ? 17 : 6)), read.join(' '));
 });
 
 test('sources take turns: a busy one does not hold up another', async (t) => {

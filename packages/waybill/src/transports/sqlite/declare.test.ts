@@ -97,6 +97,53 @@ test('a type that the new code does not name is taken for ten more minutes, and 
   assert.deepEqual(await drain(consumer), []);
 });
 
+test('a type that comes back after more than ten minutes begins anew', async (t) => {
+  const directory = folder(t);
+  const clock = hastenedClock();
+  const catalog = await start(t, directory, 'catalog', { clock });
+  const basket = await start(t, directory, 'basket', { clock });
+  await basket.session.declare(newer);
+  await basket.session.declare(older);
+  clock.pass(601_000);
+  await publish(catalog, stocks('in between'), 'p1');
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await basket.session.declare(newer);
+  await publish(catalog, stocks('s1'));
+  const consumer = await basket.session.consume(newer);
+  assert.deepEqual(await applyNew(basket, consumer, name, 2), ['p1', 's1']);
+  assert.deepEqual(await drain(consumer), []);
+});
+
+test('an instance of older code that leaves before it heard of a declaration keeps no position past it', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const old = await start(t, directory, 'basket');
+  await old.session.declare(older);
+  const holder = await old.session.consume(older);
+  const fresh = await start(t, directory, 'basket');
+  await fresh.session.declare(newer);
+  await publish(catalog, stocks('s1'), 'p1');
+  await holder.receive(1, { waitMs: 30, signal: never }); // the cursor runs over the one and stands before the other
+  await holder.close();
+  const consumer = await fresh.session.consume(newer);
+  assert.deepEqual(await applyNew(fresh, consumer, name, 2), ['s1', 'p1']);
+});
+
+test('an instance of older code at rest, too', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const old = await start(t, directory, 'basket');
+  await old.session.declare(older);
+  const holder = await old.session.consume(older);
+  const fresh = await start(t, directory, 'basket');
+  await fresh.session.declare(newer);
+  await publish(catalog, stocks('s1'));
+  assert.deepEqual(await holder.receive(1, { waitMs: 30, signal: never }), []);
+  await holder.close();
+  const consumer = await fresh.session.consume(newer);
+  assert.deepEqual(await applyNew(fresh, consumer, name, 1), ['s1']);
+});
+
 test('declaring what is declared changes nothing', async (t) => {
   const directory = folder(t);
   const basket = await start(t, directory, 'basket');
@@ -207,6 +254,7 @@ test('removed after what is queued: what came before is applied, what comes late
   await eventually('it was to be stopped', () => inside(join(directory, 'basket.db'), (db) => db.prepare('select 1 from waybill_subscription where stopped is not null').get() !== undefined));
   await new Promise((resolve) => setTimeout(resolve, 5));
   await publish(catalog, 'too late');
+  await new Promise((resolve) => setTimeout(resolve, 50)); // it is seen
   const got = await receive(consumer, 2);
   assert.deepEqual(labels(got), ['1', '2']);
   await apply(basket, consumer, name, got.slice(0, 1));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, rmSync, renameSync, statSync, writeFileSync, openSync, writeSync, closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { systemClock } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import { hastenedClock } from '../../testing/conformance/hastened-clock.ts';
 import {
@@ -178,6 +179,7 @@ test('a ledger that was deleted and made again is read from its beginning', asyn
   await publish(again, 'new 2');
   assert.deepEqual(await applyNew(basket, consumer, name, 1), ['new 2']);
   assert.equal(place(directory, 'basket', name, 'catalog')?.position, 2);
+  assert.deepEqual(basket.ledgers(), [], 'it is another ledger, not one that went back in time');
 });
 
 test('a ledger that was made again while its reader was away is read from its beginning', async (t) => {
@@ -196,6 +198,7 @@ test('a ledger that was made again while its reader was away is read from its be
   const basket = await start(t, directory, 'basket');
   await basket.session.declare(prices);
   assert.deepEqual(await applyNew(basket, await basket.session.consume(prices), name, 3), ['new 1', 'new 2', 'new 3']);
+  assert.deepEqual(basket.ledgers(), []);
 });
 
 for (const when of ['while it is read', 'while its reader is away'] as const) {
@@ -230,6 +233,38 @@ for (const when of ['while it is read', 'while its reader is away'] as const) {
     assert.deepEqual(effects(directory, 'basket').map(({ label }) => label), ['one', 'two', 'lost 1', 'lost 2', 'new 1', 'new 2', 'new 3']);
   });
 }
+
+test('a ledger that was restored when its reader stood behind its last trimmed row is read again, too', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  const consumer = await basket.session.consume(prices);
+  await publish(catalog, 'one', 'two');
+  await applyNew(basket, consumer, name, 2);
+  const file = join(directory, 'catalog.db');
+  inside(file, (db) => db.exec(`vacuum into '${file}.backup'`));
+  await publish(catalog, 'lost 1', 'lost 2', 'lost 3');
+  await applyNew(basket, consumer, name, 3);
+  await catalog.store.ports.outbox.trim(Date.now() + 60_000, 1_000);
+  await basket.stop();
+  const first = await start(t, directory, 'basket');
+  await first.session.declare(prices);
+  await publish(catalog, 'lost 4');
+  await applyNew(first, await first.session.consume(prices), name, 1);
+  await catalog.store.ports.outbox.trim(Date.now() + 60_000, 1_000);
+  inside(join(directory, 'basket.db'), (db) => db.exec('update waybill_position set anchor = null'));
+  await first.stop();
+  await catalog.stop();
+  for (const end of ['-wal', '-shm']) rmSync(`${file}${end}`, { force: true });
+  renameSync(`${file}.backup`, file);
+  const restored = await start(t, directory, 'catalog');
+  await publish(restored, 'new 1');
+  const after = await start(t, directory, 'basket');
+  await after.session.declare(prices);
+  assert.deepEqual(await applyNew(after, await after.session.consume(prices), name, 1), ['new 1']);
+  assert.deepEqual(after.ledgers(), ['catalog LEDGER_REWOUND']);
+});
 
 test('what a rewound ledger brings again says so', async (t) => {
   const directory = folder(t);
@@ -384,9 +419,10 @@ test('a late ledger that holds nothing new yet is read from its end on', async (
   assert.deepEqual(await applyNew(basket, consumer, name, 1), ['after']);
 });
 
-test('a new ledger is found by its hint, long before the next scan', async (t) => {
+test('a new ledger, and what it holds, is found by its hints alone', async (t) => {
   const directory = folder(t);
-  const basket = await start(t, directory, 'basket');
+  const timeless = { ...systemClock(), monotonic: () => 0 }; // by which it is never time to scan or to poll
+  const basket = await start(t, directory, 'basket', { clock: timeless });
   await basket.session.declare(prices);
   const consumer = await basket.session.consume(prices);
   const catalog = await start(t, directory, 'catalog');

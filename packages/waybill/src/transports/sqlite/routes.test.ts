@@ -149,6 +149,19 @@ test('replies come from every ledger, old and new, to the instance that waits, f
   assert.equal(got.length, 3);
 });
 
+test('a reply that lies in a ledger before the ledger is found is not missed', async (t) => {
+  const [directory, other] = [folder(t), folder(t)];
+  const catalog = await start(t, directory, 'catalog');
+  const late = await start(t, other, 'late');
+  const got: Delivery[] = [];
+  const inbox = await catalog.session.listen((delivery) => got.push(delivery));
+  await publish(late, 'event', reply(inbox.address, 'one'));
+  await late.stop();
+  renameSync(join(other, 'late.db'), join(directory, 'late.db'));
+  await start(t, directory, 'late');
+  await eventually('it was to come', () => got.length === 1);
+});
+
 test('a reply is routed while somebody listens to its address', async (t) => {
   const directory = folder(t);
   const clock = hastenedClock();

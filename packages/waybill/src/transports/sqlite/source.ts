@@ -23,7 +23,7 @@ import { droppedGraceMs, type DeclaredType } from './subscriptions.ts';
 /** Rows read and not settled: bounds memory, and what is suspect after a crash. */
 const openRowsMax = 2_000;
 /** Rows of the first read, and bytes that one read should stay under: bodies may have a megabyte. */
-const rowsFirst = 64;
+const rowsFirst = 16;
 const bytesGoal = 4 * 1024 * 1024;
 /** Windows that one call looks through for where to begin: a millisecond or so. */
 const windowsPerCall = 8;
@@ -232,7 +232,6 @@ export class Source {
     const rowsMax = Math.min(this.#rowsMax, openRowsMax - (this.#rows.length - this.#first));
     if (rowsMax <= 0) return false; // dirty still: goes on when some are settled
     const { position, anchor } = this.#cursor;
-    if (ledger.head.position < position) this.#look(ledger); // a predecessor saw more than this process has yet
     const { head } = ledger;
     if (head.position === position && head.anchor === anchor) {
       this.dirty = false;
@@ -283,7 +282,7 @@ export class Source {
       this.#ready++;
     }
     if (bytes > bytesGoal) this.#rowsMax = Math.max(1, Math.floor((rows.length * bytesGoal) / bytes));
-    else if (window.isFull) this.#rowsMax = Math.min(windowRows, this.#rowsMax * 2);
+    else if (window.isFull && bytes * 2 <= bytesGoal) this.#rowsMax = Math.min(windowRows, this.#rowsMax * 2);
     if (this.#first === this.#rows.length) this.#settled = undefined;
   }
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
-  apply, applyNew, drain, effects, eventually, folder, inside, instance, labels, publish, receive, start, subscription,
+  apply, applyNew, drain, effects, eventually, folder, inside, instance, labels, message, publish, receive, start, subscription,
 } from '../../../test/transport-sqlite/world.ts';
 
 const name = 'basket.prices';
@@ -154,6 +155,43 @@ test('only what can have been in flight is suspect: 2,000 rows', async (t) => {
     await apply(basket, consumer, name, got);
   }
   assert.deepEqual([suspects.indexOf(false), suspects.lastIndexOf(true)], [2_000, 1_999]);
+});
+
+test('what was begun before a takeover and committed after it is not suspect', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  await publish(catalog, '1');
+  inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = '1@1/another-boot/1#1', clean = 0"));
+  let commit = (): void => {};
+  const open = new Promise<void>((resolve) => (commit = resolve));
+  const publishing = catalog.store.transaction(async (tx) => {
+    await catalog.store.ports.outbox.append(tx, [message('catalog', '2')]);
+    await open;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const consumer = await basket.session.consume(prices);
+  commit();
+  await publishing;
+  const got = await receive(consumer, 2);
+  assert.deepEqual(got.map(({ suspect }, at) => [labels(got)[at], suspect]), [['1', true], ['2', false]]);
+});
+
+test('after a crash a ledger that appears later holds nothing suspect', async (t) => {
+  const [directory, other] = [folder(t), folder(t)];
+  const catalog = await start(t, other, 'catalog');
+  const basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = '1@1/another-boot/1#1', clean = 0"));
+  const consumer = await basket.session.consume(prices);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await publish(catalog, '1');
+  await catalog.stop();
+  renameSync(join(other, 'catalog.db'), join(directory, 'catalog.db'));
+  await start(t, directory, 'catalog');
+  const [got] = await receive(consumer, 1);
+  assert.deepEqual([got!.suspect, got!.redelivered], [false, false]);
 });
 
 test('what is suspect stays so for the next, when its holder leaves in peace before it was handled', async (t) => {
