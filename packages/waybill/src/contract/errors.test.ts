@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import type * as errors from './errors.ts';
 import { asError, Reject, RetryLater, WaybillError } from './errors.ts';
 import { storedError } from './failure.ts';
 
@@ -29,7 +30,7 @@ describe('docs/errors.md', () => {
 
 describe('WaybillError', () => {
   it('is recognised by its code, over two copies of the package', async () => {
-    const other = (await import(`./errors.ts?copy=2` as string)) as typeof import('./errors.ts');
+    const other = (await import(`./errors.ts?copy=2` as string)) as typeof errors;
     assert.notEqual(other.WaybillError, WaybillError);
     const theirs = new other.WaybillError('STORE_BUSY', 'locked');
     assert.ok(!(theirs instanceof WaybillError));
