@@ -12,6 +12,22 @@ describe('the shop for programs', () => {
   const basketOf = (visitor: string) => shop.json<BasketSeen>('GET', '/api/basket', { visitor });
   const add = (visitor: string, productId: string, more: Partial<Asked> & { quantity?: number } = {}) =>
     shop.json<BasketSeen & { duplicate: boolean; shown: boolean }>('POST', '/api/basket/items', { visitor, body: { productId, quantity: more.quantity ?? 1 }, ...more });
+  const listener = async (visitor: string) => {
+    const stop = new AbortController();
+    const response = await fetch(`${shop.url}/live?topics=basket,products,nonsense`, { headers: { 'x-visitor': visitor }, signal: stop.signal });
+    assert.match(response.headers.get('content-type')!, /^text\/event-stream/);
+    let text = '';
+    const read = (async () => {
+      for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) text += chunk;
+    })().catch(() => undefined);
+    return {
+      heard: () => text,
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        await read;
+      },
+    };
+  };
   const setPrice = (id: string, price: number, more: Asked = {}) =>
     shop.json<{ changed: boolean; revision: number; price: number; duplicate: boolean }>('POST', `/api/admin/products/${id}/price`, { body: { price }, ...more });
 
@@ -90,6 +106,17 @@ describe('the shop for programs', () => {
       const told = catalog.published! - 200;
       return catalog.published! >= before + 60 && applied(basket, 'price-changed') === told && applied(storefront, 'product-view') === told + 200;
     });
+  });
+
+  it('tells open pages that something changed, each only of its own basket', async () => {
+    await using ann = await listener('ann');
+    await using bob = await listener('bob');
+    await add('ann', 'harbour-mug');
+    await until('the page of ann has heard of her basket', () => ann.heard().includes('event: basket\n'));
+    await setPrice('plum-orchard-mug', 20);
+    await until('the page of bob has heard of a product', () => bob.heard().includes('event: products\n'));
+    assert.ok(!bob.heard().includes('event: basket\n'));
+    assert.ok(!ann.heard().includes('event: tick\n'), 'nor of what it did not ask for');
   });
 
   const item = { productId: 'harbour-mug', quantity: 1 };

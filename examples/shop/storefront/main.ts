@@ -39,6 +39,10 @@ app.use(
     strictTransportSecurity: false,
   }),
 );
+app.use(async (c, next) => {
+  await next();
+  if (!c.res.headers.has('cache-control')) c.header('cache-control', 'private, no-cache');
+});
 app.use(refuseOtherSites);
 app.get('/live', (c) => live.stream(c, visitorOf(c)));
 app.route('/api', apiOf(front));

@@ -44,6 +44,7 @@ export function watchServices(options: { onLook(): void; onChange(): void }): Wa
   const watched = new Map<ServiceName, Watched>(
     SERVICE_NAMES.map((name) => [name, { name, answering: false, since: new Date(), process: undefined, report: undefined }]),
   );
+  const heardAt = new Map<ServiceName, Date>();
   const questions = new Map<string, (error: string | undefined) => void>();
   let isOpen = true;
 
@@ -59,9 +60,15 @@ export function watchServices(options: { onLook(): void; onChange(): void }): Wa
   const look = async (name: ServiceName): Promise<void> => {
     const address = url(name);
     const report = address === undefined ? undefined : await read(`${address}/health/behind`);
+    // What a process said that has ended meanwhile does not count.
+    if (url(name) !== address) return;
     const { answering, since } = watched.get(name)!;
-    if (report) update(name, { answering: true, since: answering ? since : new Date(), report });
-    else update(name, { answering: false, since: answering ? new Date() : since });
+    if (report) {
+      heardAt.set(name, new Date());
+      update(name, { answering: true, since: answering ? since : new Date(), report });
+    } else {
+      update(name, { answering: false, since: answering ? heardAt.get(name)! : since });
+    }
   };
 
   let listed = (): void => undefined;

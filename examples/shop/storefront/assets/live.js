@@ -11,8 +11,19 @@ const { topics, address } = document.body.dataset;
 let wanted = false;
 let reading = false;
 
+let events;
+
 if (topics) {
-  const events = new EventSource(`/live?topics=${topics}`);
+  listen();
+  // A browser has few connections for one site: a page that nobody sees gives its own back, and catches up when it is seen.
+  document.addEventListener('visibilitychange', () => {
+    events?.close();
+    if (document.visibilityState === 'visible') listen();
+  });
+}
+
+function listen() {
+  events = new EventSource(`/live?topics=${topics}`);
   for (const topic of topics.split(',')) events.addEventListener(topic, refresh);
   // What happened between the reading of the page and this moment, or while the connection was lost, nobody has told.
   events.addEventListener('open', refresh);

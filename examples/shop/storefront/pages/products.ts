@@ -30,7 +30,7 @@ ${warning(copied)}
 <nav class="chips" aria-label="Categories">
 ${['', ...categories].map((category) => html`<a href="${address({ ...query, category, page: 1 })}" ${category === query.category ? html`aria-current="true"` : ''}>${category || 'Everything'}</a>`)}
 </nav>
-${total === 0 ? html`<p class="empty">Nothing here is called “${query.text}”. <a href="/">Show everything</a></p>` : ''}
+${products.length === 0 ? html`<p class="empty">${query.text ? `Nothing here is called “${query.text}”.` : 'There is nothing here.'} <a href="/">Show everything</a></p>` : ''}
 <ul class="cards" id="cards">${products.map(card)}</ul>
 ${pager(query, total)}`;
 }
