@@ -11,10 +11,22 @@ export const consoleLogger: Logger = {
 
 function line(level: string, details: object, text = ''): string {
   const rest = Object.entries(details)
-    .map(([name, value]) => `${name}=${value instanceof Error ? asError(value).message : String(value)}`)
+    .map(([name, value]) => `${name}=${shown(value)}`)
     .join(' ');
-  return `waybill ${level}: ${text}${rest === '' ? '' : ` (${rest})`}`;
+  // One line, whoever wrote the text: a line break in it could forge another entry.
+  return `waybill ${level}: ${text}${rest === '' ? '' : ` (${rest})`}`.replaceAll(controls, ' ');
 }
+
+function shown(value: unknown): string {
+  try {
+    return typeof value === 'object' || typeof value === 'symbol' ? asError(value).message : String(value);
+  } catch {
+    return 'something that cannot be printed';
+  }
+}
+
+// eslint-disable-next-line no-control-regex
+const controls = /[\u0000-\u001f\u007f\u2028\u2029]+/g;
 
 /** One kind of line is written at most this often; what is left out is counted in the next one. */
 const quietMs = 10_000;
