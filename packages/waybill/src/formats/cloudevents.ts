@@ -45,7 +45,7 @@ function decode(headers: Readonly<Record<string, string>>, body: Uint8Array): { 
   const id = required(headers, 'ce-id');
   const kind = headers['ce-waybillkind'] ?? 'event';
   if (kind !== 'event' && kind !== 'command' && kind !== 'reply') {
-    throw undecodable(`neither event, command nor reply: ${JSON.stringify(kind.slice(0, 20))}`);
+    throw undecodable(`neither event, command nor reply: ${JSON.stringify(String(kind).slice(0, 20))}`);
   }
   const time = headers['ce-time'];
   const envelope: Writable<Envelope> = {
@@ -96,12 +96,12 @@ function required(headers: Readonly<Record<string, string>>, name: string): stri
 function moment(name: string, value: string): Date {
   const date = new Date(value);
   if (!Number.isNaN(date.getTime())) return date;
-  throw undecodable(`the attribute "${name}" is no time: ${JSON.stringify(value.slice(0, 40))}`);
+  throw undecodable(`the attribute "${name}" is no time: ${JSON.stringify(String(value).slice(0, 40))}`);
 }
 
 function wholeNumber(value: string): bigint {
   if (/^-?\d{1,19}$/.test(value)) return BigInt(value);
-  throw undecodable(`"sequence" is no whole number: ${JSON.stringify(value.slice(0, 40))}`);
+  throw undecodable(`"sequence" is no whole number: ${JSON.stringify(String(value).slice(0, 40))}`);
 }
 
 /** The user's headers: all but ours, on an object without prototype. */
