@@ -97,6 +97,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   let opening: Promise<Rooms> | undefined;
   let opened: Rooms | undefined;
   let starting: Promise<void> | undefined;
+  /** The transport has been closed: one that connects only now is closed too. */
+  let closed = false;
   let relay: { start(): void; wake(): void; stop(drainMs: number): Promise<void> } | undefined;
   let mover: Loop | undefined;
   let retention: Loop | undefined;
@@ -124,6 +126,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const connect = async (to: Transport, store: StoreSession): Promise<void> => {
     const once = async (): Promise<TransportSession> => {
       const session = await to.connect({ ...host, store });
+      if (closed) {
+        await session.close();
+        throw new WaybillError('STOPPED', 'the bus was stopped');
+      }
       transport = ground.wrapTransport ? ground.wrapTransport(session) : session;
       return transport;
     };
@@ -133,18 +139,19 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
       // A broker that is down stops nobody from publishing: it is sought in the background.
       signals.emit('relay-paused', { error });
-      connecting = keepTrying(once);
+      connecting = keepTrying(once, (again) => signals.emit('relay-paused', { error: again }));
     }
   };
 
-  const keepTrying = async (once: () => Promise<TransportSession>): Promise<TransportSession | undefined> => {
+  /** With growing pauses until it succeeds; undefined when the bus was stopped before. */
+  const keepTrying = async <R>(once: () => Promise<R>, failed: (error: unknown) => void): Promise<R | undefined> => {
     for (let pauseMs = reconnectMs; !stopping.signal.aborted; pauseMs = Math.min(pauseMs * 2, reconnectMaxMs)) {
       await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
       if (stopping.signal.aborted) return undefined;
       try {
         return await once();
       } catch (error) {
-        signals.emit('relay-paused', { error });
+        if (!stopping.signal.aborted) failed(error);
       }
     }
     return undefined;
@@ -249,7 +256,19 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
 
   const startOne = async (subscription: RunningSubscription): Promise<void> => {
     const session = await connecting;
-    if (session && !stopping.signal.aborted) await subscription.start(session);
+    if (session && !stopping.signal.aborted) await startOn(session, subscription);
+  };
+
+  /** A broker that goes away in this moment stops no start: the subscription follows when it is back. */
+  const startOn = async (session: TransportSession, subscription: RunningSubscription): Promise<void> => {
+    const away = (error: unknown): void => signals.emit('paused', { subscription: subscription.name, reason: 'transport', error });
+    try {
+      await subscription.start(session);
+    } catch (error) {
+      if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
+      away(error);
+      void keepTrying(() => subscription.start(session), away);
+    }
   };
 
   const workerFor = (plan: Plan, consumer: Consumer): Worker => {
@@ -317,7 +336,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         relay ??= createRelay({ outbox: store.ports.outbox, send: (messages) => session.send(messages), owner: clock.id(), clock, signals });
         relay.start();
       }
-      for (const subscription of first) await subscription.start(session);
+      for (const subscription of first) await startOn(session, subscription);
     };
     if (transport) await whenConnected(transport);
     else void connecting!.then(whenConnected).catch((error: unknown) => trouble('starting the subscriptions', error));
@@ -335,6 +354,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await relay?.stop(drainMs);
     requests.close();
     await (await replies?.catch(() => undefined))?.close();
+    closed = true;
     await transport?.close();
     await opened?.store.close();
   };

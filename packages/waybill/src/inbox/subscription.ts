@@ -104,10 +104,12 @@ export function createSubscription(options: {
         state = 'running';
         ready.resolve();
       } catch (error) {
-        ready.reject(error);
-        if (state === 'starting') {
-          state = 'idle';
-          ready = promiseReady();
+        const starting = (state as string) === 'starting';
+        if (starting) state = 'idle';
+        // A broker that is away is sought again: whoever waits for `ready` goes on waiting.
+        if (!starting || !WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) {
+          ready.reject(error);
+          if (starting) ready = promiseReady();
         }
         throw error;
       }
