@@ -11,10 +11,17 @@ describe('the shop for programs', () => {
 
   const basketOf = (visitor: string) => shop.json<BasketSeen>('GET', '/api/basket', { visitor });
   const add = (visitor: string, productId: string, more: Partial<Asked> & { quantity?: number } = {}) =>
-    shop.json<BasketSeen & { duplicate: boolean; shown: boolean }>('POST', '/api/basket/items', { visitor, body: { productId, quantity: more.quantity ?? 1 }, ...more });
+    shop.json<BasketSeen & { duplicate: boolean; shown: boolean }>('POST', '/api/basket/items', {
+      visitor,
+      body: { productId, quantity: more.quantity ?? 1 },
+      ...more,
+    });
   const listener = async (visitor: string) => {
     const stop = new AbortController();
-    const response = await fetch(`${shop.url}/live?topics=basket,products,nonsense`, { headers: { 'x-visitor': visitor }, signal: stop.signal });
+    const response = await fetch(`${shop.url}/live?topics=basket,products,nonsense`, {
+      headers: { 'x-visitor': visitor },
+      signal: stop.signal,
+    });
     assert.match(response.headers.get('content-type')!, /^text\/event-stream/);
     let text = '';
     const read = (async () => {
@@ -29,15 +36,24 @@ describe('the shop for programs', () => {
     };
   };
   const setPrice = (id: string, price: number, more: Asked = {}) =>
-    shop.json<{ changed: boolean; revision: number; price: number; duplicate: boolean }>('POST', `/api/admin/products/${id}/price`, { body: { price }, ...more });
+    shop.json<{ changed: boolean; revision: number; price: number; duplicate: boolean }>(
+      'POST',
+      `/api/admin/products/${id}/price`,
+      { body: { price }, ...more },
+    );
 
   it('is ready when every service is', async () => {
     assert.equal((await shop.ask('GET', '/health/ready')).status, 200);
-    for (const name of ['catalog', 'basket', 'storefront'] as const) assert.equal((await shop.service(name)).answering, true, name);
+    for (const name of ['catalog', 'basket', 'storefront'] as const)
+      assert.equal((await shop.service(name)).answering, true, name);
   });
 
   it('lists two hundred products with prices in decimals, stock, pictures and their age', async () => {
-    const { products, currency, state } = await shop.json<{ products: Record<string, unknown>[]; currency: string; state: string }>('GET', '/api/products');
+    const { products, currency, state } = await shop.json<{
+      products: Record<string, unknown>[];
+      currency: string;
+      state: string;
+    }>('GET', '/api/products');
     assert.deepEqual([products.length, currency, state], [200, 'EUR', 'current']);
     const mug = products.find(({ productId }) => productId === 'harbour-mug')!;
     assert.deepEqual([mug['name'], mug['price'], typeof mug['stock'], mug['revision']], ['Harbour mug', 12, 'number', 1]);
@@ -52,7 +68,10 @@ describe('the shop for programs', () => {
     assert.ok(shown);
     assert.deepEqual((await basketOf('reader')).lines, lines);
     const [{ productId, name, quantity, unitPrice, priceWhenAdded }] = lines as [BasketSeen['lines'][number]];
-    assert.deepEqual({ productId, name, quantity, unitPrice, priceWhenAdded }, { productId: 'lighthouse-teapot', name: 'Lighthouse teapot', quantity: 2, unitPrice: 34.5, priceWhenAdded: 34.5 });
+    assert.deepEqual(
+      { productId, name, quantity, unitPrice, priceWhenAdded },
+      { productId: 'lighthouse-teapot', name: 'Lighthouse teapot', quantity: 2, unitPrice: 34.5, priceWhenAdded: 34.5 },
+    );
     assert.equal(total, 69);
   });
 
@@ -67,7 +86,11 @@ describe('the shop for programs', () => {
 
   it('tells of a new price with the one when added, and stops when it returns (G22, G23)', async () => {
     await add('watcher', 'harbour-mug');
-    assert.deepEqual(await setPrice('harbour-mug', 9.5).then(({ changed, revision, price }) => [changed, revision, price]), [true, 2, 9.5]);
+    assert.deepEqual(await setPrice('harbour-mug', 9.5).then(({ changed, revision, price }) => [changed, revision, price]), [
+      true,
+      2,
+      9.5,
+    ]);
     const line = async () => (await basketOf('watcher')).lines[0]!;
     await until('the basket has heard of 9.50', async () => (await line()).unitPrice === 9.5);
     assert.equal((await line()).priceWhenAdded, 12);
@@ -87,13 +110,19 @@ describe('the shop for programs', () => {
     assert.equal((await basketOf('hasty')).lines[0]?.quantity, 1);
     await add('hasty', 'harbour-mug', { requestId: 'r-2' });
     assert.equal((await basketOf('hasty')).lines[0]?.quantity, 2);
-    const prices = await Promise.all(Array.from({ length: 4 }, () => setPrice('tea-jar', 10, { requestId: 'r-1', visitor: 'hasty' })));
+    const prices = await Promise.all(
+      Array.from({ length: 4 }, () => setPrice('tea-jar', 10, { requestId: 'r-1', visitor: 'hasty' })),
+    );
     assert.deepEqual(new Set(prices.map(({ revision }) => revision)), new Set([2]));
   });
 
   it('sets quantities and removes lines', async () => {
     await add('tidy', 'harbour-mug');
-    assert.equal((await shop.json<BasketSeen>('PUT', '/api/basket/items/harbour-mug', { visitor: 'tidy', body: { quantity: 7 } })).lines[0]?.quantity, 7);
+    assert.equal(
+      (await shop.json<BasketSeen>('PUT', '/api/basket/items/harbour-mug', { visitor: 'tidy', body: { quantity: 7 } })).lines[0]
+        ?.quantity,
+      7,
+    );
     assert.deepEqual((await shop.json<BasketSeen>('DELETE', '/api/basket/items/harbour-mug', { visitor: 'tidy' })).lines, []);
   });
 
@@ -101,10 +130,19 @@ describe('the shop for programs', () => {
     const before = (await shop.service('catalog')).published!;
     await shop.json('POST', '/api/admin/burst', { body: { changes: 60 } });
     await until('everybody has taken over the burst', async () => {
-      const [catalog, basket, storefront] = await Promise.all([shop.service('catalog'), shop.service('basket'), shop.service('storefront')]);
-      const applied = (service: typeof basket, name: string) => service.subscriptions.find(({ subscription }) => subscription.includes(name))!.applied;
+      const [catalog, basket, storefront] = await Promise.all([
+        shop.service('catalog'),
+        shop.service('basket'),
+        shop.service('storefront'),
+      ]);
+      const applied = (service: typeof basket, name: string) =>
+        service.subscriptions.find(({ subscription }) => subscription.includes(name))!.applied;
       const told = catalog.published! - 200;
-      return catalog.published! >= before + 60 && applied(basket, 'price-changed') === told && applied(storefront, 'product-view') === told + 200;
+      return (
+        catalog.published! >= before + 60 &&
+        applied(basket, 'price-changed') === told &&
+        applied(storefront, 'product-view') === told + 200
+      );
     });
   });
 
@@ -121,8 +159,22 @@ describe('the shop for programs', () => {
 
   const item = { productId: 'harbour-mug', quantity: 1 };
   const faults: [what: string, method: string, path: string, asked: Asked, status: number, code: string][] = [
-    ['a product that does not exist', 'POST', '/api/basket/items', { body: { ...item, productId: 'unicorn' } }, 404, 'unknown-product'],
-    ['a product id that is no text', 'POST', '/api/basket/items', { body: { ...item, productId: { a: 1 } } }, 422, 'invalid-input'],
+    [
+      'a product that does not exist',
+      'POST',
+      '/api/basket/items',
+      { body: { ...item, productId: 'unicorn' } },
+      404,
+      'unknown-product',
+    ],
+    [
+      'a product id that is no text',
+      'POST',
+      '/api/basket/items',
+      { body: { ...item, productId: { a: 1 } } },
+      422,
+      'invalid-input',
+    ],
     ['no quantity', 'POST', '/api/basket/items', { body: { productId: 'harbour-mug' } }, 422, 'invalid-input'],
     ['a quantity of nothing', 'POST', '/api/basket/items', { body: { ...item, quantity: 0 } }, 422, 'invalid-input'],
     ['a negative quantity', 'POST', '/api/basket/items', { body: { ...item, quantity: -3 } }, 422, 'invalid-input'],
@@ -133,22 +185,57 @@ describe('the shop for programs', () => {
     ['nothing at all', 'POST', '/api/basket/items', { body: 'null' }, 422, 'invalid-input'],
     ['what is no JSON', 'POST', '/api/basket/items', { body: '{"productId":' }, 400, 'malformed-json'],
     ['an empty body', 'POST', '/api/basket/items', { body: '' }, 400, 'malformed-json'],
-    ['another content type', 'POST', '/api/basket/items', { body: 'productId=harbour-mug', headers: { 'content-type': 'text/plain' } }, 415, 'wrong-content-type'],
-    ['a body that is too large', 'POST', '/api/basket/items', { body: { ...item, more: 'x'.repeat(20_000) } }, 413, 'body-too-large'],
+    [
+      'another content type',
+      'POST',
+      '/api/basket/items',
+      { body: 'productId=harbour-mug', headers: { 'content-type': 'text/plain' } },
+      415,
+      'wrong-content-type',
+    ],
+    [
+      'a body that is too large',
+      'POST',
+      '/api/basket/items',
+      { body: { ...item, more: 'x'.repeat(20_000) } },
+      413,
+      'body-too-large',
+    ],
     ['a visitor with spaces', 'POST', '/api/basket/items', { body: item, visitor: 'a b' }, 400, 'invalid-header'],
     ['a request id without end', 'POST', '/api/basket/items', { body: item, requestId: 'r'.repeat(500) }, 400, 'invalid-header'],
     ['a line that is not there', 'DELETE', '/api/basket/items/unicorn', {}, 404, 'not-in-basket'],
-    ['a price for what does not exist', 'POST', '/api/admin/products/unicorn/price', { body: { price: 1 } }, 404, 'unknown-product'],
+    [
+      'a price for what does not exist',
+      'POST',
+      '/api/admin/products/unicorn/price',
+      { body: { price: 1 } },
+      404,
+      'unknown-product',
+    ],
     ['a negative price', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: -1 } }, 422, 'invalid-input'],
     ['a price of nothing', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: 0 } }, 422, 'invalid-input'],
-    ['a price with three places', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: 9.999 } }, 422, 'invalid-input'],
+    [
+      'a price with three places',
+      'POST',
+      '/api/admin/products/harbour-mug/price',
+      { body: { price: 9.999 } },
+      422,
+      'invalid-input',
+    ],
     ['a huge price', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: 1e300 } }, 422, 'invalid-input'],
     ['a price as text', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: '9.50' } }, 422, 'invalid-input'],
     ['a burst without end', 'POST', '/api/admin/burst', { body: { changes: 1e9 } }, 422, 'invalid-input'],
     ['a service that does not exist', 'POST', '/api/admin/services/ordering/stop', {}, 404, 'unknown-service'],
     ['an action that does not exist', 'POST', '/api/admin/services/basket/sing', {}, 404, 'unknown-action'],
     ['to stop the storefront', 'POST', '/api/admin/services/storefront/stop', {}, 409, 'storefront-stays'],
-    ['an order from another site', 'POST', '/api/admin/services/basket/kill', { headers: { origin: 'http://evil.example', 'sec-fetch-site': 'cross-site' } }, 403, 'other-site'],
+    [
+      'an order from another site',
+      'POST',
+      '/api/admin/services/basket/kill',
+      { headers: { origin: 'http://evil.example', 'sec-fetch-site': 'cross-site' } },
+      403,
+      'other-site',
+    ],
     ['an address that does not exist', 'GET', '/api/unicorns', {}, 404, 'not-found'],
     ['another method', 'DELETE', '/api/products', {}, 405, 'method-not-allowed'],
   ];
@@ -158,7 +245,10 @@ describe('the shop for programs', () => {
       const problem = (await response.json()) as Record<string, unknown>;
       assert.equal(response.status, status, JSON.stringify(problem));
       assert.match(response.headers.get('content-type')!, /^application\/problem\+json/);
-      assert.deepEqual([problem['status'], problem['code'], problem['type'], problem['instance']], [status, code, `urn:shop:problem:${code}`, path]);
+      assert.deepEqual(
+        [problem['status'], problem['code'], problem['type'], problem['instance']],
+        [status, code, `urn:shop:problem:${code}`, path],
+      );
       assert.ok(String(problem['detail']).length > 0 && String(problem['title']).length > 0);
     });
   }
@@ -179,8 +269,15 @@ describe('the shop for programs', () => {
   });
 
   it('says on the page what was wrong with a form, and changes nothing', async () => {
-    const response = await shop.ask('POST', '/basket/items', { visitor: 'clumsy', body: 'productId=harbour-mug&quantity=-1', headers: { 'content-type': 'application/x-www-form-urlencoded' } });
+    const response = await shop.ask('POST', '/basket/items', {
+      visitor: 'clumsy',
+      body: 'productId=harbour-mug&quantity=-1',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    });
     assert.equal(response.status, 422);
-    assert.match(await response.text(), /role="status" class="notice" data-tone="bad">[^<]*quantity|role="status" class="notice" data-tone="bad">[^<]+/);
+    assert.match(
+      await response.text(),
+      /role="status" class="notice" data-tone="bad">[^<]*quantity|role="status" class="notice" data-tone="bad">[^<]+/,
+    );
   });
 });

@@ -38,7 +38,17 @@ describe('the shop in a browser', { skip: need.skip }, () => {
   before(async () => {
     mkdirSync(PICTURES, { recursive: true });
     folder = await mkdtemp(join(tmpdir(), 'shop-browser-'));
-    browser = await chromium.launch({ executablePath: need.path!, args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'] });
+    browser = await chromium.launch({
+      executablePath: need.path!,
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+        '--no-first-run',
+      ],
+    });
     live = await browser.newContext();
     plain = await browser.newContext({ javaScriptEnabled: false });
     for (const context of [live, plain]) listen(context, complaints);
@@ -66,7 +76,9 @@ describe('the shop in a browser', { skip: need.skip }, () => {
     await page.keyboard.press('Enter');
     await page.getByText('Harbour mug is in your basket.').waitFor();
     assert.ok(await hasFocus(add), 'the focus stays where it was');
-    await until('the basket says so on top', async () => (await page.getByRole('link', { name: /^Basket/ }).innerText()).includes('1'));
+    await until('the basket says so on top', async () =>
+      (await page.getByRole('link', { name: /^Basket/ }).innerText()).includes('1'),
+    );
     await page.close();
 
     basket = await live.newPage();
@@ -112,7 +124,10 @@ describe('the shop in a browser', { skip: need.skip }, () => {
     await admin.getByText(/stopped since/).waitFor();
     await setPrice(admin, '8.00');
     await admin.getByText('Basket is not answering; it will hear of it when it is back').waitFor();
-    await basket.getByRole('status').filter({ hasText: /^Basket has been stopped since \d\d:\d\d:\d\d\. This is what it had said by (then|\d\d:\d\d:\d\d)\./ }).waitFor();
+    await basket
+      .getByRole('status')
+      .filter({ hasText: /^Basket has been stopped since \d\d:\d\d:\d\d\. This is what it had said by (then|\d\d:\d\d:\d\d)\./ })
+      .waitFor();
     await basket.getByText(/^Catalog has said €8\.00 since \d\d:\d\d:\d\d\. The basket has not heard of it yet\.$/).waitFor();
     assert.match(await line(basket).innerText(), /€9\.50 each/, 'what is known is still shown');
     await faultless(basket, 'basket-offline', PICTURES);
@@ -139,7 +154,9 @@ describe('the shop in a browser', { skip: need.skip }, () => {
     await admin.goto(`${shop.url}/admin`);
     await setPrice(admin, '7.50');
     await admin.getByText('Catalog did not answer in time, so it is not known whether it did this.').waitFor();
-    await until('the page goes on being live', async () => (await admin.locator('#state-catalog').innerText()).includes('came back 1 time'));
+    await until('the page goes on being live', async () =>
+      (await admin.locator('#state-catalog').innerText()).includes('came back 1 time'),
+    );
     await says(basket, 'was €12.00 when you added it, now €7.50');
     await until('the catalogue is back', async () => {
       const seen = await shop.service('catalog');
@@ -240,12 +257,14 @@ async function setPrice(page: Page, price: string): Promise<void> {
 function listen(context: BrowserContext, complaints: string[]): void {
   context.on('console', (message) => {
     const expected = /503 \(Service Unavailable\)|504 \(Gateway Timeout\)|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING/;
-    if (['error', 'warning'].includes(message.type()) && !expected.test(message.text())) complaints.push(`${message.text()} (${message.location().url})`);
+    if (['error', 'warning'].includes(message.type()) && !expected.test(message.text()))
+      complaints.push(`${message.text()} (${message.location().url})`);
   });
   context.on('weberror', (error) => complaints.push(String(error.error())));
   context.on('requestfailed', (request) => {
     const errorText = request.failure()?.errorText ?? '';
-    if (!/\/live\?|ERR_ABORTED|ERR_CONNECTION_REFUSED/.test(`${request.url()} ${errorText}`)) complaints.push(`${request.url()}: ${errorText}`);
+    if (!/\/live\?|ERR_ABORTED|ERR_CONNECTION_REFUSED/.test(`${request.url()} ${errorText}`))
+      complaints.push(`${request.url()}: ${errorText}`);
   });
 }
 
@@ -272,11 +291,22 @@ async function faultless(page: Page, name: string, folder: string, picture = tru
 async function pictureOfAlert(context: BrowserContext, url: string): Promise<void> {
   const storageState = await context.storageState();
   for (const colorScheme of ['light', 'dark'] as const) {
-    const own = await context.browser()!.newContext({ storageState, colorScheme, reducedMotion: 'reduce', deviceScaleFactor: 2, viewport: { width: 800, height: 480 } });
+    const own = await context
+      .browser()!
+      .newContext({
+        storageState,
+        colorScheme,
+        reducedMotion: 'reduce',
+        deviceScaleFactor: 2,
+        viewport: { width: 800, height: 480 },
+      });
     const page = await own.newPage();
     await page.goto(url);
     const card = (await line(page).boundingBox())!;
-    await page.screenshot({ path: join(PICTURES, `price-alert-${colorScheme}.png`), clip: { x: 0, y: 0, width: 800, height: card.y + card.height + 20 } });
+    await page.screenshot({
+      path: join(PICTURES, `price-alert-${colorScheme}.png`),
+      clip: { x: 0, y: 0, width: 800, height: card.y + card.height + 20 },
+    });
     await own.close();
   }
 }

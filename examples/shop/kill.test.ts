@@ -17,7 +17,10 @@ describe('a shop whose services are killed', () => {
 
   const basketOf = (visitor: string) => shop.json<BasketSeen>('GET', '/api/basket', { visitor });
   const order = (name: string, action: string) => shop.json('POST', `/api/admin/services/${name}/${action}`);
-  const priceShown = async (id: string) => (await shop.json<{ products: { productId: string; price: number; revision: number }[] }>('GET', '/api/products')).products.find(({ productId }) => productId === id)!;
+  const priceShown = async (id: string) =>
+    (
+      await shop.json<{ products: { productId: string; price: number; revision: number }[] }>('GET', '/api/products')
+    ).products.find(({ productId }) => productId === id)!;
 
   /** As a program should: the same number again until there is an answer. */
   const persistently = (path: string, requestId: string, body: object) =>
@@ -61,7 +64,9 @@ describe('a shop whose services are killed', () => {
     await changing;
     await until('the shop shows the last price', async () => (await priceShown('harbour-mug')).price === 50);
     assert.equal((await priceShown('harbour-mug')).revision, start.revision + 30, 'each request was one change');
-    const line = await until('the basket knows the last price', async () => (await basketOf('ann')).lines.find(({ unitPrice }) => unitPrice === 50));
+    const line = await until('the basket knows the last price', async () =>
+      (await basketOf('ann')).lines.find(({ unitPrice }) => unitPrice === 50),
+    );
     assert.equal(line.priceWhenAdded, 12);
   });
 
@@ -72,7 +77,10 @@ describe('a shop whose services are killed', () => {
     assert.equal(offline.state, 'down');
     assert.match(offline.sentence, /^Basket has been stopped since \d\d:\d\d:\d\d\./);
     assert.deepEqual([offline.lines[0]?.unitPrice, offline.lines[0]?.newer?.price], [50, 8]);
-    const refused = await shop.ask('POST', '/api/basket/items', { visitor: 'ann', body: { productId: 'harbour-mug', quantity: 1 } });
+    const refused = await shop.ask('POST', '/api/basket/items', {
+      visitor: 'ann',
+      body: { productId: 'harbour-mug', quantity: 1 },
+    });
     assert.deepEqual([refused.status, ((await refused.json()) as { code: string }).code], [503, 'service-down']);
     await order('basket', 'start');
     await until('the basket knows 8.00', async () => (await basketOf('ann')).lines[0]?.unitPrice === 8);
@@ -124,7 +132,11 @@ describe('a shop whose services are killed', () => {
       return dropped >= 200 + 32;
     });
     const { subscriptions } = await shop.service('basket');
-    assert.equal(subscriptions.reduce((sum, { applied }) => sum + applied, 0), 0, 'nothing was applied a second time');
+    assert.equal(
+      subscriptions.reduce((sum, { applied }) => sum + applied, 0),
+      0,
+      'nothing was applied a second time',
+    );
     assert.deepEqual((await basketOf('ann')).lines, before.lines);
   });
 });
@@ -139,7 +151,11 @@ describe('a catalogue that dies between commit and telling', () => {
 
     await using shop = await openShop({ folder, env: { SHOP_CRASH_AT: 'catalog:published' } });
     const { pid } = await shop.service('catalog');
-    const died = await shop.ask('POST', '/api/admin/products/harbour-mug/price', { body: { price: 9.5 }, visitor: 'ann', requestId: 'r-1' });
+    const died = await shop.ask('POST', '/api/admin/products/harbour-mug/price', {
+      body: { price: 9.5 },
+      visitor: 'ann',
+      requestId: 'r-1',
+    });
     assert.equal(((await died.json()) as { code: string }).code, 'outcome-unknown');
     const line = await until('the basket has heard of it', async () => {
       const { lines } = await shop.json<BasketSeen>('GET', '/api/basket', { visitor: 'ann' });
@@ -150,7 +166,11 @@ describe('a catalogue that dies between commit and telling', () => {
       const seen = await shop.service('catalog');
       return seen.answering && seen.pid !== pid;
     });
-    const again = await shop.json<{ duplicate: boolean; revision: number }>('POST', '/api/admin/products/harbour-mug/price', { body: { price: 9.5 }, visitor: 'ann', requestId: 'r-1' });
+    const again = await shop.json<{ duplicate: boolean; revision: number }>('POST', '/api/admin/products/harbour-mug/price', {
+      body: { price: 9.5 },
+      visitor: 'ann',
+      requestId: 'r-1',
+    });
     assert.deepEqual([again.duplicate, again.revision], [true, 2], 'it had been done, and was done once');
   });
 });

@@ -19,19 +19,25 @@ describe('starting the shop', () => {
     const first = await openShop({ folder });
     await first.json('POST', '/api/basket/items', { visitor: 'ann', body: { productId: 'harbour-mug', quantity: 3 } });
     await first.json('POST', '/api/admin/products/harbour-mug/price', { body: { price: 9.5 } });
-    const pids = await Promise.all((['catalog', 'basket', 'storefront'] as const).map(async (name) => (await first.service(name)).pid!));
+    const pids = await Promise.all(
+      (['catalog', 'basket', 'storefront'] as const).map(async (name) => (await first.service(name)).pid!),
+    );
     assert.equal(await first.close(), 0);
     for (const pid of pids) assert.ok(isGone(pid), `process ${pid}`);
 
     await using second = await openShop({ folder });
-    const line = await until('the basket is as it was', async () => (await second.json<BasketSeen>('GET', '/api/basket', { visitor: 'ann' })).lines.find(({ unitPrice }) => unitPrice === 9.5));
+    const line = await until('the basket is as it was', async () =>
+      (await second.json<BasketSeen>('GET', '/api/basket', { visitor: 'ann' })).lines.find(({ unitPrice }) => unitPrice === 9.5),
+    );
     assert.deepEqual([line.quantity, line.priceWhenAdded], [3, 12]);
   });
 
   it('leaves no service behind when start.ts itself is killed', async () => {
     const folder = join(scratch, 'orphans');
     const shop = await openShop({ folder });
-    const pids = await Promise.all((['catalog', 'basket', 'storefront'] as const).map(async (name) => (await shop.service(name)).pid!));
+    const pids = await Promise.all(
+      (['catalog', 'basket', 'storefront'] as const).map(async (name) => (await shop.service(name)).pid!),
+    );
     await shop.kill();
     await until('every service has left', () => pids.every(isGone));
     await using again = await openShop({ folder });

@@ -88,8 +88,10 @@ async function ready(name: ServiceName): Promise<void> {
     watchers.add(() => void (['waiting', 'failed'].includes(service.state.state) && resolve('died')));
   });
   if ((await Promise.race([service.start(), died])) !== 'died') return;
+  const reset = process.env['SHOP_DATA'] ? `SHOP_DATA=${process.env['SHOP_DATA']} npm run shop:reset` : 'npm run shop:reset';
   throw new Advice(
-    `\n${name} does not start. It said:\n\n${service.lastLines}\n\nIf its data is the trouble, "npm run shop:reset" removes it; everything in ${folder!.path} is then new.`,
+    `\n${name} does not start. It said:\n\n${service.lastLines}\n
+If its data is the trouble, begin anew: "${reset}" removes everything in ${folder!.path}.`,
   );
 }
 
@@ -119,7 +121,8 @@ function hear(message: ToSupervisor): void {
 
 async function obey({ id, service: name, action }: Extract<ToSupervisor, { say: 'ask' }>): Promise<void> {
   const service = services.get(name)!;
-  const answer = (error?: string): void => services.get('storefront')!.say({ say: 'answer', id, ...(error === undefined ? {} : { error }) });
+  const answer = (error?: string): void =>
+    services.get('storefront')!.say({ say: 'answer', id, ...(error === undefined ? {} : { error }) });
   try {
     // Killed for good, the storefront could not be asked to start again.
     if (action === 'kill' && name === 'storefront') service.crash();
@@ -144,7 +147,11 @@ async function leave(code: number, reason?: unknown): Promise<never> {
     leavingSince = performance.now();
     if (reason !== undefined) console.error(reason);
     // The storefront first: it takes no more orders while the others finish theirs.
-    for (const name of SERVICE_NAMES.toReversed()) await services.get(name)?.stop().catch(() => undefined);
+    for (const name of SERVICE_NAMES.toReversed())
+      await services
+        .get(name)
+        ?.stop()
+        .catch(() => undefined);
     folder?.release();
     process.exit(code);
   })();
@@ -160,11 +167,15 @@ function readPort(value: string | undefined): number {
 async function checkFree(port: number, host: string): Promise<void> {
   const probe = createServer();
   await new Promise<void>((resolve, reject) => {
-    probe.once('error', (error: NodeJS.ErrnoException) => reject(new Advice(
-      error.code === 'EADDRINUSE'
-        ? `Port ${port} is taken. Stop what uses it, or name another: SHOP_PORT=${port + 1} npm start`
-        : `The shop cannot listen on ${host}:${port} (${error.message}). Name another: SHOP_HOST=127.0.0.1 SHOP_PORT=8081 npm start`,
-    )));
+    probe.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new Advice(
+          error.code === 'EADDRINUSE'
+            ? `Port ${port} is taken. Stop what uses it, or name another: SHOP_PORT=${port + 1} npm start`
+            : `The shop cannot listen on ${host}:${port} (${error.message}). Name another: SHOP_HOST=127.0.0.1 SHOP_PORT=8081 npm start`,
+        ),
+      ),
+    );
     probe.listen(port, host, () => probe.close(() => resolve()));
   });
 }

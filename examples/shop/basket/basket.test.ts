@@ -3,7 +3,13 @@ import { describe, it } from 'node:test';
 import { hasNewPrice, type BasketLine } from '../contracts/basket.ts';
 import { addItem, LINES_MAX, type KnownProduct } from './basket.ts';
 
-const mug: KnownProduct = { productId: 'harbour-mug', name: 'Harbour mug', priceCents: 1200, revision: 1, asOf: '2026-01-01T10:00:00.000Z' };
+const mug: KnownProduct = {
+  productId: 'harbour-mug',
+  name: 'Harbour mug',
+  priceCents: 1200,
+  revision: 1,
+  asOf: '2026-01-01T10:00:00.000Z',
+};
 const cheaperMug: KnownProduct = { ...mug, priceCents: 950, revision: 2, asOf: '2026-01-01T10:05:00.000Z' };
 
 function line(added: ReturnType<typeof addItem>): BasketLine {

@@ -30,9 +30,19 @@ describe('what the basket does when prices change', () => {
     const before = world.basket.published(BasketChanged).length;
     await world.price(2, 950);
     const told = world.basket.published(BasketChanged).slice(before);
-    assert.deepEqual(told.map(({ visitorId, revision, lines }) => [visitorId, revision, prices(lines)]), [
-      ['ann', 3, [['harbour-mug', 950, 1200], ['lighthouse-teapot', 3450, 3450]]],
-    ]);
+    assert.deepEqual(
+      told.map(({ visitorId, revision, lines }) => [visitorId, revision, prices(lines)]),
+      [
+        [
+          'ann',
+          3,
+          [
+            ['harbour-mug', 950, 1200],
+            ['lighthouse-teapot', 3450, 3450],
+          ],
+        ],
+      ],
+    );
   });
 
   it('drops the alert when the price returns (G23)', async () => {
@@ -81,7 +91,9 @@ describe('what the basket does when prices change', () => {
   it('finds the lines of a product by its index, not by looking through all baskets', async () => {
     await using world = await basketWorld();
     const plan = async (): Promise<string> => {
-      const { rows } = await world.basket.transaction((tx) => tx.query<{ detail: string }>(`explain query plan ${REPRICE_LINES}`, [950, 2, 'now', 'harbour-mug']));
+      const { rows } = await world.basket.transaction((tx) =>
+        tx.query<{ detail: string }>(`explain query plan ${REPRICE_LINES}`, [950, 2, 'now', 'harbour-mug']),
+      );
       return rows.map(({ detail }) => detail).join('; ');
     };
     assert.match(await plan(), /SEARCH basket_line USING INDEX basket_line_by_product \(product_id=\?\)/);
@@ -94,8 +106,14 @@ describe('what the basket does when it is asked', () => {
   it('applies a repeated request once, also when the repetitions come at the same time (case 8, G32)', async () => {
     await using world = await basketWorld();
     const answers = await Promise.all([1, 2, 3].map(() => world.tryAdd('ann', 'harbour-mug', { requestId: 'r1' })));
-    assert.deepEqual(answers.map(({ status }) => status), [200, 200, 200]);
-    assert.deepEqual((await world.lines('ann')).map(({ quantity }) => quantity), [1]);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [200, 200, 200],
+    );
+    assert.deepEqual(
+      (await world.lines('ann')).map(({ quantity }) => quantity),
+      [1],
+    );
   });
 
   it('keeps apart two visitors who use the same request id', async () => {
@@ -114,7 +132,13 @@ describe('what the basket does when it is asked', () => {
     assert.equal((await world.ask('DELETE', '/baskets/ann/items/harbour-mug')).status, 404);
   });
 
-  for (const [what, quantity] of [['none', 0], ['fewer than none', -1], ['half a piece', 0.5], ['too many', 100], ['a word', 'two']] as const) {
+  for (const [what, quantity] of [
+    ['none', 0],
+    ['fewer than none', -1],
+    ['half a piece', 0.5],
+    ['too many', 100],
+    ['a word', 'two'],
+  ] as const) {
     it(`refuses to add ${what}`, async () => {
       await using world = await basketWorld();
       const response = await world.ask('POST', '/baskets/ann/items', { productId: 'harbour-mug', quantity });
@@ -139,7 +163,15 @@ interface BasketWorld extends AsyncDisposable {
 async function basketWorld(known = [mug!, teapot!]): Promise<BasketWorld> {
   const folder = mkdtempSync(join(tmpdir(), 'shop-basket-'));
   const clock = virtualClock();
-  const bus = (service: string, rerun: boolean) => createTestBus({ service, store: `sqlite:${folder}/${service}.db`, transport: `sqlite:${folder}`, clock, rerun, autoStart: false });
+  const bus = (service: string, rerun: boolean) =>
+    createTestBus({
+      service,
+      store: `sqlite:${folder}/${service}.db`,
+      transport: `sqlite:${folder}`,
+      clock,
+      rerun,
+      autoStart: false,
+    });
   const catalog = bus('catalog', false);
   const basket = bus('basket', true);
   subscribe(basket);
@@ -156,14 +188,20 @@ async function basketWorld(known = [mug!, teapot!]): Promise<BasketWorld> {
       headers: { 'content-type': 'application/json', ...(requestId ? { 'x-requestid': requestId } : {}) },
       ...(body ? { body: JSON.stringify(body) } : {}),
     });
-  const tryAdd: BasketWorld['tryAdd'] = (visitor, productId, { requestId } = {}) => ask('POST', `/baskets/${visitor}/items`, { productId, quantity: 1 }, requestId);
+  const tryAdd: BasketWorld['tryAdd'] = (visitor, productId, { requestId } = {}) =>
+    ask('POST', `/baskets/${visitor}/items`, { productId, quantity: 1 }, requestId);
   return {
     catalog,
     basket,
     ask,
     tryAdd,
     async price(revision, newPriceCents) {
-      const published = await catalog.publish(ProductPriceChanged, { productId: 'harbour-mug', revision, newPriceCents, oldPriceCents: 1 });
+      const published = await catalog.publish(ProductPriceChanged, {
+        productId: 'harbour-mug',
+        revision,
+        newPriceCents,
+        oldPriceCents: 1,
+      });
       await catalog.settled();
       return published;
     },

@@ -12,10 +12,14 @@ export function subscribe(bus: Bus<SqlTransaction>): void {
     await learnProduct(ctx.tx, { productId, name, priceCents, revision, asOf: ctx.message.time.toISOString() });
   });
 
-  bus.subscribe(ProductPriceChanged, { order: 'latest', from: 'beginning' }, async ({ productId, newPriceCents, revision }, ctx) => {
-    const price = { productId, priceCents: newPriceCents, revision, asOf: ctx.message.time.toISOString() };
-    await learnPrice(ctx.tx, price);
-    const changed = await reprice(ctx.tx, price);
-    await ctx.publishAll(changed.map((basket) => BasketChanged.of(basket)));
-  });
+  bus.subscribe(
+    ProductPriceChanged,
+    { order: 'latest', from: 'beginning' },
+    async ({ productId, newPriceCents, revision }, ctx) => {
+      const price = { productId, priceCents: newPriceCents, revision, asOf: ctx.message.time.toISOString() };
+      await learnPrice(ctx.tx, price);
+      const changed = await reprice(ctx.tx, price);
+      await ctx.publishAll(changed.map((basket) => BasketChanged.of(basket)));
+    },
+  );
 }

@@ -23,15 +23,19 @@ export function basketApp(bus: Bus<SqlTransaction>): Hono {
   app.post('/baskets/:visitor/items', async (c) => {
     const visitorId = visitorOf(c);
     const { productId, quantity } = await readJson(c, NewItem);
-    const { result, duplicate } = await once(bus, { scope: 'add-item', key: requestKey(c, visitorId), content: [productId, quantity] }, async (tx) => {
-      const product = await lockProduct(tx, productId);
-      if (!product) throw new Problem(404, 'unknown-product', `The basket knows no product "${productId}".`);
-      const revision = await touchBasket(tx, visitorId);
-      const line = addItem(await linesOf(tx, visitorId), product, quantity);
-      if (typeof line === 'string') throw refused(line);
-      await saveLine(tx, visitorId, line);
-      return await tellOf(tx, visitorId, revision);
-    });
+    const { result, duplicate } = await once(
+      bus,
+      { scope: 'add-item', key: requestKey(c, visitorId), content: [productId, quantity] },
+      async (tx) => {
+        const product = await lockProduct(tx, productId);
+        if (!product) throw new Problem(404, 'unknown-product', `The basket knows no product "${productId}".`);
+        const revision = await touchBasket(tx, visitorId);
+        const line = addItem(await linesOf(tx, visitorId), product, quantity);
+        if (typeof line === 'string') throw refused(line);
+        await saveLine(tx, visitorId, line);
+        return await tellOf(tx, visitorId, revision);
+      },
+    );
     return c.json({ ...result, duplicate });
   });
 
@@ -43,12 +47,16 @@ export function basketApp(bus: Bus<SqlTransaction>): Hono {
   app.delete('/baskets/:visitor/items/:product', async (c) => c.json(await change(c, removeLine)));
 
   /** These two say how a line shall be, so that doing them twice is doing them once. */
-  async function change(c: Context, work: (tx: SqlTransaction, visitorId: string, productId: string) => Promise<boolean>): Promise<BasketSaved> {
+  async function change(
+    c: Context,
+    work: (tx: SqlTransaction, visitorId: string, productId: string) => Promise<boolean>,
+  ): Promise<BasketSaved> {
     const visitorId = visitorOf(c);
     const productId = c.req.param('product') ?? '';
     return await bus.transaction(async (tx) => {
       const revision = await touchBasket(tx, visitorId);
-      if (!(await work(tx, visitorId, productId))) throw new Problem(404, 'not-in-basket', `"${productId}" is not in the basket.`);
+      if (!(await work(tx, visitorId, productId)))
+        throw new Problem(404, 'not-in-basket', `"${productId}" is not in the basket.`);
       return await tellOf(tx, visitorId, revision);
     });
   }

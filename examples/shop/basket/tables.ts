@@ -84,7 +84,9 @@ export async function touchBasket(tx: SqlTransaction, visitorId: string): Promis
 }
 
 export async function linesOf(tx: SqlTransaction, visitorId: string): Promise<BasketLine[]> {
-  const { rows } = await tx.query<LineRow>('select * from basket_line where visitor_id = $1 order by added_at, product_id', [visitorId]);
+  const { rows } = await tx.query<LineRow>('select * from basket_line where visitor_id = $1 order by added_at, product_id', [
+    visitorId,
+  ]);
   return rows.map(toLine);
 }
 
@@ -94,19 +96,36 @@ export async function saveLine(tx: SqlTransaction, visitorId: string, line: Bask
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
      on conflict (visitor_id, product_id) do update set quantity = excluded.quantity, unit_price_cents = excluded.unit_price_cents,
        price_revision = excluded.price_revision, price_as_of = excluded.price_as_of`,
-    [visitorId, line.productId, line.name, line.quantity, line.unitPriceCents, line.priceWhenAddedCents, line.priceRevision, line.priceAsOf, new Date().toISOString()],
+    [
+      visitorId,
+      line.productId,
+      line.name,
+      line.quantity,
+      line.unitPriceCents,
+      line.priceWhenAddedCents,
+      line.priceRevision,
+      line.priceAsOf,
+      new Date().toISOString(),
+    ],
   );
 }
 
 /** @returns whether there was such a line */
 export async function setQuantity(tx: SqlTransaction, visitorId: string, productId: string, quantity: number): Promise<boolean> {
-  const { rowCount } = await tx.query('update basket_line set quantity = $1 where visitor_id = $2 and product_id = $3', [quantity, visitorId, productId]);
+  const { rowCount } = await tx.query('update basket_line set quantity = $1 where visitor_id = $2 and product_id = $3', [
+    quantity,
+    visitorId,
+    productId,
+  ]);
   return rowCount === 1;
 }
 
 /** @returns whether there was such a line */
 export async function removeLine(tx: SqlTransaction, visitorId: string, productId: string): Promise<boolean> {
-  const { rowCount } = await tx.query('delete from basket_line where visitor_id = $1 and product_id = $2', [visitorId, productId]);
+  const { rowCount } = await tx.query('delete from basket_line where visitor_id = $1 and product_id = $2', [
+    visitorId,
+    productId,
+  ]);
   return rowCount === 1;
 }
 

@@ -13,8 +13,14 @@ describe('the catalogue', () => {
     const app = catalogApp(bus);
     for (const priceCents of [950, 800, 1200]) assert.equal((await setPrice(app, { priceCents })).status, 200);
     assert.deepEqual(
-      bus.published(ProductPriceChanged).map(({ revision, oldPriceCents, newPriceCents }) => [revision, oldPriceCents, newPriceCents]),
-      [[2, 1200, 950], [3, 950, 800], [4, 800, 1200]],
+      bus
+        .published(ProductPriceChanged)
+        .map(({ revision, oldPriceCents, newPriceCents }) => [revision, oldPriceCents, newPriceCents]),
+      [
+        [2, 1200, 950],
+        [3, 950, 800],
+        [4, 800, 1200],
+      ],
     );
   });
 
@@ -28,7 +34,11 @@ describe('the catalogue', () => {
   it('applies a repeated request once, and answers it as the first time (case 8)', async () => {
     await using bus = await catalog();
     const app = catalogApp(bus);
-    const answers = await Promise.all([1, 2, 3].map(async () => (await setPrice(app, { priceCents: 950 }, 'r1')).json() as Promise<PriceSaved & { duplicate: boolean }>));
+    const answers = await Promise.all(
+      [1, 2, 3].map(
+        async () => (await setPrice(app, { priceCents: 950 }, 'r1')).json() as Promise<PriceSaved & { duplicate: boolean }>,
+      ),
+    );
     assert.equal(bus.published(ProductPriceChanged).length, 1);
     assert.equal(answers.filter(({ duplicate }) => !duplicate).length, 1);
     assert.equal(new Set(answers.map(({ token }) => token)).size, 1);
@@ -52,7 +62,11 @@ describe('the catalogue', () => {
 
   it('makes a burst of changes, each told of', async () => {
     await using bus = await catalog();
-    const response = await catalogApp(bus).request('/burst', { method: 'POST', body: '{"changes":25}', headers: { 'content-type': 'application/json' } });
+    const response = await catalogApp(bus).request('/burst', {
+      method: 'POST',
+      body: '{"changes":25}',
+      headers: { 'content-type': 'application/json' },
+    });
     assert.equal(response.status, 200);
     assert.equal(bus.published(ProductPriceChanged).length, 25);
   });
@@ -68,7 +82,12 @@ async function catalog(): Promise<TestBus<SqlTransaction>> {
   return bus;
 }
 
-async function setPrice(app: ReturnType<typeof catalogApp>, body: object, requestId?: string, id = 'harbour-mug'): Promise<Response> {
+async function setPrice(
+  app: ReturnType<typeof catalogApp>,
+  body: object,
+  requestId?: string,
+  id = 'harbour-mug',
+): Promise<Response> {
   const headers = { 'content-type': 'application/json', 'x-visitor': 'v-1', ...(requestId ? { 'x-requestid': requestId } : {}) };
   return await app.request(`/products/${id}/price`, { method: 'POST', body: JSON.stringify(body), headers });
 }

@@ -31,7 +31,9 @@ export function catalogApp(bus: Bus<SqlTransaction>): Hono {
     const productId = c.req.param('id');
     const { priceCents } = await readJson(c, NewPrice);
     const key = requestKey(c, c.req.header('x-visitor') ?? '');
-    const { result, duplicate } = await once(bus, { scope: 'set-price', key, content: [productId, priceCents] }, (tx) => setPrice(tx, productId, () => priceCents));
+    const { result, duplicate } = await once(bus, { scope: 'set-price', key, content: [productId, priceCents] }, (tx) =>
+      setPrice(tx, productId, () => priceCents),
+    );
     return c.json({ ...result, duplicate });
   });
 

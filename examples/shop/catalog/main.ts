@@ -21,7 +21,10 @@ async function fillWhenEmpty(bus: Bus<SqlTransaction>): Promise<string | undefin
     if (!(await isEmpty(tx))) return undefined;
     const products = firstCatalogue();
     for (const product of products) await insertProduct(tx, product);
-    const published = await bus.publishAll(products.map((product) => ProductAdded.of(product)), { tx });
+    const published = await bus.publishAll(
+      products.map((product) => ProductAdded.of(product)),
+      { tx },
+    );
     return published.at(-1)?.token;
   });
 }

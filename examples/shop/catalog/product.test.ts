@@ -15,7 +15,10 @@ describe('a product', () => {
 
   it('gets another price in a burst, and never one below half a euro', () => {
     for (const chance of [0, 0.25, 0.5, 0.75, 0.999]) {
-      assert.notEqual(nearbyPrice(1200, () => chance), 1200);
+      assert.notEqual(
+        nearbyPrice(1200, () => chance),
+        1200,
+      );
       assert.ok(nearbyPrice(51, () => chance) >= 50);
     }
   });
@@ -26,11 +29,13 @@ describe('the first catalogue', () => {
 
   it('has two hundred products, each with a name, an id and a place of its own', () => {
     assert.equal(products.length, 200);
-    for (const field of ['productId', 'name', 'place'] as const) assert.equal(new Set(products.map((product) => product[field])).size, 200, field);
+    for (const field of ['productId', 'name', 'place'] as const)
+      assert.equal(new Set(products.map((product) => product[field])).size, 200, field);
   });
 
   it('has prices in whole cents, and something in stock of everything', () => {
-    for (const { name, priceCents, stock } of products) assert.ok(Number.isInteger(priceCents) && priceCents >= 500 && stock > 0, name);
+    for (const { name, priceCents, stock } of products)
+      assert.ok(Number.isInteger(priceCents) && priceCents >= 500 && stock > 0, name);
   });
 
   it('makes addresses out of names', () => {

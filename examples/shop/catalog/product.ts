@@ -9,7 +9,10 @@ export type Product = ProductAdded;
  * What a new price means: the event to tell of it, or undefined when the price stays what it is, for then nothing has
  * happened that anybody should hear of.
  */
-export function changePrice(product: Pick<Product, 'productId' | 'priceCents' | 'revision'>, newPriceCents: Cents): ProductPriceChanged | undefined {
+export function changePrice(
+  product: Pick<Product, 'productId' | 'priceCents' | 'revision'>,
+  newPriceCents: Cents,
+): ProductPriceChanged | undefined {
   if (newPriceCents === product.priceCents) return undefined;
   return { productId: product.productId, revision: product.revision + 1, newPriceCents, oldPriceCents: product.priceCents };
 }
@@ -41,5 +44,9 @@ export function nearbyPrice(priceCents: Cents, chance: () => number): Cents {
 
 /** `Crêpe pan` → `crepe-pan` */
 export function slug(name: string): string {
-  return name.normalize('NFD').replace(/[\u0300-\u036f’.]/g, '').toLowerCase().replace(/[^a-z0-9]+/g, '-');
+  return name
+    .normalize('NFD')
+    .replace(/[\u0300-\u036f’.]/g, '')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-');
 }

@@ -26,7 +26,10 @@ export async function insertProduct(tx: SqlTransaction, product: Product): Promi
  * The product, locked until the transaction ends, so that events leave in the order of its changes. An update that changes
  * nothing locks a row on every database; SQLite has no `for update`.
  */
-export async function lockProduct(tx: SqlTransaction, productId: string): Promise<Pick<Product, 'productId' | 'priceCents' | 'revision'> | undefined> {
+export async function lockProduct(
+  tx: SqlTransaction,
+  productId: string,
+): Promise<Pick<Product, 'productId' | 'priceCents' | 'revision'> | undefined> {
   const { rows } = await tx.query<{ price_cents: number; revision: number }>(
     'update product set revision = revision where product_id = $1 returning price_cents, revision',
     [productId],
@@ -35,7 +38,11 @@ export async function lockProduct(tx: SqlTransaction, productId: string): Promis
 }
 
 export async function savePrice(tx: SqlTransaction, { productId, newPriceCents, revision }: ProductPriceChanged): Promise<void> {
-  await tx.query('update product set price_cents = $1, revision = $2 where product_id = $3', [newPriceCents, revision, productId]);
+  await tx.query('update product set price_cents = $1, revision = $2 where product_id = $3', [
+    newPriceCents,
+    revision,
+    productId,
+  ]);
 }
 
 export async function allProductIds(tx: SqlTransaction): Promise<string[]> {

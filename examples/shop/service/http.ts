@@ -20,14 +20,21 @@ export function createApp(answer: (c: Context, problem: Problem) => Response | P
   const app = new Hono();
   app.onError((error, c) => answer(c, asProblem(error)));
   app.notFound((c) => answer(c, new Problem(404, 'not-found', `There is nothing at ${c.req.path}.`)));
-  app.use(bodyLimit({ maxSize: BODY_BYTES_MAX, onError: (c) => answer(c, new Problem(413, 'body-too-large', `A body has at most ${BODY_BYTES_MAX} bytes.`)) }));
-  app.use(methodNotAllowed({
-    app,
-    onMethodNotAllowed: (c, methods) => {
-      c.header('allow', methods.join(', '));
-      return answer(c, new Problem(405, 'method-not-allowed', `${c.req.path} takes ${methods.join(' or ')}.`));
-    },
-  }));
+  app.use(
+    bodyLimit({
+      maxSize: BODY_BYTES_MAX,
+      onError: (c) => answer(c, new Problem(413, 'body-too-large', `A body has at most ${BODY_BYTES_MAX} bytes.`)),
+    }),
+  );
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: (c, methods) => {
+        c.header('allow', methods.join(', '));
+        return answer(c, new Problem(405, 'method-not-allowed', `${c.req.path} takes ${methods.join(' or ')}.`));
+      },
+    }),
+  );
   return app;
 }
 

@@ -27,7 +27,13 @@ describe('what a service says of itself', () => {
   });
 
   it('takes the smallest time that 95 of 100 keep within', () => {
-    assert.equal(percentile(Array.from({ length: 100 }, (_, i) => 100 - i), 0.95), 95);
+    assert.equal(
+      percentile(
+        Array.from({ length: 100 }, (_, i) => 100 - i),
+        0.95,
+      ),
+      95,
+    );
     assert.equal(percentile([7], 0.95), 7);
     assert.equal(percentile([], 0.95), undefined);
   });

@@ -48,7 +48,17 @@ export function measure(bus: Bus): Measure {
     const key = `${subscription} ${source}`;
     const known = counters.get(key);
     if (known) return known;
-    const fresh = { applied: 0, stale: 0, duplicates: 0, retried: 0, failed: 0, p95Ms: undefined, worstMs: undefined, worstAt: undefined, samplesMs: [] };
+    const fresh = {
+      applied: 0,
+      stale: 0,
+      duplicates: 0,
+      retried: 0,
+      failed: 0,
+      p95Ms: undefined,
+      worstMs: undefined,
+      worstAt: undefined,
+      samplesMs: [],
+    };
     counters.set(key, fresh);
     return fresh;
   };
@@ -75,7 +85,15 @@ export function measure(bus: Bus): Measure {
         published,
         subscriptions: rows.map(({ subscription, source, state, appliedUntil, waiting }) => {
           const { samplesMs, ...measured } = counter({ subscription, source });
-          return { subscription, source, state, appliedUntil: appliedUntil.toISOString(), waiting, ...measured, p95Ms: percentile(samplesMs, 0.95) };
+          return {
+            subscription,
+            source,
+            state,
+            appliedUntil: appliedUntil.toISOString(),
+            waiting,
+            ...measured,
+            p95Ms: percentile(samplesMs, 0.95),
+          };
         }),
       };
     },

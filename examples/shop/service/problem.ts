@@ -25,5 +25,8 @@ export class Problem extends Error {
 export function problemResponse(c: Context, { status, code, detail, extra }: Problem): Response {
   const title = code.replaceAll('-', ' ').replace(/^./, (first) => first.toUpperCase());
   const body = { ...extra, type: `urn:shop:problem:${code}`, title, status, code, detail, instance: c.req.path };
-  return c.body(JSON.stringify(body), status, { 'content-type': 'application/problem+json; charset=utf-8', 'cache-control': 'no-store' });
+  return c.body(JSON.stringify(body), status, {
+    'content-type': 'application/problem+json; charset=utf-8',
+    'cache-control': 'no-store',
+  });
 }

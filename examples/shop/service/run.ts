@@ -86,7 +86,8 @@ function answerQuestions(app: Hono, bus: Bus, measured: Measure): void {
 /** On the first day: a service is of use once it knows the catalogue, which `token` stands for. */
 async function learnCatalogue(bus: Bus, measured: Measure, token: string | undefined): Promise<void> {
   if (token === undefined) return;
-  if (!(await bus.caughtUp(token, { timeoutMs: CATCH_UP_MS }))) console.warn(`${bus.service} does not know the whole catalogue yet; it goes on learning`);
+  if (!(await bus.caughtUp(token, { timeoutMs: CATCH_UP_MS })))
+    console.warn(`${bus.service} does not know the whole catalogue yet; it goes on learning`);
   measured.forgetTimes();
 }
 

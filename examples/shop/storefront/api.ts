@@ -8,7 +8,16 @@ import { Problem } from '../service/problem.ts';
 import { SERVICE_NAMES } from '../supervisor/messages.ts';
 import type { Copied } from './freshness.ts';
 import type { ShownProduct } from './read-model.ts';
-import { basketView, copiedBaskets, copiedProducts, everyProduct, ownWrite, productById, type BasketView, type Storefront } from './views.ts';
+import {
+  basketView,
+  copiedBaskets,
+  copiedProducts,
+  everyProduct,
+  ownWrite,
+  productById,
+  type BasketView,
+  type Storefront,
+} from './views.ts';
 import { callerOf, visitorOf } from './visitor.ts';
 import type { Watched } from './watch.ts';
 
@@ -62,7 +71,13 @@ export function apiOf(front: Storefront): Hono {
     const caller = callerOf(c);
     const { price } = await readJson(c, Price);
     const { priceCents, token, ...saved } = await services.setPrice(caller, c.req.param('id'), centsOf(price));
-    return c.json({ ...saved, price: toDecimal(priceCents), changed: token !== undefined, token, shown: await ownWrite(front, token) });
+    return c.json({
+      ...saved,
+      price: toDecimal(priceCents),
+      changed: token !== undefined,
+      token,
+      shown: await ownWrite(front, token),
+    });
   });
 
   api.post('/admin/burst', async (c) => {
@@ -73,7 +88,12 @@ export function apiOf(front: Storefront): Hono {
   api.post('/admin/services/:name/:action', async (c) => {
     const name = ServiceName.safeParse(c.req.param('name')).data;
     const action = Action.safeParse(c.req.param('action')).data;
-    if (name === undefined) throw new Problem(404, 'unknown-service', `There is no service "${c.req.param('name')}", only ${SERVICE_NAMES.join(', ')}.`);
+    if (name === undefined)
+      throw new Problem(
+        404,
+        'unknown-service',
+        `There is no service "${c.req.param('name')}", only ${SERVICE_NAMES.join(', ')}.`,
+      );
     if (action === undefined) throw new Problem(404, 'unknown-action', 'A service can be told to stop, kill or start.');
     return c.json(serviceJson(await obey(front, name, action)));
   });
@@ -93,9 +113,18 @@ export function apiOf(front: Storefront): Hono {
 }
 
 /** Stops, kills or starts a service. The storefront itself can only be killed, for it comes back then. */
-export async function obey({ watch }: Storefront, name: (typeof SERVICE_NAMES)[number], action: 'stop' | 'kill' | 'start'): Promise<Watched> {
+export async function obey(
+  { watch }: Storefront,
+  name: (typeof SERVICE_NAMES)[number],
+  action: 'stop' | 'kill' | 'start',
+): Promise<Watched> {
   if (name !== 'storefront') return await watch.ask(name, action);
-  if (action === 'stop') throw new Problem(409, 'storefront-stays', 'The storefront cannot be stopped from its own page: nobody could start it again. Ctrl-C stops the shop.');
+  if (action === 'stop')
+    throw new Problem(
+      409,
+      'storefront-stays',
+      'The storefront cannot be stopped from its own page: nobody could start it again. Ctrl-C stops the shop.',
+    );
   // The answer leaves before the process ends.
   if (action === 'kill') setTimeout(() => void watch.ask(name, 'kill').catch(() => undefined), 50);
   return watch.get(name);
@@ -105,7 +134,11 @@ export async function obey({ watch }: Storefront, name: (typeof SERVICE_NAMES)[n
 export async function explained(front: Storefront, productId: string, error: unknown): Promise<unknown> {
   if (!(error instanceof Problem) || error.code !== 'unknown-product') return error;
   if (!(await productById(front, productId))) return new Problem(404, 'unknown-product', `There is no product "${productId}".`);
-  return new Problem(503, 'basket-behind', 'The basket has not heard of this product yet. Nothing was changed; try again in a moment.');
+  return new Problem(
+    503,
+    'basket-behind',
+    'The basket has not heard of this product yet. Nothing was changed; try again in a moment.',
+  );
 }
 
 /** @throws Problem 422 */
@@ -115,12 +148,33 @@ export function centsOf(price: number): number {
 }
 
 function productJson({ productId, name, category, details, priceCents, stock, revision, asOf }: ShownProduct): object {
-  return { productId, name, category, details, price: toDecimal(priceCents), stock, revision, asOf, picture: `/pictures/${productId}.svg` };
+  return {
+    productId,
+    name,
+    category,
+    details,
+    price: toDecimal(priceCents),
+    stock,
+    revision,
+    asOf,
+    picture: `/pictures/${productId}.svg`,
+  };
 }
 
 function basketJson({ lines, pieces, totalCents, asOf, copied }: BasketView): object {
-  const shown = lines.map(({ newer, ...line }) => ({ ...lineJson(line), ...(newer ? { newer: { price: toDecimal(newer.priceCents), asOf: newer.asOf } } : {}) }));
-  return { lines: shown, pieces, total: toDecimal(totalCents), currency: 'EUR', source: 'basket', changedAt: asOf, ...copiedJson(copied) };
+  const shown = lines.map(({ newer, ...line }) => ({
+    ...lineJson(line),
+    ...(newer ? { newer: { price: toDecimal(newer.priceCents), asOf: newer.asOf } } : {}),
+  }));
+  return {
+    lines: shown,
+    pieces,
+    total: toDecimal(totalCents),
+    currency: 'EUR',
+    source: 'basket',
+    changedAt: asOf,
+    ...copiedJson(copied),
+  };
 }
 
 function lineJson(line: BasketLine): object {

@@ -19,20 +19,28 @@ describe('what is said of product pages', () => {
   });
 
   it('stays calm for some seconds, then says how late and how much waits', () => {
-    const behind = (ms: number) => productsCopied({ now, copy: copy('catalog', ms, { state: 'behind', waiting: 3 }), catalog: service('catalog') });
+    const behind = (ms: number) =>
+      productsCopied({ now, copy: copy('catalog', ms, { state: 'behind', waiting: 3 }), catalog: service('catalog') });
     assert.equal(behind(4_000).state, 'current');
     assert.equal(behind(12_000).state, 'late');
     assert.equal(behind(12_000).sentence, 'Prices here are 12 s behind catalog: 3 changes wait.');
   });
 
   it('says when the catalogue is down, and of when the prices are', () => {
-    const { state, sentence } = productsCopied({ now, copy: copy('catalog', 10_000, { state: 'behind', waiting: 0 }), catalog: service('catalog', { state: 'stopped' }) });
+    const { state, sentence } = productsCopied({
+      now,
+      copy: copy('catalog', 10_000, { state: 'behind', waiting: 0 }),
+      catalog: service('catalog', { state: 'stopped' }),
+    });
     assert.equal(state, 'down');
     assert.match(sentence, /^Catalog has been stopped since 10:00:20\. These are the prices of then; newer/);
   });
 
   it('says when something could not be taken over', () => {
-    assert.equal(productsCopied({ now, copy: copy('catalog', 0, { state: 'failing' }), catalog: service('catalog') }).state, 'failing');
+    assert.equal(
+      productsCopied({ now, copy: copy('catalog', 0, { state: 'failing' }), catalog: service('catalog') }).state,
+      'failing',
+    );
   });
 });
 
@@ -50,7 +58,10 @@ describe('what is said of a basket', () => {
     const slowBasket = service('basket', { prices: copy('catalog', 38_000, { state: 'behind', waiting: 1 }) });
     assert.equal(basketCopied({ ...fresh, basket: slowBasket }).sentence, 'Basket is 38 s behind catalog: 1 change waits.');
     const slowPages = { ...fresh, copy: copy('basket', 7_000, { state: 'behind', waiting: undefined }) };
-    assert.equal(basketCopied({ ...slowPages, basket: service('basket', { prices: copy('catalog', 100) }) }).sentence, 'This page is 7.0 s behind basket.');
+    assert.equal(
+      basketCopied({ ...slowPages, basket: service('basket', { prices: copy('catalog', 100) }) }).sentence,
+      'This page is 7.0 s behind basket.',
+    );
   });
 
   it('says what is known and since when while the basket is down', () => {
@@ -61,26 +72,61 @@ describe('what is said of a basket', () => {
   });
 
   it('tells a process that does not answer from one that was stopped or is coming back', () => {
-    const say = (state: ServiceState['state']) => basketCopied({ ...fresh, basket: service('basket', { state, answering: false }) }).sentence;
+    const say = (state: ServiceState['state']) =>
+      basketCopied({ ...fresh, basket: service('basket', { state, answering: false }) }).sentence;
     assert.match(say('running'), /^Basket has not answered since/);
     assert.match(say('waiting'), /^Basket is starting; it was last heard at/);
     assert.match(say('failed'), /^Basket has failed to start/);
   });
 
   it('says when the catalogue is down, for then no new price can come', () => {
-    const { state, sentence } = basketCopied({ ...fresh, basket: service('basket', { prices: copy('catalog', 9_000, { state: 'behind' }) }), catalog: service('catalog', { state: 'stopped' }) });
+    const { state, sentence } = basketCopied({
+      ...fresh,
+      basket: service('basket', { prices: copy('catalog', 9_000, { state: 'behind' }) }),
+      catalog: service('catalog', { state: 'stopped' }),
+    });
     assert.equal(state, 'down');
     assert.match(sentence, /^Catalog has been stopped since 10:00:20\. Prices in the basket are those of then\./);
   });
 });
 
 function copy(source: string, ageMs: number, more: Partial<Freshness> = {}): Freshness {
-  return { source, subscription: `basket.${source}.product-price-changed`, appliedUntil: ago(ageMs), waiting: 0, state: 'current', ...more };
+  return {
+    source,
+    subscription: `basket.${source}.product-price-changed`,
+    appliedUntil: ago(ageMs),
+    waiting: 0,
+    state: 'current',
+    ...more,
+  };
 }
 
-function service(name: ServiceName, { state = 'running', answering = state === 'running', prices }: { state?: ServiceState['state']; answering?: boolean; prices?: Freshness } = {}): Watched {
+function service(
+  name: ServiceName,
+  {
+    state = 'running',
+    answering = state === 'running',
+    prices,
+  }: { state?: ServiceState['state']; answering?: boolean; prices?: Freshness } = {},
+): Watched {
   const process: ServiceState = { name, state, since: ago(10_000).toISOString(), pid: 1, url: undefined, restarts: 0 };
-  const row = prices && { ...prices, appliedUntil: prices.appliedUntil.toISOString(), applied: 1, stale: 0, duplicates: 0, retried: 0, failed: 0, p95Ms: 1, worstMs: 1, worstAt: undefined };
-  const report = { service: name, startedAt: ago(60_000).toISOString(), published: 0, subscriptions: row ? [row satisfies SubscriptionReport] : [] };
+  const row = prices && {
+    ...prices,
+    appliedUntil: prices.appliedUntil.toISOString(),
+    applied: 1,
+    stale: 0,
+    duplicates: 0,
+    retried: 0,
+    failed: 0,
+    p95Ms: 1,
+    worstMs: 1,
+    worstAt: undefined,
+  };
+  const report = {
+    service: name,
+    startedAt: ago(60_000).toISOString(),
+    published: 0,
+    subscriptions: row ? [row satisfies SubscriptionReport] : [],
+  };
   return { name, answering, since: ago(10_000), process, report };
 }

@@ -18,39 +18,87 @@ export interface Copied {
 export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshness | undefined; catalog: Watched }): Copied {
   const asOf = copy?.appliedUntil;
   if (!catalog.answering) {
-    return { state: 'down', asOf, sentence: `${absent(catalog, now)} These are the prices of ${by(earlier(asOf, catalog.since), catalog.since, now)}; newer ones show when it is back.` };
+    return {
+      state: 'down',
+      asOf,
+      sentence: `${absent(catalog, now)} These are the prices of ${by(earlier(asOf, catalog.since), catalog.since, now)}; newer ones show when it is back.`,
+    };
   }
-  return late('Prices here', 'catalog', copy, now) ?? { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf ?? now, now)}, from catalog.` };
+  return (
+    late('Prices here', 'catalog', copy, now) ?? {
+      state: 'current',
+      asOf,
+      sentence: `Prices as of ${longTime(asOf ?? now, now)}, from catalog.`,
+    }
+  );
 }
 
 /** A basket is two steps away from the catalogue: prices come to the basket, baskets come to the pages. */
-export function basketCopied({ now, copy, basket, catalog }: { now: Date; copy: Freshness | undefined; basket: Watched; catalog: Watched }): Copied {
+export function basketCopied({
+  now,
+  copy,
+  basket,
+  catalog,
+}: {
+  now: Date;
+  copy: Freshness | undefined;
+  basket: Watched;
+  catalog: Watched;
+}): Copied {
   if (!basket.answering) {
     const asOf = earlier(copy?.appliedUntil, basket.since);
-    return { state: 'down', asOf, sentence: `${absent(basket, now)} This is what it had said by ${by(asOf, basket.since, now)}. It keeps what you have put in, and takes over new prices when it is back.` };
+    return {
+      state: 'down',
+      asOf,
+      sentence: `${absent(basket, now)} This is what it had said by ${by(asOf, basket.since, now)}. It keeps what you have put in, and takes over new prices when it is back.`,
+    };
   }
   const prices = pricesIn(basket);
   const asOf = earlier(copy?.appliedUntil, prices?.appliedUntil ?? basket.since);
-  const lateness = late('This page', 'basket', copy, now) ?? (catalog.answering ? late('Basket', 'catalog', prices, now) : undefined);
+  const lateness =
+    late('This page', 'basket', copy, now) ?? (catalog.answering ? late('Basket', 'catalog', prices, now) : undefined);
   if (lateness) return { ...lateness, asOf };
-  if (!catalog.answering) return { state: 'down', asOf, sentence: `${absent(catalog, now)} Prices in the basket are those of ${by(earlier(prices?.appliedUntil, catalog.since), catalog.since, now)}.` };
+  if (!catalog.answering)
+    return {
+      state: 'down',
+      asOf,
+      sentence: `${absent(catalog, now)} Prices in the basket are those of ${by(earlier(prices?.appliedUntil, catalog.since), catalog.since, now)}.`,
+    };
   return { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf, now)}, from catalog by way of basket.` };
 }
 
 /** How far the basket said it is with the catalogue's prices. */
 function pricesIn(basket: Watched): Freshness | undefined {
-  const row = basket.report?.subscriptions.find(({ subscription, source }) => source === 'catalog' && subscription.includes('price-changed'));
-  return row && { source: row.source, subscription: row.subscription, state: row.state, waiting: row.waiting, appliedUntil: new Date(row.appliedUntil) };
+  const row = basket.report?.subscriptions.find(
+    ({ subscription, source }) => source === 'catalog' && subscription.includes('price-changed'),
+  );
+  return (
+    row && {
+      source: row.source,
+      subscription: row.subscription,
+      state: row.state,
+      waiting: row.waiting,
+      appliedUntil: new Date(row.appliedUntil),
+    }
+  );
 }
 
 function late(who: string, source: string, copy: Freshness | undefined, now: Date): Copied | undefined {
   if (copy?.state === 'failing') {
-    return { state: 'failing', asOf: copy.appliedUntil, sentence: `${who} could not take over a change from ${source}; it is kept and can be retried. What you see may be older.` };
+    return {
+      state: 'failing',
+      asOf: copy.appliedUntil,
+      sentence: `${who} could not take over a change from ${source}; it is kept and can be retried. What you see may be older.`,
+    };
   }
   const behindMs = copy ? now.getTime() - copy.appliedUntil.getTime() : 0;
   if (!copy || copy.state === 'current' || behindMs <= LATE_MS) return undefined;
   const waiting = copy.waiting ? `: ${copy.waiting} ${copy.waiting === 1 ? 'change waits' : 'changes wait'}` : '';
-  return { state: 'late', asOf: copy.appliedUntil, sentence: `${who} ${who.endsWith('s here') ? 'are' : 'is'} ${span(behindMs)} behind ${source}${waiting}.` };
+  return {
+    state: 'late',
+    asOf: copy.appliedUntil,
+    sentence: `${who} ${who.endsWith('s here') ? 'are' : 'is'} ${span(behindMs)} behind ${source}${waiting}.`,
+  };
 }
 
 /** Why a service says nothing. */

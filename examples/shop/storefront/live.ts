@@ -43,7 +43,12 @@ export function createLive(): Live {
     },
 
     stream(c, visitorId) {
-      if (listeners.size >= LISTENERS_MAX) throw new Problem(503, 'too-many-pages', 'Too many pages are open at once. This one shows what is new when you reload it.');
+      if (listeners.size >= LISTENERS_MAX)
+        throw new Problem(
+          503,
+          'too-many-pages',
+          'Too many pages are open at once. This one shows what is new when you reload it.',
+        );
       const wanted = (c.req.query('topics') ?? '').split(',');
       const topics = new Set(TOPICS.filter((topic) => wanted.includes(topic)));
       return streamSSE(c, async (stream) => {

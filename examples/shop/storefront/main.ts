@@ -18,7 +18,10 @@ import { watchServices } from './watch.ts';
 const bus = createBus({ service: 'storefront' });
 const live = createLive();
 let statesBefore = '';
-const watch = watchServices({ onChange: () => live.tell('status'), onLook: () => void tick().catch((error: unknown) => console.warn(error)) });
+const watch = watchServices({
+  onChange: () => live.tell('status'),
+  onLook: () => void tick().catch((error: unknown) => console.warn(error)),
+});
 const front: Storefront = { bus, live, watch, services: servicesOver(watch) };
 subscribe(bus, live);
 

@@ -12,12 +12,22 @@ import { basketPage } from './pages/basket.ts';
 import { behindPage } from './pages/behind.ts';
 import { layout, type Html, type Notice, type Page } from './pages/layout.ts';
 import { footing, PRODUCTS_PER_PAGE, productsPage } from './pages/products.ts';
-import { basketView, copiedBaskets, copiedProducts, ownWrite, piecesOf, productById, productsView, type Storefront } from './views.ts';
+import {
+  basketView,
+  copiedBaskets,
+  copiedProducts,
+  ownWrite,
+  piecesOf,
+  productById,
+  productsView,
+  type Storefront,
+} from './views.ts';
 import { callerOf, visitorOf } from './visitor.ts';
 
 const Quantity = z.coerce.number().pipe(z.int().min(1).max(QUANTITY_MAX));
 const Changes = z.coerce.number().pipe(z.int().min(1).max(BURST_MAX));
 const TEXT_LENGTH_MAX = 60;
+const UNCHANGED: Notice = { tone: 'good', text: 'That is the price already, so nothing was changed and nobody was told.' };
 
 /** The shop for people. Every page works by forms and reload; assets/live.js makes it live. */
 export function pagesOf(front: Storefront): Hono {
@@ -29,27 +39,56 @@ export function pagesOf(front: Storefront): Hono {
   const shop = async (c: Context, notice?: Notice): Promise<Html> => {
     const query = { text: word(c, 'q'), category: word(c, 'category'), page: pageNumber(c) };
     const view = await productsView(front, { ...query, offset: (query.page - 1) * PRODUCTS_PER_PAGE, limit: PRODUCTS_PER_PAGE });
-    return await page(c, { title: 'Shop', path: '/', topics: ['products', 'basket', 'status'], body: productsPage(view, query), footing: footing(view.copied), notice });
+    return await page(c, {
+      title: 'Shop',
+      path: '/',
+      topics: ['products', 'basket', 'status'],
+      body: productsPage(view, query),
+      footing: footing(view.copied),
+      notice,
+    });
   };
 
   const basket = async (c: Context, notice?: Notice): Promise<Html> => {
     const view = await basketView(front, visitorOf(c));
-    return await page(c, { title: 'Basket', path: '/basket', topics: ['basket', 'products', 'status'], body: basketPage(view), footing: footing(view.copied), notice });
+    return await page(c, {
+      title: 'Basket',
+      path: '/basket',
+      topics: ['basket', 'products', 'status'],
+      body: basketPage(view),
+      footing: footing(view.copied),
+      notice,
+    });
   };
 
   const admin = async (c: Context, notice?: Notice): Promise<Html> => {
     const text = word(c, 'q');
     const view = await productsView(front, { text, category: '', offset: 0, limit: PRICES_PER_PAGE });
     const body = adminPage({ ...view, text, services: watch.list(), supervised: watch.supervised, saved: await savedPrice(c) });
-    return await page(c, { title: 'Admin', path: '/admin', topics: ['products', 'basket', 'status'], body, footing: footing(view.copied), notice });
+    return await page(c, {
+      title: 'Admin',
+      path: '/admin',
+      topics: ['products', 'basket', 'status'],
+      body,
+      footing: footing(view.copied),
+      notice,
+    });
   };
 
   pages.get('/', async (c) => c.html(await shop(c)));
   pages.get('/basket', async (c) => c.html(await basket(c)));
-  pages.get('/admin', async (c) => c.html(await admin(c, c.req.query('unchanged') === undefined ? undefined : { tone: 'good', text: 'That is the price already, so nothing was changed and nobody was told.' })));
+  pages.get('/admin', async (c) => c.html(await admin(c, c.req.query('unchanged') === undefined ? undefined : UNCHANGED)));
   pages.get('/behind', async (c) => {
     const view = { services: watch.list(), products: await copiedProducts(front), baskets: await copiedBaskets(front) };
-    return c.html(await page(c, { title: 'Behind the scenes', path: '/behind', topics: ['tick', 'status'], body: behindPage(view), footing: 'Figures begin anew when a service starts.' }));
+    return c.html(
+      await page(c, {
+        title: 'Behind the scenes',
+        path: '/behind',
+        topics: ['tick', 'status'],
+        body: behindPage(view),
+        footing: 'Figures begin anew when a service starts.',
+      }),
+    );
   });
 
   // --- forms: do it and show the page anew, or say on the same page why not ---
@@ -67,7 +106,10 @@ export function pagesOf(front: Storefront): Hono {
 
   pages.post('/basket/items/:id/quantity', (c) =>
     form(c, basket, async (fields) => {
-      const { token } = await services.setQuantity(callerOf(c), { productId: c.req.param('id'), quantity: check(Quantity, fields('quantity')) });
+      const { token } = await services.setQuantity(callerOf(c), {
+        productId: c.req.param('id'),
+        quantity: check(Quantity, fields('quantity')),
+      });
       await ownWrite(front, token);
       return '/basket';
     }),
@@ -119,7 +161,11 @@ export function pagesOf(front: Storefront): Hono {
     return layout({ ...given, address, pieces: await piecesOf(front, visitorOf(c)) });
   }
 
-  async function form(c: Context, again: (c: Context, notice: Notice) => Promise<Html>, work: (fields: (name: string) => string) => Promise<string>): Promise<Response> {
+  async function form(
+    c: Context,
+    again: (c: Context, notice: Notice) => Promise<Html>,
+    work: (fields: (name: string) => string) => Promise<string>,
+  ): Promise<Response> {
     try {
       const body = await c.req.parseBody();
       return c.redirect(await work((name) => (typeof body[name] === 'string' ? body[name] : '')), 303);
@@ -136,7 +182,9 @@ export function pagesOf(front: Storefront): Hono {
     if (saved === undefined || token === undefined || Number.isNaN(savedAt.getTime())) return undefined;
     const product = await productById(front, saved);
     const knows = async (name: ServiceName): Promise<boolean | undefined> =>
-      name === 'storefront' ? await bus.caughtUp(token, { timeoutMs: 0 }).catch(() => undefined) : await services.knows(name, token);
+      name === 'storefront'
+        ? await bus.caughtUp(token, { timeoutMs: 0 }).catch(() => undefined)
+        : await services.knows(name, token);
     const heard = await Promise.all((['storefront', 'basket'] as const).map(async (who) => ({ who, knows: await knows(who) })));
     return product && { name: product.name, at: savedAt, heard };
   }

@@ -36,7 +36,10 @@ export async function saveProduct(tx: SqlTransaction, product: ShownProduct): Pr
 }
 
 /** An event that failed and was retried by hand comes after newer ones: the revision keeps it from undoing them. */
-export async function savePrice(tx: SqlTransaction, price: { productId: string; priceCents: number; revision: number; asOf: string }): Promise<void> {
+export async function savePrice(
+  tx: SqlTransaction,
+  price: { productId: string; priceCents: number; revision: number; asOf: string },
+): Promise<void> {
   await tx.query('update product set price_cents = $1, revision = $2, as_of = $3 where product_id = $4 and revision < $2', [
     price.priceCents,
     price.revision,
@@ -53,11 +56,22 @@ export interface ProductQuery {
 }
 
 /** One page of products, and how many there are in all. */
-export async function findProducts(tx: SqlTransaction, { text, category, offset, limit }: ProductQuery): Promise<{ products: ShownProduct[]; total: number }> {
+export async function findProducts(
+  tx: SqlTransaction,
+  { text, category, offset, limit }: ProductQuery,
+): Promise<{ products: ShownProduct[]; total: number }> {
   const pattern = `%${text.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`;
   const where = `where ($1 = '' or category = $1) and (lower(name) like $2 escape '\\' or lower(details) like $2 escape '\\')`;
-  const { rows } = await tx.query<ProductRow>(`select * from product ${where} order by place limit $3 offset $4`, [category, pattern, limit, offset]);
-  const counted = await tx.query<{ total: number | string }>(`select count(*) as total from product ${where}`, [category, pattern]);
+  const { rows } = await tx.query<ProductRow>(`select * from product ${where} order by place limit $3 offset $4`, [
+    category,
+    pattern,
+    limit,
+    offset,
+  ]);
+  const counted = await tx.query<{ total: number | string }>(`select count(*) as total from product ${where}`, [
+    category,
+    pattern,
+  ]);
   return { products: rows.map(toProduct), total: Number(counted.rows[0]!.total) };
 }
 
@@ -88,7 +102,9 @@ export async function saveBasket(tx: SqlTransaction, basket: BasketChanged, asOf
 }
 
 export async function basketOf(tx: SqlTransaction, visitorId: string): Promise<ShownBasket> {
-  const { rows } = await tx.query<{ lines: string; as_of: string }>('select lines, as_of from basket where visitor_id = $1', [visitorId]);
+  const { rows } = await tx.query<{ lines: string; as_of: string }>('select lines, as_of from basket where visitor_id = $1', [
+    visitorId,
+  ]);
   const [row] = rows;
   return row ? { lines: JSON.parse(row.lines) as BasketLine[], asOf: row.as_of } : { lines: [], asOf: undefined };
 }
@@ -108,6 +124,18 @@ interface ProductRow {
 }
 
 function toProduct(row: ProductRow): ShownProduct {
-  const { product_id: productId, price_cents: priceCents, as_of: asOf, revision, name, category, details, kind, colour, stock, place } = row;
+  const {
+    product_id: productId,
+    price_cents: priceCents,
+    as_of: asOf,
+    revision,
+    name,
+    category,
+    details,
+    kind,
+    colour,
+    stock,
+    place,
+  } = row;
   return { productId, revision, name, category, details, kind, colour, priceCents, stock, place, asOf };
 }

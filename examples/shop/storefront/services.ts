@@ -32,20 +32,31 @@ export function servicesOver(watch: Watch): Services {
 
   return {
     addItem: (caller, item) => call('basket', 'POST', basket(caller, ''), { caller, body: item }),
-    setQuantity: (caller, { productId, quantity }) => call('basket', 'PUT', basket(caller, `/${encodeURIComponent(productId)}`), { caller, body: { quantity } }),
+    setQuantity: (caller, { productId, quantity }) =>
+      call('basket', 'PUT', basket(caller, `/${encodeURIComponent(productId)}`), { caller, body: { quantity } }),
     removeItem: (caller, productId) => call('basket', 'DELETE', basket(caller, `/${encodeURIComponent(productId)}`), { caller }),
-    setPrice: (caller, productId, priceCents) => call('catalog', 'POST', `/products/${encodeURIComponent(productId)}/price`, { caller, body: { priceCents } }),
+    setPrice: (caller, productId, priceCents) =>
+      call('catalog', 'POST', `/products/${encodeURIComponent(productId)}/price`, { caller, body: { priceCents } }),
     burst: (changes) => call('catalog', 'POST', '/burst', { body: { changes }, answerMs: BURST_MS }),
     async knows(name, token) {
       try {
-        return (await call<{ caughtUp: boolean }>(name, 'GET', `/health/caught-up?token=${encodeURIComponent(token)}`, { answerMs: 500 })).caughtUp;
+        return (
+          await call<{ caughtUp: boolean }>(name, 'GET', `/health/caught-up?token=${encodeURIComponent(token)}`, {
+            answerMs: 500,
+          })
+        ).caughtUp;
       } catch {
         return undefined;
       }
     },
   };
 
-  async function call<T>(name: ServiceName, method: string, path: string, { caller, body, answerMs = ANSWER_MS }: { caller?: Caller; body?: object; answerMs?: number }): Promise<T> {
+  async function call<T>(
+    name: ServiceName,
+    method: string,
+    path: string,
+    { caller, body, answerMs = ANSWER_MS }: { caller?: Caller; body?: object; answerMs?: number },
+  ): Promise<T> {
     const address = watch.url(name);
     if (address === undefined) throw down(name);
     const headers = {
@@ -56,7 +67,12 @@ export function servicesOver(watch: Watch): Services {
     let response: Response;
     let answer: unknown;
     try {
-      response = await fetch(address + path, { method, headers, ...(body ? { body: JSON.stringify(body) } : {}), signal: AbortSignal.timeout(answerMs) });
+      response = await fetch(address + path, {
+        method,
+        headers,
+        ...(body ? { body: JSON.stringify(body) } : {}),
+        signal: AbortSignal.timeout(answerMs),
+      });
       answer = await response.json();
     } catch (error) {
       throw wasRefused(error) ? down(name) : unknownOutcome(name);
@@ -73,7 +89,11 @@ function down(name: ServiceName): Problem {
 
 /** The connection broke, or time ran out, after the command had left. */
 function unknownOutcome(name: ServiceName): Problem {
-  return new Problem(504, 'outcome-unknown', `${titleOf(name)} did not answer in time, so it is not known whether it did this. Repeating it with the same x-requestid is safe.`);
+  return new Problem(
+    504,
+    'outcome-unknown',
+    `${titleOf(name)} did not answer in time, so it is not known whether it did this. Repeating it with the same x-requestid is safe.`,
+  );
 }
 
 function wasRefused(error: unknown): boolean {

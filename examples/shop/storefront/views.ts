@@ -2,7 +2,15 @@ import type { Bus, Freshness, SqlTransaction } from 'waybill';
 import type { BasketLine } from '../contracts/basket.ts';
 import { basketCopied, LATE_MS, productsCopied, type Copied } from './freshness.ts';
 import type { Live } from './live.ts';
-import { allProducts, basketOf, categories, findProduct, findProducts, type ProductQuery, type ShownProduct } from './read-model.ts';
+import {
+  allProducts,
+  basketOf,
+  categories,
+  findProduct,
+  findProducts,
+  type ProductQuery,
+  type ShownProduct,
+} from './read-model.ts';
 import type { Services } from './services.ts';
 import type { Watch } from './watch.ts';
 
@@ -38,7 +46,10 @@ export interface ProductsView {
 const OWN_WRITE_MS = 2_000;
 
 export async function productsView(front: Storefront, query: ProductQuery): Promise<ProductsView> {
-  const found = await front.bus.transaction(async (tx) => ({ ...(await findProducts(tx, query)), categories: await categories(tx) }));
+  const found = await front.bus.transaction(async (tx) => ({
+    ...(await findProducts(tx, query)),
+    categories: await categories(tx),
+  }));
   return { ...found, copied: await copiedProducts(front) };
 }
 
@@ -55,7 +66,8 @@ export async function basketView(front: Storefront, visitorId: string, now = new
   return await front.bus.transaction(async (tx) => {
     const { lines, asOf } = await basketOf(tx, visitorId);
     const shown: ShownLine[] = [];
-    for (const line of lines) shown.push({ ...line, newer: newerPrice(line, await findProduct(tx, line.productId), copied, now) });
+    for (const line of lines)
+      shown.push({ ...line, newer: newerPrice(line, await findProduct(tx, line.productId), copied, now) });
     return {
       lines: shown,
       pieces: pieces(lines),
@@ -85,7 +97,12 @@ export async function copiedProducts(front: Storefront, now = new Date()): Promi
 }
 
 export async function copiedBaskets(front: Storefront, now = new Date()): Promise<Copied> {
-  return basketCopied({ now, copy: await freshnessOf(front, 'basket'), basket: front.watch.get('basket'), catalog: front.watch.get('catalog') });
+  return basketCopied({
+    now,
+    copy: await freshnessOf(front, 'basket'),
+    basket: front.watch.get('basket'),
+    catalog: front.watch.get('catalog'),
+  });
 }
 
 async function freshnessOf({ bus }: Storefront, source: string): Promise<Freshness | undefined> {

@@ -55,7 +55,8 @@ export function watchServices(options: { onLook(): void; onChange(): void }): Wa
     if (before.answering !== after.answering || before.process?.state !== after.process?.state) options.onChange();
   };
 
-  const url = (name: ServiceName): string | undefined => watched.get(name)!.process?.url ?? process.env[`${name.toUpperCase()}_URL`];
+  const url = (name: ServiceName): string | undefined =>
+    watched.get(name)!.process?.url ?? process.env[`${name.toUpperCase()}_URL`];
 
   const look = async (name: ServiceName): Promise<void> => {
     const address = url(name);
@@ -107,7 +108,12 @@ export function watchServices(options: { onLook(): void; onChange(): void }): Wa
     },
 
     async ask(name, action) {
-      if (!supervised) throw new Problem(409, 'not-supervised', 'This shop was not started by start.ts, so nobody here can start and stop services.');
+      if (!supervised)
+        throw new Problem(
+          409,
+          'not-supervised',
+          'This shop was not started by start.ts, so nobody here can start and stop services.',
+        );
       const id = randomUUID();
       const error = await new Promise<string | undefined>((resolve) => {
         const late = setTimeout(() => resolve(`start.ts did not answer within ${ASK_MS / 1_000} s`), ASK_MS);

@@ -38,7 +38,9 @@ export function openDataFolder(path: string): DataFolder {
     return { path, bus: join(path, 'bus'), release: lock(path) };
   } catch (error) {
     if (error instanceof Advice) throw error;
-    throw new Advice(`The data folder ${path} cannot be written (${(error as Error).message}). Name another: SHOP_DATA=some/folder npm start`);
+    throw new Advice(
+      `The data folder ${path} cannot be written (${(error as Error).message}). Name another: SHOP_DATA=some/folder npm start`,
+    );
   }
 }
 

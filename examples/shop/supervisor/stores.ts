@@ -7,9 +7,15 @@ import type { ServiceName } from './messages.ts';
  * and `WAYBILL_TRANSPORT` name servers instead; each service has a database of its own there, called after the one in the
  * address: `postgres://localhost/shop` becomes `shop_catalog`, `shop_basket`, `shop_storefront`.
  */
-export function busEnvironment(service: ServiceName, folder: DataFolder, env: NodeJS.ProcessEnv): { WAYBILL_STORE: string; WAYBILL_TRANSPORT: string } {
+export function busEnvironment(
+  service: ServiceName,
+  folder: DataFolder,
+  env: NodeJS.ProcessEnv,
+): { WAYBILL_STORE: string; WAYBILL_TRANSPORT: string } {
   return {
-    WAYBILL_STORE: env['WAYBILL_STORE'] ? ownDatabase(env['WAYBILL_STORE'], service) : `sqlite:${join(folder.bus, `${service}.db`)}`,
+    WAYBILL_STORE: env['WAYBILL_STORE']
+      ? ownDatabase(env['WAYBILL_STORE'], service)
+      : `sqlite:${join(folder.bus, `${service}.db`)}`,
     WAYBILL_TRANSPORT: env['WAYBILL_TRANSPORT'] || `sqlite:${folder.bus}`,
   };
 }
@@ -19,8 +25,10 @@ export function checkAddresses(env: NodeJS.ProcessEnv): void {
   for (const name of ['WAYBILL_STORE', 'WAYBILL_TRANSPORT'] as const) {
     const address = env[name];
     if (!address) continue;
-    if (address.startsWith('memory:')) throw new Advice(`${name} is memory:, which one process cannot share with another. Leave it out to use files.`);
-    if (!address.startsWith('sqlite:') && !URL.canParse(address)) throw new Advice(`${name} is no address. Leave it out to use files, or name a server.`);
+    if (address.startsWith('memory:'))
+      throw new Advice(`${name} is memory:, which one process cannot share with another. Leave it out to use files.`);
+    if (!address.startsWith('sqlite:') && !URL.canParse(address))
+      throw new Advice(`${name} is no address. Leave it out to use files, or name a server.`);
   }
 }
 

@@ -40,7 +40,13 @@ export interface ServiceSeen {
   readonly pid: number | undefined;
   readonly restarts: number;
   readonly published: number | undefined;
-  readonly subscriptions: readonly { readonly subscription: string; readonly applied: number; readonly duplicates: number; readonly stale: number; readonly waiting: number | undefined }[];
+  readonly subscriptions: readonly {
+    readonly subscription: string;
+    readonly applied: number;
+    readonly duplicates: number;
+    readonly stale: number;
+    readonly waiting: number | undefined;
+  }[];
 }
 
 export interface BasketSeen {
@@ -119,7 +125,10 @@ export async function failToOpen(env: NodeJS.ProcessEnv): Promise<{ code: number
 }
 
 /** start.ts as somebody types it; the test runner's own variable would make its processes speak another language. */
-export function launch(env: NodeJS.ProcessEnv, program = 'start.ts'): { child: ChildProcess; output: () => string; ended: Promise<number | null> } {
+export function launch(
+  env: NodeJS.ProcessEnv,
+  program = 'start.ts',
+): { child: ChildProcess; output: () => string; ended: Promise<number | null> } {
   const { NODE_TEST_CONTEXT: _context, ...inherited } = process.env;
   const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
   const child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -59,10 +59,16 @@ function serviceCard({ name, answering, since, process }: Watched, supervised: b
   const isDown = process?.state === 'stopped' || process?.state === 'failed' || process?.state === 'waiting';
   const button = (action: string, text: string, kind: string) =>
     html`<form method="post" action="/admin/services/${name}/${action}"><button class="${kind}" aria-label="${text} ${name}">${text}</button></form>`;
+  const stop = name === 'storefront' ? '' : button('stop', 'Stop', 'quiet');
+  const buttons = isDown ? button('start', 'Start', '') : [stop, button('kill', 'Kill', 'danger')];
+  const details = [
+    ...(process?.pid ? [`process ${process.pid}`] : []),
+    ...(process?.restarts ? [`came back ${plural(process.restarts, 'time')}`] : []),
+  ];
   return html`<li class="service" id="service-${name}" data-up="${String(answering)}">
 <h3><span class="dot" aria-hidden="true"></span>${titleOf(name)}</h3>
-<p class="hint" id="state-${name}">${state} since ${longTime(since)}${process?.pid ? html`, process ${process.pid}` : ''}${process?.restarts ? html`, came back ${plural(process.restarts, 'time')}` : ''}</p>
-<div class="buttons">${!supervised ? '' : isDown ? button('start', 'Start', '') : [name === 'storefront' ? '' : button('stop', 'Stop', 'quiet'), button('kill', 'Kill', 'danger')]}</div>
+<p class="hint" id="state-${name}">${[`${state} since ${longTime(since)}`, ...details].join(', ')}</p>
+<div class="buttons">${supervised ? buttons : ''}</div>
 </li>`;
 }
 
@@ -82,5 +88,10 @@ function priceRow({ productId, name, priceCents }: ShownProduct, text: string): 
 
 function savedText({ name, at, heard }: Saved): Html {
   return html`<p><strong>Saved in catalog at ${longTime(at)}.</strong> ${name} has its new price there; the others are told.</p>
-<ul>${heard.map(({ who, knows }) => html`<li data-knows="${String(knows)}">${titleOf(who)} ${knows === true ? 'has heard of it' : knows === false ? 'has not heard of it yet' : 'is not answering; it will hear of it when it is back'}</li>`)}</ul>`;
+<ul>${heard.map(({ who, knows }) => html`<li data-knows="${String(knows)}">${titleOf(who)} ${hearing(knows)}</li>`)}</ul>`;
+}
+
+function hearing(knows: boolean | undefined): string {
+  if (knows === undefined) return 'is not answering; it will hear of it when it is back';
+  return knows ? 'has heard of it' : 'has not heard of it yet';
 }

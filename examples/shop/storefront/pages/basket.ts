@@ -27,7 +27,8 @@ function basketLine(line: ShownLine): Html {
 <div class="stage"><img src="/pictures/${productId}.svg" alt="" width="96" height="96"></div>
 <div class="line-text">
 <h2>${name}</h2>
-<p class="unit" id="unit-${productId}"><span class="price">${euros(unitPriceCents)}</span> each <span class="hint">since <time datetime="${priceAsOf}">${longTime(new Date(priceAsOf))}</time></span></p>
+<p class="unit" id="unit-${productId}"><span class="price">${euros(unitPriceCents)}</span> each
+<span class="hint">since <time datetime="${priceAsOf}">${longTime(new Date(priceAsOf))}</time></span></p>
 </div>
 <div class="line-forms">
 <form class="quantity" method="post" action="/basket/items/${productId}/quantity">
@@ -47,7 +48,9 @@ ${newer ? html`<p class="newer" id="newer-${productId}">Catalog has said ${euros
 function alertText(line: ShownLine): Html | '' {
   if (!hasNewPrice(line)) return '';
   const { priceWhenAddedCents, unitPriceCents } = line;
-  return html`<span class="alert-mark" aria-hidden="true">${way(line) === 'down' ? '↓' : '↑'}</span><span>The price has changed: was <s>${euros(priceWhenAddedCents)}</s> when you added it, now <strong>${euros(unitPriceCents)}</strong>.</span>`;
+  const [was, now] = [euros(priceWhenAddedCents), euros(unitPriceCents)];
+  return html`<span class="alert-mark" aria-hidden="true">${way(line) === 'down' ? '↓' : '↑'}</span>
+<span>The price has changed: was <s>${was}</s> when you added it, now <strong>${now}</strong>.</span>`;
 }
 
 function way({ unitPriceCents, priceWhenAddedCents }: ShownLine): 'up' | 'down' {

@@ -1,5 +1,5 @@
 import { html } from 'hono/html';
-import type { SubscriptionReport } from '../../service/measure.ts';
+import type { Report, SubscriptionReport } from '../../service/measure.ts';
 import { LATE_MS, type Copied } from '../freshness.ts';
 import { titleOf } from '../services.ts';
 import type { Watched } from '../watch.ts';
@@ -26,7 +26,9 @@ ${figure('Applied', count(sum(rows, 'applied')), `${plural(sum(rows, 'duplicates
 <ul class="sentences" id="sentences">
 <li data-state="${products.state}"><span class="dot" aria-hidden="true"></span><span><strong>Product pages.</strong> ${products.sentence}</span></li>
 <li data-state="${baskets.state}"><span class="dot" aria-hidden="true"></span><span><strong>Baskets.</strong> ${baskets.sentence}</span></li>
-<li data-state="current"><span class="dot" aria-hidden="true"></span><span><strong>What is decided on older data.</strong> A basket may show a price that is some milliseconds old. It keeps the price of the moment you added something, and tells you when it has changed.</span></li>
+<li data-state="current"><span class="dot" aria-hidden="true"></span><span><strong>What is decided on older data.</strong>
+A basket may show a price that is some milliseconds old. It keeps the price of the moment you added something, and tells
+you when it has changed.</span></li>
 </ul>
 ${services.map(serviceSection)}`;
 }
@@ -34,7 +36,8 @@ ${services.map(serviceSection)}`;
 /** A service that does not answer cannot say what waits for it. */
 function waitingFigure(services: readonly Watched[], rows: readonly SubscriptionReport[]): Html {
   const silent = services.filter(({ answering }) => !answering).map(({ name }) => titleOf(name));
-  if (silent.length > 0) return figure('Waiting now', 'unknown', `${silent.join(' and ')} cannot say while not answering; what is told waits`);
+  if (silent.length > 0)
+    return figure('Waiting now', 'unknown', `${silent.join(' and ')} cannot say while not answering; what is told waits`);
   return figure('Waiting now', count(sum(rows, 'waiting')), 'events told and not yet taken over');
 }
 
@@ -45,15 +48,21 @@ function figure(title: string, value: string, explained: string): Html {
 function serviceSection({ name, answering, since, report }: Watched): Html {
   return html`<section class="teller" id="teller-${name}" data-up="${String(answering)}" aria-labelledby="teller-title-${name}">
 <h2 id="teller-title-${name}"><span class="dot" aria-hidden="true"></span>${titleOf(name)}</h2>
-<p class="hint">${answering ? 'Answering' : 'Silent'} since ${longTime(since)}. ${report ? html`It ${answering ? 'has told' : 'had told'} of ${plural(report.published, 'event')} since it started at ${longTime(new Date(report.startedAt))}.` : ''}</p>
+<p class="hint">${answering ? 'Answering' : 'Silent'} since ${longTime(since)}. ${report ? told(report, answering) : ''}</p>
 ${!report ? '' : report.subscriptions.length === 0 ? html`<p>It listens to nobody.</p>` : table(report.subscriptions, name, answering)}
 </section>`;
 }
 
+function told({ published, startedAt }: Report, answering: boolean): string {
+  return `It ${answering ? 'has told' : 'had told'} of ${plural(published, 'event')} since it started at ${longTime(new Date(startedAt))}.`;
+}
+
+const COLUMNS = ['Listens to', 'State', 'Waiting', 'p95', 'Worst', 'Applied', 'Stale', 'Duplicates'];
+
 function table(rows: readonly SubscriptionReport[], name: string, answering: boolean): Html {
   return html`<div class="scroll" role="region" tabindex="0" aria-label="What ${name} listens to">
 <table>
-<thead><tr><th scope="col">Listens to</th><th scope="col">State</th><th scope="col">Waiting</th><th scope="col">p95</th><th scope="col">Worst</th><th scope="col">Applied</th><th scope="col">Stale</th><th scope="col">Duplicates</th></tr></thead>
+<thead><tr>${COLUMNS.map((column) => html`<th scope="col">${column}</th>`)}</tr></thead>
 <tbody>${rows.map(
     (row) => html`<tr data-state="${row.state}">
 <th scope="row">${short(row.subscription, name)} <span class="hint">from ${row.source}</span></th>

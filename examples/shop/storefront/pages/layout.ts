@@ -24,8 +24,10 @@ export interface Page {
 }
 
 export function layout({ title, path, address, topics, pieces, notice, body, footing }: Page): Html {
-  const link = (to: string, text: Html | string) => html`<a href="${to}" ${to === path ? html`aria-current="page"` : ''}>${text}</a>`;
-  const basket = html`Basket<span class="pieces" id="pieces" data-none="${String(pieces === 0)}"><span class="quiet-text"> with </span>${pieces}<span class="quiet-text"> pieces</span></span>`;
+  const link = (to: string, text: Html | string) =>
+    html`<a href="${to}" ${to === path ? html`aria-current="page"` : ''}>${text}</a>`;
+  const count = html`<span class="quiet-text"> with </span>${pieces}<span class="quiet-text"> pieces</span>`;
+  const basket = html`Basket<span class="pieces" id="pieces" data-none="${String(pieces === 0)}">${count}</span>`;
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -42,7 +44,12 @@ export function layout({ title, path, address, topics, pieces, notice, body, foo
 <header class="top">
 <div class="wide">
 <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="28" height="28">Quayside</a>
-<nav aria-label="Pages">${link('/', 'Shop')}${link('/basket', basket)}${link('/admin', 'Admin')}${link('/behind', html`<span>Behind<span class="from-tablet"> the scenes</span></span>`)}</nav>
+<nav aria-label="Pages">
+${link('/', 'Shop')}
+${link('/basket', basket)}
+${link('/admin', 'Admin')}
+${link('/behind', html`<span>Behind<span class="from-tablet"> the scenes</span></span>`)}
+</nav>
 </div>
 </header>
 <main id="main" class="wide" tabindex="-1">

@@ -47,7 +47,10 @@ describe('pages', () => {
   });
 
   it('say nothing when the price is what it was', async () => {
-    assert.match(await text(basketOf({ ...line, unitPriceCents: 1200 })), /role="status" id="alert-harbour-mug" data-way="up"><\/p>/);
+    assert.match(
+      await text(basketOf({ ...line, unitPriceCents: 1200 })),
+      /role="status" id="alert-harbour-mug" data-way="up"><\/p>/,
+    );
   });
 
   it('say what the catalogue has told and the basket has not heard', async () => {
@@ -79,6 +82,7 @@ describe('a request that changes something', () => {
     ['an old browser on another site', undefined, 'http://evil.example', false],
     ['a sandbox', undefined, 'null', false],
   ] as const) {
-    it(`is ${allowed ? 'taken' : 'refused'} from ${from}`, () => assert.equal(comesFromHere(site, origin, 'localhost:8080'), allowed));
+    it(`is ${allowed ? 'taken' : 'refused'} from ${from}`, () =>
+      assert.equal(comesFromHere(site, origin, 'localhost:8080'), allowed));
   }
 });

@@ -57,7 +57,9 @@ function pager(query: ProductsQuery, total: number): Html | '' {
   const pages = Math.ceil(total / PRODUCTS_PER_PAGE);
   if (pages <= 1) return '';
   const numbers = Array.from({ length: pages }, (_, i) => i + 1);
-  return html`<nav class="pager" aria-label="More products">${numbers.map((page) => html`<a href="${address({ ...query, page })}" aria-label="Page ${page} of ${pages}" ${page === query.page ? html`aria-current="page"` : ''}>${page}</a>`)}</nav>`;
+  const link = (page: number) =>
+    html`<a href="${address({ ...query, page })}" aria-label="Page ${page} of ${pages}" ${page === query.page ? html`aria-current="page"` : ''}>${page}</a>`;
+  return html`<nav class="pager" aria-label="More products">${numbers.map(link)}</nav>`;
 }
 
 function address({ text, category, page }: ProductsQuery): string {

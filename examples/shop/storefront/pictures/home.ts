@@ -10,7 +10,9 @@ export function lamp({ p, flat, chance }: Canvas): string {
     ellipse(120, 202, 38, 10, WOOD.dark),
     ellipse(120, 198, 38, 10, WOOD.base),
     wide ? path('M88 40 H152 L186 118 Q120 134 54 118 Z', flat) : path('M78 40 H162 L172 122 Q120 134 68 122 Z', flat),
-    wide ? path('M54 118 Q120 134 186 118 L184 112 Q120 128 56 112 Z', p.trim, 'opacity=".8"') : path('M68 122 Q120 134 172 122 L171.5 115 Q120 127 68.7 115 Z', p.trim, 'opacity=".8"'),
+    wide
+      ? path('M54 118 Q120 134 186 118 L184 112 Q120 128 56 112 Z', p.trim, 'opacity=".8"')
+      : path('M68 122 Q120 134 172 122 L171.5 115 Q120 127 68.7 115 Z', p.trim, 'opacity=".8"'),
     path('M96 46 L80 112 L92 115 L104 46 Z', '#fff', 'opacity=".22"'),
     line('M148 128 V156', BRASS.dark, 2) + circle(148, 159, 4, BRASS.base),
   ].join('');
@@ -71,7 +73,8 @@ export function plant({ p, round, chance }: Canvas): string {
 
 export function cushion({ p, flat, chance }: Canvas): string {
   const pattern = chance();
-  const face = 'M50 58 Q120 72 190 58 Q204 54 200 68 Q188 128 200 186 Q204 202 188 196 Q120 184 52 196 Q36 202 40 186 Q52 128 40 68 Q36 54 50 58 Z';
+  const face =
+    'M50 58 Q120 72 190 58 Q204 54 200 68 Q188 128 200 186 Q204 202 188 196 Q120 184 52 196 Q36 202 40 186 Q52 128 40 68 Q36 54 50 58 Z';
   return [
     ground(120, 204, 78),
     path(face, flat),
@@ -98,7 +101,11 @@ export function clock({ p, flat, chance }: Canvas): string {
     circle(120, 122, 86, p.dark),
     circle(120, 118, 86, flat),
     circle(120, 118, 70, '#fdfaf2'),
-    times(12, (i) => `<g transform="rotate(${i * 30} 120 118)">${line(i % 3 === 0 ? 'M120 56 V68' : 'M120 56 V62', '#27313a', i % 3 === 0 ? 5 : 3)}</g>`),
+    times(
+      12,
+      (i) =>
+        `<g transform="rotate(${i * 30} 120 118)">${line(i % 3 === 0 ? 'M120 56 V68' : 'M120 56 V62', '#27313a', i % 3 === 0 ? 5 : 3)}</g>`,
+    ),
     hand(hour, 36, 6),
     hand(minute, 54, 4),
     circle(120, 118, 6, p.base),
@@ -113,9 +120,7 @@ export function chair({ p, flat, chance }: Canvas): string {
     line('M74 148 L64 212', WOOD.dark, 9) + line('M158 150 L170 212', WOOD.dark, 9),
     line('M96 160 L90 214', WOOD.base, 9) + line('M178 146 L188 208', WOOD.base, 9),
     line('M78 30 L82 138', WOOD.base, 9) + line('M158 30 L160 138', WOOD.base, 9),
-    slats
-      ? times(3, (i) => box(76, 42 + i * 26, 86, 14, flat, 7))
-      : path('M76 34 Q118 22 160 34 L160 96 Q118 86 79 96 Z', flat),
+    slats ? times(3, (i) => box(76, 42 + i * 26, 86, 14, flat, 7)) : path('M76 34 Q118 22 160 34 L160 96 Q118 86 79 96 Z', flat),
     path('M70 134 H168 L192 150 Q194 160 182 162 H88 Q62 160 62 146 Z', p.base),
     path('M70 130 H168 L192 146 Q194 154 182 155 H88 Q62 154 62 141 Z', flat),
     path('M78 134 H160 L170 141 H84 Z', '#fff', 'opacity=".2"'),

@@ -42,7 +42,12 @@ export function bowl({ p, round, chance }: Canvas): string {
   return [
     ground(120, 190, 62),
     fruit
-      ? [circle(96, 92, 22, '#d9873e'), circle(136, 88, 25, '#c9573f'), circle(116, 78, 20, '#e3b04b'), line('M136 66 q2-10 8-12', '#5f4a2c', 3)].join('')
+      ? [
+          circle(96, 92, 22, '#d9873e'),
+          circle(136, 88, 25, '#c9573f'),
+          circle(116, 78, 20, '#e3b04b'),
+          line('M136 66 q2-10 8-12', '#5f4a2c', 3),
+        ].join('')
       : '',
     path('M34 100 H206 C206 152 172 184 146 186 H94 C68 184 34 152 34 100 Z', round),
     fruit ? '' : ellipse(120, 100, 86, 18, p.light) + ellipse(120, 103, 78, 14, p.dark, 'opacity=".8"'),
@@ -68,7 +73,11 @@ export function pan({ p, round, chance }: Canvas): string {
 }
 
 function egg(x: number, y: number): string {
-  return ellipse(x, y, 26, 8, '#fffaf0') + ellipse(x - 2, y - 2, 11, 5, '#e9b23c') + ellipse(x - 5, y - 4, 3.5, 1.5, '#fff', 'opacity=".7"');
+  return (
+    ellipse(x, y, 26, 8, '#fffaf0') +
+    ellipse(x - 2, y - 2, 11, 5, '#e9b23c') +
+    ellipse(x - 5, y - 4, 3.5, 1.5, '#fff', 'opacity=".7"')
+  );
 }
 
 export function board({ p, flat, chance }: Canvas): string {
@@ -80,9 +89,13 @@ export function board({ p, flat, chance }: Canvas): string {
   return [
     ground(120, 202, 74),
     isRound
-      ? circle(120, 128, 76, p.dark) + circle(120, 124, 76, flat) + circle(120, 124, 64, 'none', `stroke="${p.dark}" stroke-width="2" opacity=".4"`)
+      ? circle(120, 128, 76, p.dark) +
+        circle(120, 124, 76, flat) +
+        circle(120, 124, 64, 'none', `stroke="${p.dark}" stroke-width="2" opacity=".4"`)
       : path('M104 72 V46 Q104 30 120 30 Q136 30 136 46 V72 Z', p.base) +
-        box(44, 74, 152, 128, p.dark, 18) + box(44, 70, 152, 126, flat, 18) + circle(120, 48, 6.5, '#14202a', 'opacity=".3"'),
+        box(44, 74, 152, 128, p.dark, 18) +
+        box(44, 70, 152, 126, flat, 18) +
+        circle(120, 48, 6.5, '#14202a', 'opacity=".3"'),
     grain,
     path('M104 150 q24-34 66-40 q-18 40-52 50 z', '#7d9c5a'),
     path('M104 150 q30-20 66-40 q-24 30-66 40 z', '#9bb877'),

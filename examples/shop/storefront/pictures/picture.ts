@@ -21,7 +21,10 @@ export function picture(product: { productId: string; kind: string; colour: stri
   const draw = Object.hasOwn(DRAWINGS, product.kind) ? DRAWINGS[product.kind]! : jar;
   const p = paletteOf(product.colour);
   const body = draw({ p, round: 'url(#round)', flat: 'url(#flat)', chance: chanceFrom(product.productId) });
-  const paints = gradient('round', 'across', [p.base, p.light, p.base, p.dark]) + gradient('flat', 'down', [p.light, p.base]) + (body.includes('#glow') ? GLOW : '');
+  const paints =
+    gradient('round', 'across', [p.base, p.light, p.base, p.dark]) +
+    gradient('flat', 'down', [p.light, p.base]) +
+    (body.includes('#glow') ? GLOW : '');
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 240 240"><defs>${paints}</defs>${body}</svg>`;
 }
 

@@ -23,7 +23,8 @@ export function backpack({ p, flat }: Canvas): string {
   return [
     ground(120, 212, 62),
     line('M100 44 C100 20 140 20 140 44', p.dark, 8),
-    path('M52 118 Q42 124 42 150 V180 Q42 192 56 192 Z', p.dark) + path('M188 118 Q198 124 198 150 V180 Q198 192 184 192 Z', p.dark),
+    path('M52 118 Q42 124 42 150 V180 Q42 192 56 192 Z', p.dark) +
+      path('M188 118 Q198 124 198 150 V180 Q198 192 184 192 Z', p.dark),
     path('M120 34 C168 34 182 66 182 104 V192 Q182 212 162 212 H78 Q58 212 58 192 V104 C58 66 72 34 120 34 Z', flat),
     path('M58 100 C58 66 72 34 120 34 C168 34 182 66 182 100 Q182 116 166 116 H74 Q58 116 58 100 Z', p.dark, 'opacity=".55"'),
     path('M62 92 C64 62 78 38 120 38 C162 38 176 62 178 92 Q178 106 164 106 H76 Q62 106 62 92 Z', p.base),
@@ -80,7 +81,11 @@ export function compass({ p, round, chance }: Canvas): string {
     circle(120, 134, 80, p.dark),
     circle(120, 130, 80, round),
     circle(120, 130, 64, '#fdfaf2'),
-    times(24, (i) => `<g transform="rotate(${i * 15} 120 130)">${line(i % 6 === 0 ? 'M120 72 V83' : 'M120 72 V77', '#3a444c', i % 6 === 0 ? 4 : 2)}</g>`),
+    times(
+      24,
+      (i) =>
+        `<g transform="rotate(${i * 15} 120 130)">${line(i % 6 === 0 ? 'M120 72 V83' : 'M120 72 V77', '#3a444c', i % 6 === 0 ? 4 : 2)}</g>`,
+    ),
     `<g transform="rotate(${r2(north)} 120 130)">`,
     path('M120 82 L130 130 H110 Z', '#c2452f') + path('M120 178 L130 130 H110 Z', '#5d6a73'),
     path('M120 82 L120 130 H110 Z', '#e06a50') + path('M120 178 L120 130 H110 Z', '#86929a'),

@@ -5,7 +5,16 @@ export function beanie({ p, flat, chance }: Canvas): string {
   const pompom = chance() < 0.4;
   return [
     ground(120, 196, 74),
-    pompom ? times(14, (i) => circle(120 + Math.cos(i * 0.9) * (6 + (i % 4) * 5), 46 + Math.sin(i * 0.9) * (6 + (i % 4) * 4), 9, i % 2 ? p.trim : p.light)) : '',
+    pompom
+      ? times(14, (i) =>
+          circle(
+            120 + Math.cos(i * 0.9) * (6 + (i % 4) * 5),
+            46 + Math.sin(i * 0.9) * (6 + (i % 4) * 4),
+            9,
+            i % 2 ? p.trim : p.light,
+          ),
+        )
+      : '',
     path('M50 156 C46 92 76 50 120 50 C164 50 194 92 190 156 Z', flat),
     times(7, (i) => line(`M${r2(66 + i * 18)} 152 Q${r2(84 + i * 12)} 96 ${r2(108 + i * 4)} 56`, p.dark, 3, 'opacity=".3"')),
     box(42, 146, 156, 44, p.dark, 16),
@@ -26,7 +35,8 @@ export function scarf({ p, flat, chance }: Canvas): string {
     path(tail, flat),
     `<clipPath id="tail"><path d="${tail}"/></clipPath><g clip-path="url(#tail)">`,
     checks
-      ? times(5, (i) => line(`M96 ${118 + i * 20} L176 ${110 + i * 20}`, p.trim, 6, 'opacity=".6"')) + times(3, (i) => line(`M${114 + i * 14} 90 L${128 + i * 14} 210`, p.dark, 4, 'opacity=".5"'))
+      ? times(5, (i) => line(`M96 ${118 + i * 20} L176 ${110 + i * 20}`, p.trim, 6, 'opacity=".6"')) +
+        times(3, (i) => line(`M${114 + i * 14} 90 L${128 + i * 14} 210`, p.dark, 4, 'opacity=".5"'))
       : times(4, (i) => line(`M96 ${124 + i * 24} L176 ${116 + i * 24}`, i % 2 ? p.trim : p.dark, 9, 'opacity=".7"')),
     '</g>',
     times(6, (i) => line(`M${122 + i * 8.4} ${r2(206 - i * 1.1)} l2 16`, p.base, 4)),
@@ -45,7 +55,9 @@ export function socks({ p, flat, chance }: Canvas): string {
     return [
       path(shape, paint),
       `<clipPath id="${id}"><path d="${shape}"/></clipPath><g clip-path="url(#${id})">`,
-      striped ? times(4, (i) => box(x, y + 30 + i * 18, 60, 8, p.trim, 0, 'opacity=".75"')) : times(12, (i) => circle(x + 10 + (i % 3) * 16, y + 34 + Math.floor(i / 3) * 20, 3.5, p.trim, 'opacity=".8"')),
+      striped
+        ? times(4, (i) => box(x, y + 30 + i * 18, 60, 8, p.trim, 0, 'opacity=".75"'))
+        : times(12, (i) => circle(x + 10 + (i % 3) * 16, y + 34 + Math.floor(i / 3) * 20, 3.5, p.trim, 'opacity=".8"')),
       circle(x + 92, y + 142, 28, p.dark, 'opacity=".7"'),
       circle(x + 6, y + 128, 24, p.dark, 'opacity=".7"'),
       box(x, y, 52, 20, p.dark, 0, 'opacity=".55"'),
