@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createScopes } from './scope.ts';
+
+const fields = { kind: 'transaction' as const, tx: undefined, cause: undefined };
+
+describe('a scope', () => {
+  it('is where the code inside it stands, over awaits and timers', async () => {
+    const scopes = createScopes();
+    assert.equal(scopes.current(), undefined);
+    const answer = await scopes.run(fields, async () => {
+      await new Promise((resolve) => void setTimeout(resolve, 1));
+      assert.equal(scopes.current()?.kind, 'transaction');
+      return 7;
+    });
+    assert.equal(answer, 7);
+    assert.equal(scopes.current(), undefined);
+  });
+
+  it('is over for what it left running in the background', async () => {
+    const scopes = createScopes();
+    const gate = Promise.withResolvers<void>();
+    let later: Promise<unknown> | undefined;
+    await scopes.run(fields, () => {
+      later = gate.promise.then(() => scopes.current());
+    });
+    gate.resolve();
+    assert.equal(await later, undefined);
+  });
+
+  it('is over when its work throws', async () => {
+    const scopes = createScopes();
+    let seen: { open: boolean } | undefined;
+    await assert.rejects(
+      scopes.run(fields, () => {
+        seen = scopes.current();
+        throw new Error('no');
+      }),
+    );
+    assert.equal(seen!.open, false);
+  });
+
+  it('of one bus says nothing to another, and the inner one counts', async () => {
+    const one = createScopes();
+    const two = createScopes();
+    await one.run(fields, () =>
+      two.run({ ...fields, kind: 'handler' }, async () => {
+        assert.equal(one.current()?.kind, 'transaction');
+        assert.equal(two.current()?.kind, 'handler');
+        await two.run(fields, () => assert.equal(two.current()?.kind, 'transaction'));
+        assert.equal(two.current()?.kind, 'handler');
+      }),
+    );
+  });
+
+  it('waits for the publishes that nobody awaited, and fails with them', async () => {
+    const scopes = createScopes();
+    const published: string[] = [];
+    await scopes.run(fields, () => {
+      void scopes.track(
+        (async () => {
+          await new Promise((resolve) => void setTimeout(resolve, 1));
+          published.push('late');
+        })(),
+      );
+    });
+    assert.deepEqual(published, ['late']);
+    await assert.rejects(
+      scopes.run(fields, () => {
+        void scopes.track(new Promise((_, reject) => void setTimeout(() => reject(new Error('refused')), 1)));
+      }),
+      /refused/,
+    );
+  });
+});
