@@ -323,12 +323,22 @@ export function createWorker(options: WorkerOptions): Worker {
     const dropped = lanes.clear();
     const all = [...items, ...dropped];
     for (const item of all) if (item.row) held.delete(item.row.row);
-    await consumer.release(deliveriesOf(all));
+    await release(all);
+  };
+
+  /** Where that fails they come again all the same: when this consumer is closed, or dies. */
+  const release = async (items: readonly Item[]): Promise<void> => {
+    const deliveries = deliveriesOf(items);
+    if (deliveries.length === 0) return;
+    try {
+      await consumer.release(deliveries);
+    } catch (error) {
+      options.trouble(`${plan.name}: giving back what was not handled`, error);
+    }
   };
 
   const giveBack = async (items: readonly Item[]): Promise<void> => {
-    const deliveries = deliveriesOf(items);
-    if (deliveries.length > 0) await consumer.release(deliveries);
+    await release(items);
     for (const item of items) {
       if (item.row) held.delete(item.row.row);
       // A start without verdict would look like a crash.
