@@ -209,19 +209,6 @@ describe('versions', () => {
     assert.equal(Buffer.from(failure!.message.body).toString(), '{"id":"p","price":1}');
   });
 
-  it('without downcast, published before their receivers are upgraded, are reported', async () => {
-    const transport = memory();
-    await using catalog = createTestBus({ service: 'catalog', transport });
-    await using basket = createTestBus({ service: 'basket', transport });
-    const unread: unknown[] = [];
-    catalog.on('version-unread', (detail) => unread.push(detail));
-    basket.subscribe(PriceV1, () => {});
-    await catalog.publish(upcastOnly, { id: 'p', price: 1, currency: 'USD' });
-    await catalog.publish(PriceV2, { id: 'p', price: 1, currency: 'USD' });
-    await catalog.settled();
-    assert.deepEqual(unread, [{ type: 'catalog.price.v2', older: 'catalog.price.v1' }]);
-  });
-
   it('of one event cannot have two handlers in one subscription', async () => {
     await using basket = createTestBus({ service: 'basket' });
     assert.throws(() => basket.subscription('prices').on(PriceV1, () => {}).on(PriceV2, () => {}), { code: 'DUPLICATE_HANDLER' });
