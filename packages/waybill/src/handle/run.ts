@@ -97,15 +97,35 @@ export function createRun(options: ContextHost & { clock: Clock; middleware: rea
     }
   };
 
-  const layered = (context: Context, handler: () => unknown): Promise<unknown> => {
+  /** A layer that does not await `next()` does not end the run: it lasts, and fails, as long as what it called. */
+  const layered = async (context: Context, handler: () => unknown): Promise<unknown> => {
     let result: unknown;
+    let under = 0;
+    let outlived = false;
+    let late: { readonly error: unknown } | undefined;
+    let ended = (): void => {};
+    const next = async (index: number): Promise<void> => {
+      under++;
+      try {
+        await step(index);
+      } catch (error) {
+        if (!outlived) throw error;
+        late ??= { error };
+      } finally {
+        if (--under === 0) ended();
+      }
+    };
     const step = async (index: number): Promise<void> => {
       const layer = middleware[index];
       if (!layer) result = await handler();
-      else if (layer.handle) await layer.handle(context as unknown as HandlerContext<unknown>, () => step(index + 1));
+      else if (layer.handle) await layer.handle(context as unknown as HandlerContext<unknown>, () => next(index + 1));
       else await step(index + 1);
     };
-    return step(0).then(() => result);
+    await step(0);
+    outlived = true;
+    if (under > 0) await new Promise<void>((resolve) => (ended = resolve));
+    if (late) throw (late as { readonly error: unknown }).error;
+    return result;
   };
 
   return {
