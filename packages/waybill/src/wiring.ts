@@ -245,6 +245,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       store: () => opened!.store,
       types: () => typesOf(plan),
       work: (consumer) => workerFor(plan, consumer),
+      isInHandler: () => scopes.current() !== undefined,
     });
     subscriptions.set(plan.name, subscription);
     if (starting) {

@@ -41,6 +41,8 @@ export function createSubscription(options: {
   /** Every type that its handlers take, older versions too. */
   types: () => readonly string[];
   work: (consumer: Consumer) => Worker;
+  /** Whether the running code is a handler's, or a transaction's. */
+  isInHandler: () => boolean;
 }): RunningSubscription {
   const { plan, clock } = options;
   let state: 'idle' | 'starting' | 'running' | 'removed' | 'stopped' = 'idle';
@@ -123,7 +125,10 @@ export function createSubscription(options: {
     },
     async pause() {
       pausedEarly = true;
-      await worker?.pause();
+      const paused = worker?.pause();
+      // A handler that pauses its own subscription (the outside is down) must not wait for its own end.
+      if (options.isInHandler()) paused?.catch(() => {});
+      else await paused;
     },
     async resume() {
       pausedEarly = false;

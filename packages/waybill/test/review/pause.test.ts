@@ -84,3 +84,15 @@ it('gives back what it has when it cannot wait for more of a set', async (t) => 
   await trouble.come;
   assert.equal(await applied.come, 1);
 });
+
+it('lets a handler pause its own subscription', async (t) => {
+  const bus = embedded(t, 'desk');
+  const applied = signal<string>();
+  const subscription = bus.subscribe(Noted, { retry: false }, async () => {
+    await subscription.pause();
+  });
+  for (const name of ['applied', 'failed'] as const) bus.on(name, () => applied.give(name));
+  await bus.start();
+  await bus.publish(Noted, { text: 'a' });
+  assert.equal(await applied.come, 'applied');
+});
