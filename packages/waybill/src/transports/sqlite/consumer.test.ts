@@ -286,6 +286,7 @@ test('a store in memory publishes through the transport', async (t) => {
   await basket.session.declare(prices);
   const consumer = await basket.session.consume(prices);
   assert.deepEqual(await catalog.session.send([message('catalog', '1'), message('catalog', '2')]), [{ kind: 'stored' }, { kind: 'stored' }]);
+  assert.deepEqual(catalog.reported, [], 'published is said by the store that it was published in');
   assert.deepEqual(await applyNew(basket, consumer, name, 2), ['1', '2']);
 });
 

@@ -11,18 +11,20 @@
  * A crash after `receive` leaves nothing; after the commit of `settleIn` the new position; rows settled beyond a gap are
  * read again, and the inbox drops them.
  */
-import type { TransportHost } from '../../contract/transport.ts';
 import type { MaybePromise, StoreTransaction } from '../../contract/store.ts';
-import type { Consumer, Delivery, SourceProgress } from '../../contract/transport.ts';
+import type { Consumer, Delivery, SourceProgress, TransportHost } from '../../contract/transport.ts';
 import { sqliteTransaction, type Statements } from '../../stores/sqlite/port.ts';
+import { Alarm } from './alarm.ts';
 import type { Directory, DirectoryListener } from './directory.ts';
 import type { Home } from './home.ts';
 import { LeaseLost } from './lease-lost.ts';
 import type { Fence, Grant, Holder, Leases, Leaving } from './lease.ts';
 import type { Ledger } from './ledger.ts';
 import { writePlaces, type StoredPlace } from './positions.ts';
-import { Row, Source, wantedOf, type Wanted } from './source.ts';
+import { Row } from './open-rows.ts';
+import { Source } from './source.ts';
 import { deleteSubscription, readSubscription, type DeclaredType, type SubscriptionState } from './subscriptions.ts';
+import { isMore, wantedOf, type Wanted } from './wanted.ts';
 
 /** A ledger that was locked for a moment is read again after this long. */
 const lockedMs = 2;
@@ -52,13 +54,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   #turn = 0;
   #locked = false;
   #closing: Promise<void> | undefined;
-  /** So that none is missed by whoever was just about to sleep. */
-  #wakes = 0;
-  readonly #sleepers = new Set<() => void>();
+  readonly #alarm: Alarm;
 
   constructor(name: string, host: ConsumerHost) {
     this.name = name;
     this.#host = host;
+    this.#alarm = new Alarm(host.clock);
     this.#wanted = wantedOf(name, host.service, [], 0);
   }
 
@@ -79,16 +80,16 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const stoodBy = this.#hold === undefined;
     for (;;) {
       if (this.#closing !== undefined || signal.aborted) return [];
-      const wakes = this.#wakes;
+      const { rings } = this.#alarm;
       if (this.#hold !== undefined && this.#isOutdated) await this.#reload();
       const rows = this.#hold === undefined ? [] : this.#take(max);
       if (rows.length > 0) return rows;
       await this.end();
       const leftMs = untilMs - clock.monotonic();
       if (leftMs <= 0 || (stoodBy && this.#hold !== undefined && !this.#isUnfinished)) return []; // what waits may run now
-      if (wakes !== this.#wakes) continue;
+      if (rings !== this.#alarm.rings) continue;
       if (this.#isUnfinished) await clock.turn();
-      else await this.#sleep(this.#locked ? lockedMs : this.#ends === undefined ? leftMs : Math.min(leftMs, endingMs), signal);
+      else await this.#alarm.sleep(this.#locked ? lockedMs : this.#ends === undefined ? leftMs : Math.min(leftMs, endingMs), signal);
     }
   }
 
@@ -102,14 +103,14 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   }
 
   settle(deliveries: readonly Delivery[]): MaybePromise<void> {
-    for (const delivery of deliveries) rowOf(delivery).source.settle(rowOf(delivery));
-    this.#wake(); // there is room again
+    for (const row of deliveries.map(rowOf)) row.among.settle(row);
+    this.#alarm.ring(); // there is room again
     if (!this.#host.home.isStore) return this.#writePlaces();
   }
 
   release(deliveries: readonly Delivery[]): void {
-    for (const delivery of deliveries) rowOf(delivery).source.release(rowOf(delivery));
-    this.#wake();
+    for (const row of deliveries.map(rowOf)) row.among.release(row);
+    this.#alarm.ring();
   }
 
   progress(): readonly SourceProgress[] {
@@ -129,7 +130,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     this.#want(grant.state.revision, grant.state.types);
     for (const ledger of directory.ledgers.values()) this.#enter(ledger, grant);
     signals.emit('takeover', { subscription: this.name, clean: grant.predecessor !== 'crashed' });
-    this.#wake();
+    this.#alarm.ring();
   }
 
   lost(): void {
@@ -141,7 +142,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
 
   revised(): void {
     this.#stale = true;
-    this.#wake();
+    this.#alarm.ring();
   }
 
   /** A removed subscription ends, if it can: also when nobody receives any more. */
@@ -166,14 +167,14 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const source = this.#sources.get(ledger.service);
     if (source !== undefined) source.attach(ledger);
     else if (this.#hold !== undefined) this.#enter(ledger, this.#hold);
-    this.#wake();
+    this.#alarm.ring();
   }
 
   moved(ledger: Ledger): void {
     const source = this.#sources.get(ledger.service);
     if (source === undefined) return;
     source.dirty = true;
-    this.#wake();
+    this.#alarm.ring();
   }
 
   closed(ledger: Ledger): void {
@@ -228,8 +229,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   #adopt({ revision, types }: SubscriptionState): boolean {
     const { clock, service } = this.#host;
     const now = wantedOf(this.name, service, types, clock.now());
-    const isMore = now.names.some((type) => this.#wanted.types.get(type)?.started !== now.types.get(type)?.started);
-    if (isMore) {
+    if (isMore(now, this.#wanted)) {
       this.revised();
       return false;
     }
@@ -276,10 +276,10 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   #ours(deliveries: readonly Delivery[]): Row[] {
     if (this.#hold === undefined) throw new LeaseLost(this.name, 'another instance works on it, or it was closed');
     const rows = deliveries.map(rowOf);
-    if (rows.every((row) => this.#sources.get(row.source.name)?.knows(row) === true)) return rows;
+    if (rows.every((row) => this.#sources.get(row.among.source)?.knows(row) === true)) return rows;
     // Whoever hears of it drops all that it holds, so all of that is given out again.
     for (const source of this.#sources.values()) source.releaseAll();
-    this.#wake();
+    this.#alarm.ring();
     throw new LeaseLost(this.name, 'what was received is out of date');
   }
 
@@ -288,12 +288,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     const rows = this.#ours(deliveries);
     this.#fence(statements);
     for (const row of rows) row.settling = tx;
-    const sources = [...new Set(rows.map((row) => row.source))];
-    const places = sources.flatMap((source) => source.placeAfter(tx) ?? []);
+    const sources = new Set(rows.map((row) => row.among.source));
+    const places = [...sources].flatMap((source) => this.#sources.get(source)?.placeAfter(tx) ?? []);
     writePlaces(statements, this.name, places);
     tx.afterCommit(() => {
       leases.prolonged(this);
-      for (const row of rows) row.source.settle(row);
+      for (const row of rows) row.among.settle(row);
       const nowMs = clock.monotonic();
       for (const place of places) this.#sources.get(place.source)?.stored(place, nowMs);
     });
@@ -368,7 +368,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
 
   async #close(): Promise<void> {
     const { leases, signals } = this.#host;
-    this.#wake();
+    this.#alarm.ring();
     try {
       await leases.leave(this, () => {
         const sources = [...this.#sources.values()];
@@ -382,26 +382,6 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
     }
     this.lost();
     this.#host.closed(this);
-  }
-
-  #wake(): void {
-    this.#wakes++;
-    for (const wake of this.#sleepers) wake();
-  }
-
-  #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const done = (): void => {
-        cancel();
-        this.#sleepers.delete(done);
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      const cancel = this.#host.clock.after(ms, done);
-      this.#sleepers.add(done);
-      signal.addEventListener('abort', done, { once: true });
-    });
   }
 }
 

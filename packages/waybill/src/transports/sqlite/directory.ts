@@ -270,7 +270,7 @@ class Shared {
         entry.hinted = true;
         entry.pollMs = pollMaxMs;
         this.#look(entry);
-      } else if (isServiceName(name)) this.#meet(name);
+      } else if (isServiceName(name) && this.#refused.get(name)?.told !== true) this.#meet(name); // else at the next scan
     }
   }
 

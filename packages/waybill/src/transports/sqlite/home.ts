@@ -37,7 +37,20 @@ export async function openHome(directory: string, host: TransportHost): Promise<
       close: () => Promise.resolve(),
     };
   }
-  return ownHome((await store(ledgerFile(directory, host.service)).open(host)) as SqliteStoreSession, host);
+  return ownHome((await store(ledgerFile(directory, host.service)).open(unheard(host))) as SqliteStoreSession, host);
+}
+
+/** What was published the store has told already: appending it here is its sending. */
+function unheard(host: TransportHost): TransportHost {
+  const { signals } = host;
+  return {
+    ...host,
+    signals: {
+      emit: (name, detail) => signals.emit(name, detail),
+      has: (name) => name !== 'published' && signals.has(name),
+      on: (name, listener) => signals.on(name, listener),
+    },
+  };
 }
 
 /** Whether the store's file is the service's ledger in this directory. */

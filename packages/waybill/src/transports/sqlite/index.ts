@@ -14,13 +14,14 @@
  * of two statements in the batch's transaction (fence, position); no fsync of its own. A poll each 250 ms and ledger
  * and a renewal (one fsync) each second are all that happens at rest.
  *
- *     index         the factory and its session            directory    which files are ledgers, and which have grown
- *     home          this service's own file                ledger       one of them, opened for reading
- *     subscriptions what is declared, and its end          hints        wake-ups between processes
- *     lease, owner  who works on a subscription            consumer     deliveries out, positions in
- *     routes        whether a command is taken             source       one ledger for one subscription: the anchored cursor
- *     replies       what comes back to this instance       addresses    who waits for replies
- *     beginning     where a new subscription starts        positions    how far each has come
+ *     index          the factory and its session           directory   which files are ledgers, and which have grown
+ *     home           this service's own file               ledger      one of them, opened for reading
+ *     subscriptions  what is declared, and its end         hints       wake-ups between processes
+ *     beginning      where a new subscription starts       consumer    deliveries out, positions in
+ *     positions      how far each has come                 source      one ledger for one subscription: the anchored cursor
+ *     lease, owner   who works on a subscription           open-rows   what is read and not settled
+ *     routes         whether a command is taken            wanted      what a subscription takes
+ *     replies        what comes back to this instance      addresses   who waits for replies
  */
 import { sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';

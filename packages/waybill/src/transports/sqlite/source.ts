@@ -12,13 +12,12 @@
  * it. Where all is settled the position follows the cursor, which runs over rows of other types.
  */
 import { WaybillError } from '../../contract/errors.ts';
-import type { MessageKind } from '../../contract/message.ts';
-import type { Delivery, SourceProgress } from '../../contract/transport.ts';
-import { headersOf } from './headers.ts';
+import type { SourceProgress } from '../../contract/transport.ts';
 import type { Leaving } from './lease.ts';
 import { windowPositions, windowRows, type Ledger, type LedgerRow, type Place } from './ledger.ts';
+import { OpenRows, type Doubt, type Row } from './open-rows.ts';
 import type { StoredPlace } from './positions.ts';
-import { droppedGraceMs, type DeclaredType } from './subscriptions.ts';
+import { isWanted, type Wanted } from './wanted.ts';
 
 /** Rows read and not settled: bounds memory, and what is suspect after a crash. */
 const openRowsMax = 2_000;
@@ -32,30 +31,6 @@ const idlePositionsMax = 10_000;
 const idleMaxMs = 60_000;
 /** Rows ahead are counted up to here. */
 const countMax = 10_000;
-
-/** What a subscription takes, prepared for reading. */
-export interface Wanted {
-  readonly subscription: string;
-  readonly recipient: string;
-  readonly names: readonly string[];
-  readonly types: ReadonlyMap<string, DeclaredType>;
-  /** When the subscription began: a ledger that appears later is read from then on. 0: from its beginning. */
-  readonly begunMs: number;
-  /** Wall time at which a dropped type is not taken any more, so that this is out of date. */
-  readonly untilMs: number;
-}
-
-export function wantedOf(subscription: string, recipient: string, declared: readonly DeclaredType[], nowMs: number): Wanted {
-  const taken = declared.filter(({ dropped }) => dropped === null || dropped > nowMs - droppedGraceMs);
-  return {
-    subscription,
-    recipient,
-    names: taken.map(({ type }) => type),
-    types: new Map(taken.map((row) => [row.type, row])),
-    begunMs: Math.min(...declared.map(({ started }) => started)),
-    untilMs: Math.min(...taken.map(({ dropped }) => (dropped === null ? Infinity : dropped + droppedGraceMs))),
-  };
-}
 
 /** On the way to where the subscription begins: the first row written since. */
 interface Search {
@@ -73,47 +48,6 @@ interface Suspects {
   readonly suspect: boolean;
 }
 
-type RowState = 'ready' | 'given' | 'settled';
-
-/** A delivery that knows where it stands. */
-export class Row implements Delivery {
-  readonly source: Source;
-  /** Of the source's reading: after a rewind the same position is another row's. */
-  readonly reading: number;
-  readonly position: number;
-  readonly id: string;
-  readonly kind: MessageKind;
-  readonly type: string;
-  /** When its publisher wrote it. */
-  readonly appended: number;
-  /** When it was published; a delayed one is written later. */
-  readonly publishedMs: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array;
-  redelivered: boolean;
-  readonly suspect: boolean;
-  state: RowState = 'ready';
-  /** The transaction that settles it, if it commits. */
-  settling: object | undefined;
-
-  constructor(source: Source, reading: number, row: LedgerRow, doubt: { readonly redelivered: boolean; readonly suspect: boolean }) {
-    this.source = source;
-    this.reading = reading;
-    this.position = row.position;
-    this.id = row.id;
-    this.kind = row.kind as MessageKind;
-    this.type = row.type;
-    this.appended = row.appended;
-    this.publishedMs = Math.min(row.time, row.appended);
-    this.headers = headersOf(row.headers);
-    this.body = row.body ?? empty;
-    this.redelivered = doubt.redelivered;
-    this.suspect = doubt.suspect;
-  }
-}
-
-const empty = new Uint8Array();
-
 export class Source {
   readonly name: string;
   /** Undefined while the file is gone or cannot be read: its place is kept. */
@@ -130,14 +64,7 @@ export class Source {
   /** Read up to here. */
   #cursor: Place = { position: 0, anchor: null };
   #locating: Search | undefined;
-  #reading = 1;
-  /** In order: from the oldest that is not settled to the newest that was read. */
-  #rows: Row[] = [];
-  #first = 0;
-  #next = 0;
-  #ready = 0;
-  /** Settled up to here, while rows are open. */
-  #settled: Place | undefined;
+  #open: OpenRows;
   #stored: StoredPlace | undefined;
   #storedMs: number;
   #rowsMax = rowsFirst;
@@ -158,6 +85,7 @@ export class Source {
   }) {
     const { ledger, stored, predecessor } = options;
     this.name = ledger.service;
+    this.#open = new OpenRows(this.name);
     this.ledger = ledger;
     this.#wanted = options.wanted;
     this.#report = options.report;
@@ -185,7 +113,7 @@ export class Source {
   /** Less is taken from now on: what was read and not given out is looked at again. */
   narrow(wanted: Wanted): void {
     this.#wanted = wanted;
-    for (const row of this.#rows.slice(this.#first)) if (row.state === 'ready' && !this.#isWanted(row)) this.settle(row);
+    for (const row of this.#open) if (row.state === 'ready' && !isWanted(wanted, row)) this.#open.settle(row);
   }
 
   /** More is taken from now on: goes back to what is stored, because the cursor ran over rows that are now wanted. */
@@ -203,25 +131,14 @@ export class Source {
 
   /** Up to `max` rows, in order; reads on where none are at hand. Throws what reading throws. */
   take(max: number): Row[] {
-    const taken: Row[] = [];
-    this.#collect(taken, max);
+    let taken = this.#open.take(max);
     this.unfinished = false;
     for (let windows = 0; taken.length === 0 && this.dirty; windows++) {
       this.unfinished = windows === windowsPerCall;
       if (this.unfinished || !this.#read()) break;
-      this.#collect(taken, max);
+      taken = this.#open.take(max);
     }
     return taken;
-  }
-
-  #collect(taken: Row[], max: number): void {
-    for (; this.#next < this.#rows.length && taken.length < max; this.#next++) {
-      const row = this.#rows[this.#next]!;
-      if (row.state !== 'ready') continue;
-      row.state = 'given';
-      this.#ready--;
-      taken.push(row);
-    }
   }
 
   /** One window on; false when nothing more can be read now. */
@@ -229,7 +146,7 @@ export class Source {
     const { ledger } = this;
     if (ledger === undefined) return false;
     if (this.#locating !== undefined) return this.#search(ledger, this.#locating);
-    const rowsMax = Math.min(this.#rowsMax, openRowsMax - (this.#rows.length - this.#first));
+    const rowsMax = Math.min(this.#rowsMax, openRowsMax - this.#open.size);
     if (rowsMax <= 0) return false; // dirty still: goes on when some are settled
     const { position, anchor } = this.#cursor;
     const { head } = ledger;
@@ -269,32 +186,21 @@ export class Source {
   }
 
   #advance(ledger: Ledger, rows: readonly LedgerRow[], window: { readonly end: number; readonly isFull: boolean; readonly isHead: boolean }): void {
+    const before = this.#cursor;
     const last = rows.at(-1);
-    if (this.#settled === undefined && this.#first === this.#rows.length) this.#settled = this.#cursor;
-    if (window.isFull && last !== undefined) this.#cursor = { position: last.position, anchor: last.id };
-    else if (last?.position === window.end) this.#cursor = { position: last.position, anchor: last.id };
+    const endsAtRow = last !== undefined && (window.isFull || last.position === window.end);
+    if (endsAtRow) this.#cursor = { position: last.position, anchor: last.id };
     else this.#cursor = window.isHead ? ledger.head : ledger.placeAt(window.end);
     let bytes = 0;
     for (const row of rows) {
       bytes += row.body?.length ?? 0;
-      if (!this.#isWanted(row)) continue;
-      this.#rows.push(new Row(this, this.#reading, row, this.#doubt(row)));
-      this.#ready++;
+      if (isWanted(this.#wanted, row)) this.#open.add(row, this.#doubt(row), before);
     }
     if (bytes > bytesGoal) this.#rowsMax = Math.max(1, Math.floor((rows.length * bytesGoal) / bytes));
     else if (window.isFull && bytes * 2 <= bytesGoal) this.#rowsMax = Math.min(windowRows, this.#rowsMax * 2);
-    if (this.#first === this.#rows.length) this.#settled = undefined;
   }
 
-  #isWanted(row: { readonly type: string; readonly kind: string; readonly appended: number }): boolean {
-    const declared = this.#wanted.types.get(row.type);
-    if (declared === undefined || declared.kind !== row.kind) return false;
-    // A type of the first declaration begins at a position, one that was added later at its time.
-    if (declared.started > this.#wanted.begunMs && row.appended < declared.started) return false;
-    return declared.stopped === null || row.appended <= declared.stopped;
-  }
-
-  #doubt({ position, appended }: LedgerRow): { readonly redelivered: boolean; readonly suspect: boolean } {
+  #doubt({ position, appended }: LedgerRow): Doubt {
     const suspects = this.#suspects;
     if (suspects !== undefined && suspects.left > 0 && position <= suspects.upTo && appended <= suspects.beforeMs) {
       suspects.left--;
@@ -338,28 +244,19 @@ export class Source {
     this.#cursor = place;
   }
 
+  /** What is open is void, given out or not. */
   #forget(): void {
-    this.#reading++;
-    this.#rows = [];
-    this.#first = 0;
-    this.#next = 0;
-    this.#ready = 0;
-    this.#settled = undefined;
+    this.#open = new OpenRows(this.name);
   }
 
-  /** The place to store once these rows are settled beside those that are; undefined when it is stored already. */
+  /** The place to store once the rows of a transaction are settled, too; undefined when it is stored already. */
   placeAfter(settling?: object): StoredPlace | undefined {
     if (this.#locating !== undefined) return undefined;
-    let place = this.#first === this.#rows.length ? this.#cursor : this.#settled;
-    for (let at = this.#first; at < this.#rows.length; at++) {
-      const row = this.#rows[at]!;
-      if (row.state !== 'settled' && (settling === undefined || row.settling !== settling)) break;
-      place = at === this.#rows.length - 1 ? this.#cursor : { position: row.position, anchor: row.id };
-    }
-    if (place === undefined) return undefined;
+    const settled = this.#open.placeAfter(settling);
+    const { position, anchor } = settled === 'end' ? this.#cursor : settled;
     const stored = this.#stored;
-    const same = stored?.position === place.position && stored.incarnation === this.#incarnation && stored.anchor === place.anchor;
-    return same ? undefined : { source: this.name, incarnation: this.#incarnation, ...place };
+    const same = stored?.position === position && stored.incarnation === this.#incarnation && stored.anchor === anchor;
+    return same ? undefined : { source: this.name, incarnation: this.#incarnation, position, anchor };
   }
 
   /** The place, when it has run so far ahead of the stored one that retention might mistake the reader for absent. */
@@ -377,96 +274,52 @@ export class Source {
     this.#storedMs = nowMs;
   }
 
-  settle(row: Row): void {
-    if (!this.knows(row) || row.state === 'settled') return;
-    if (row.state === 'ready') this.#ready--;
-    row.state = 'settled';
-    const before = this.#first;
-    for (; this.#first < this.#rows.length && this.#rows[this.#first]!.state === 'settled'; this.#first++) {
-      const { position, id, publishedMs } = this.#rows[this.#first]!;
-      this.#settled = { position, anchor: id };
-      this.#applied(publishedMs - 1);
-    }
-    if (this.#first === before) return;
-    if (this.#first === this.#rows.length) {
-      this.#rows = [];
-      this.#first = 0;
-      this.#next = 0;
-      this.#settled = undefined;
-    } else if (this.#first >= windowRows) {
-      this.#rows.splice(0, this.#first);
-      this.#next = Math.max(0, this.#next - this.#first);
-      this.#first = 0;
-    }
-  }
-
-  release(row: Row): void {
-    if (!this.knows(row) || row.state !== 'given') return;
-    row.state = 'ready';
-    this.#ready++;
-    row.redelivered = true;
-    row.settling = undefined;
-    const at = this.#rows.indexOf(row, this.#first);
-    this.#next = Math.min(this.#next, at);
-  }
-
   /** Everything that was given out and is not settled comes again. */
   releaseAll(): void {
-    for (const row of this.#rows.slice(this.#first)) this.release(row);
+    this.#open.releaseAll();
   }
 
   /** Whether `take` may find something. */
   get isPromising(): boolean {
-    return this.#ready > 0 || (this.dirty && this.ledger !== undefined && this.open < openRowsMax);
+    return this.#open.ready > 0 || (this.dirty && this.ledger !== undefined && this.#open.size < openRowsMax);
   }
 
-  /** Whether a row is of this reading: not of before a rewind, a reset, or in another source's place. */
+  /** Whether a row is of this reading: not of before a rewind, or before more was declared, or of an earlier hold. */
   knows(row: Row): boolean {
-    return row.source === this && row.reading === this.#reading;
-  }
-
-  /** Rows read and not settled. */
-  get open(): number {
-    return this.#rows.length - this.#first;
+    return row.among === this.#open;
   }
 
   /** What a successor must know: whether it may meet rows that were given out before, or that are suspect still. */
   get leaving(): Leaving {
-    const open = this.#rows.slice(this.#first);
-    const unread = this.#suspects !== undefined && this.#suspects.left > 0 && this.#cursor.position < this.#suspects.upTo;
-    if ((unread && this.#suspects?.suspect === true) || open.some((row) => row.suspect && row.state !== 'settled')) return 'crashed';
-    return unread || open.some((row) => row.state !== 'ready' || row.redelivered) ? 'beyond' : 'clean';
+    const suspects = this.#suspects;
+    const isUnread = suspects !== undefined && suspects.left > 0 && this.#cursor.position < suspects.upTo;
+    const open = [...this.#open];
+    if ((isUnread && suspects.suspect) || open.some((row) => row.suspect && row.state !== 'settled')) return 'crashed';
+    return isUnread || open.some((row) => row.state !== 'ready' || row.redelivered) ? 'beyond' : 'clean';
   }
 
   /** Nothing is left of what the ledger had at `end`. */
   hasPassed(end: number): boolean {
-    return this.#locating === undefined && this.open === 0 && this.#cursor.position >= end;
+    return this.#locating === undefined && this.#open.size === 0 && this.#cursor.position >= end;
   }
 
   progress(): SourceProgress {
     const { ledger } = this;
     const isAtEnd = ledger !== undefined && this.#locating === undefined && ledger.head.position === this.#cursor.position;
-    let untilMs = isAtEnd ? ledger.lookedMs : 0;
-    for (let at = this.#first; at < this.#rows.length; at++) {
-      const row = this.#rows[at]!;
-      if (row.state !== 'settled') untilMs = Math.min(untilMs, row.publishedMs - 1);
-    }
-    this.#applied(untilMs);
-    return { source: this.name, appliedUntilMs: this.#appliedUntilMs, waiting: this.#ahead(ledger) };
-  }
-
-  #applied(untilMs: number): void {
+    let untilMs = isAtEnd ? ledger.lookedMs : this.#open.settledMs - 1;
+    for (const row of this.#open) if (row.state !== 'settled') untilMs = Math.min(untilMs, row.publishedMs - 1);
     this.#appliedUntilMs = Math.max(this.#appliedUntilMs, untilMs);
+    return { source: this.name, appliedUntilMs: this.#appliedUntilMs, waiting: this.#ahead(ledger) };
   }
 
   #ahead(ledger: Ledger | undefined): number | undefined {
     if (ledger === undefined || this.#locating !== undefined) return undefined;
     const distance = ledger.head.position - this.#cursor.position;
-    if (distance <= 0) return this.open;
+    if (distance <= 0) return this.#open.size;
     if (distance > countMax) return undefined;
     const { recipient, names } = this.#wanted;
     try {
-      return Math.min(countMax, this.open + ledger.count(this.#cursor.position, recipient, names, countMax));
+      return Math.min(countMax, this.#open.size + ledger.count(this.#cursor.position, recipient, names, countMax));
     } catch {
       return undefined; // reading it tells
     }
