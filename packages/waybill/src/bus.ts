@@ -199,8 +199,18 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
 
   const listenForExit = (): void => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) {
-      const listener = (): void => void bus.stop().then(() => process.kill(process.pid, name));
-      process.once(name, listener);
+      /** Whoever still listens (another bus that drains, say) ends the process itself. */
+      const leave = (): void => {
+        process.removeListener(name, listener);
+        if (process.listenerCount(name) === 0) process.kill(process.pid, name);
+      };
+      let heard = false;
+      const listener = (): void => {
+        if (heard) return leave(); // somebody is impatient
+        heard = true;
+        void bus.stop().then(leave);
+      };
+      process.on(name, listener);
       exitHandlers.push(() => process.removeListener(name, listener));
     }
   };
