@@ -93,6 +93,8 @@ describe('the default directory', () => {
 
   it('is beside the nearest package.json where there is no workspace, also a broken one', async () => {
     await folder('single', { 'package.json': 'no json' });
-    assert.equal(defaultDirectory(await folder('single/src/deep')), expected('single/.waybill'));
+    const above = defaultDirectory(root); // somebody's workspace, if the temporary folder lies in one
+    const alone = path.join(root, 'single/.waybill');
+    assert.equal(defaultDirectory(await folder('single/src/deep')), above.startsWith(root) ? alone : above);
   });
 });
