@@ -94,9 +94,9 @@ const worlds = new WeakMap<object, World>();
 
 function worldOf({ clock, transport }: { clock?: VirtualClock; transport?: unknown }): World {
   const keys = [clock, transport].filter((key) => typeof key === 'object' && key !== null);
-  const known = keys.map((key) => worlds.get(key)).find((world) => world !== undefined);
-  const world = known ?? createWorld(clock ?? virtualClock());
-  if (clock && world.clock !== clock) {
+  const known = new Set(keys.map((key) => worlds.get(key)).filter((world) => world !== undefined));
+  const world = [...known][0] ?? createWorld(clock ?? virtualClock());
+  if (known.size > 1 || (clock && world.clock !== clock)) {
     throw new WaybillError('INVALID_OPTION', 'createTestBus: this transport has a clock already; leave `clock` out, or give all its buses the same');
   }
   for (const key of keys) worlds.set(key, world);
@@ -196,7 +196,8 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     const transport: Transport = {
       kind: 'test',
       async connect(host) {
-        const session = await (await theTransport()).connect(host);
+        // On the clock of the world: the other side lives on, and closes what the dead left open.
+        const session = await (await theTransport()).connect({ ...host, clock });
         sessions.push(session);
         return watchTransport(session, { life, reach: reach(life), remembered, tapped: (tap) => void taps.push(tap) });
       },
@@ -219,10 +220,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     record({ signal: 'crashed', detail: { point }, atMs: clock.monotonic() });
     restarting = (async () => {
       await new Promise((resolve) => setImmediate(resolve)); // its transaction is rolled back
-      for (const session of dying.sessions) {
-        // A broker notices that the connection is gone. Where there is none, the leases of the dead run out.
-        if (!session.capabilities.publishesAtCommit) await session.close();
-      }
+      for (const session of dying.sessions) await session.close(); // the other side notices that nobody is there
       now = incarnate();
       restarting = undefined;
       if (dying.started) await startNow();
