@@ -162,7 +162,12 @@ describe('a crash', () => {
     const seen: number[] = [];
     let layers = 0;
     let heard = 0;
-    bus.use({ handle: (_, next) => (layers++, next()) });
+    bus.use({
+      handle(_, next) {
+        layers++;
+        return next();
+      },
+    });
     bus.on('applied', () => heard++);
     bus.subscription('numbers').on(Asked, (event) => void seen.push(event.n));
     await bus.publish(Asked, { n: 1 });
