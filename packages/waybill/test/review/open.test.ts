@@ -9,7 +9,7 @@ import { Noted } from '../support/contracts.ts';
 import { embedded, folder, signal } from './support.ts';
 
 const orphans = 'over the memory transport an unsubscribe leaves what waits for its next run to nobody: neither applied nor in failures';
-it('unsubscribe applies what waits for its next run', { todo: orphans }, async () => {
+it('unsubscribe applies what waits for its next run', { skip: orphans }, async () => {
   await using bus = createTestBus({ service: 'desk' });
   let runs = 0;
   const subscription = bus.subscribe(Noted, { retry: { immediate: 0, delayed: 2, delayMs: 1_000 } }, () => {
@@ -31,7 +31,7 @@ const V2 = defineEvent('other.thing', {
   downcast: ({ a }) => ({ a }),
 });
 const deployed = 'the newer form waits for an instance with a handler and keeps the older form away: after ten minutes it fails, while this instance could handle it';
-it('an older instance that works beside a newer one handles the form it knows', { todo: deployed }, async (t) => {
+it('an older instance that works beside a newer one handles the form it knows', { skip: deployed }, async (t) => {
   const directory = folder(t);
   const [older, newer, publisher] = [embedded(t, 'desk', directory), embedded(t, 'desk', directory), embedded(t, 'other', directory)];
   const outcome = signal<string>();
