@@ -311,6 +311,21 @@ test('progress: applied until the last look at rest, until the oldest open row b
   await eventually('it was to be current', () => of().appliedUntilMs >= beganMs);
 });
 
+test('progress moves on while there is always more', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  const beganMs = Date.now();
+  await publish(catalog, ...Array.from({ length: 3_000 }, (_, n) => message('catalog', `${n}`, { time: beganMs - 3_000 + n })));
+  const consumer = await basket.session.consume(prices);
+  await apply(basket, consumer, name, await receive(consumer, 1));
+  const of = (): number => consumer.progress().find(({ source }) => source === 'catalog')!.appliedUntilMs;
+  assert.ok(of() <= beganMs - 3_000 + 1, `${of() - beganMs}`);
+  await apply(basket, consumer, name, await receive(consumer, 100));
+  assert.equal(of(), beganMs - 3_000 + 99, 'all before the last one that was settled');
+});
+
 test('progress counts what lies ahead, up to a bound', async (t) => {
   const directory = folder(t);
   const catalog = await start(t, directory, 'catalog');

@@ -258,6 +258,7 @@ test('removed after what is queued: what came before is applied, what comes late
   const got = await receive(consumer, 2);
   assert.deepEqual(labels(got), ['1', '2']);
   await apply(basket, consumer, name, got.slice(0, 1));
+  await new Promise((resolve) => setTimeout(resolve, 200)); // it looks each 50 ms
   assert.equal(removed, false);
   await apply(basket, consumer, name, got.slice(1));
   await removing;

@@ -81,7 +81,7 @@ export function declareSubscription(statements: Statements, declaration: Declara
   let changed = false;
   for (const former of declaration.formerly) if (former !== name && adopt(statements, former, name)) changed = true;
   const known = new Map(statements.all<DeclaredType>(sql.types, name).map((row) => [row.type, row]));
-  const isNew = known.size === 0;
+  const isNew = known.size === 0 && !changed;
   const started = isNew ? startOf(declaration.from, nowMs) : nowMs;
   for (const { type, kind } of declaration.bindings) {
     const row = known.get(type);

@@ -3,7 +3,7 @@ import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
-  apply, applyNew, drain, effects, eventually, folder, inside, instance, labels, message, publish, receive, start, subscription,
+  apply, applyNew, drain, effects, eventually, folder, inside, instance, labels, message, never, publish, receive, start, subscription,
 } from '../../../test/transport-sqlite/world.ts';
 
 const name = 'basket.prices';
@@ -207,6 +207,23 @@ test('what is suspect stays so for the next, when its holder leaves in peace bef
   const basket = await start(t, directory, 'basket');
   const got = await receive(await basket.session.consume(prices), 2);
   assert.deepEqual(got.map(({ suspect }, at) => [labels(got)[at], suspect]), [['2', true], ['3', true]]);
+});
+
+test('what is suspect stays so for the next even if it was not read yet', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const first = await start(t, directory, 'basket');
+  await first.session.declare(prices);
+  await publish(catalog, ...Array.from({ length: 100 }, (_, n) => `${n}`));
+  inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = '1@1/another-boot/1#1', clean = 0"));
+  const before = await first.session.consume(prices);
+  const some = await before.receive(100, { waitMs: 1_000, signal: never }); // as many as the first read brings
+  assert.ok(some.length < 100);
+  await apply(first, before, name, some);
+  await first.stop();
+  const basket = await start(t, directory, 'basket');
+  const rest = await receive(await basket.session.consume(prices), 100 - some.length);
+  assert.ok(rest.every(({ suspect }) => suspect));
 });
 
 test('what is suspect stays so when more is declared and it is read again', async (t) => {
