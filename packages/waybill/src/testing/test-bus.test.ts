@@ -225,6 +225,22 @@ describe('a crash', () => {
     });
   }
 
+  it('while the broker is away is got over when it is back: a start that waits for it gets the time it needs', async () => {
+    const transport = memory();
+    await using bus = createTestBus({ service: 'desk', transport });
+    const seen: number[] = [];
+    bus.subscribe(Asked, (event) => void seen.push(event.n));
+    await bus.start();
+    transport.faults.set({ away: true });
+    bus.crash();
+    void bus.publish(Asked, { n: 1 });
+    await bus.advance(5_000);
+    assert.deepEqual(seen, []);
+    transport.faults.clear();
+    await bus.advance(60_000);
+    assert.deepEqual(seen, [1]);
+  });
+
   it('of a bus on a store and transport of files is got over too', async (t) => {
     const { mkdtemp, rm } = await import('node:fs/promises');
     const { tmpdir } = await import('node:os');

@@ -228,9 +228,10 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     restarting.catch(() => {}); // heard by whoever uses the bus next
   };
 
+  /** Resolves also when that life ends before it was up. */
   const startNow = (): Promise<void> => {
     const { life, bus } = now;
-    now.started ??= life.within(() => bus.start()).catch((error: unknown) => {
+    now.started ??= orDeath(life, life.within(() => bus.start())).catch((error: unknown) => {
       now.started = undefined;
       throw error;
     });
@@ -268,14 +269,17 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
   let up: Incarnation | undefined;
   let upSubscriptions = 0;
   const awake = async (): Promise<void> => {
-    while (restarting) await restarting;
-    if (stopping || currentLife() || (!wanted && !autoStart)) return;
-    await startNow();
-    const { subscriptions } = now;
-    const count = subscriptions.length;
-    for (const subscription of subscriptions) await subscription?.ready();
-    up = now;
-    upSubscriptions = count;
+    while (!stopping && !currentLife() && (wanted || autoStart)) {
+      while (restarting) await restarting;
+      const mine = now;
+      await startNow();
+      const count = mine.subscriptions.length;
+      for (const subscription of mine.subscriptions) if (subscription) await orDeath(mine.life, subscription.ready());
+      if (mine.life.dead) continue; // it died meanwhile
+      up = mine;
+      upSubscriptions = count;
+      return;
+    }
   };
 
   const inhabitant: Inhabitant = {
@@ -454,6 +458,15 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
   };
   redeliverers.set(inhabitant, (id) => now.taps.reduce((sum, tap) => sum + tap.redeliver(id), 0));
   return bus as unknown as TestBus<Tx>;
+}
+
+/** What a life was waiting for when it ended is waited for no more. */
+async function orDeath(life: Life, work: Promise<void>): Promise<void> {
+  try {
+    await Promise.race([work, life.death]);
+  } catch (error) {
+    if (!life.dead) throw error;
+  }
 }
 
 const redeliverers = new WeakMap<Inhabitant, (id: string) => number>();

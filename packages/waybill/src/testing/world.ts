@@ -51,6 +51,8 @@ const quietTurns = 20;
 const busyTurns = 200;
 /** After those, one look each millisecond, for as long as user code may take for its own I/O in a test. */
 const patienceMs = 10_000;
+/** For what a start does at a disk or a socket; after that, it is taken to wait for virtual time. */
+const wakingMs = 50;
 /** Virtual time that `settled` lets go by at most, for leases and pauses that only time can end. */
 const stuckMaxMs = 15_000;
 
@@ -58,6 +60,11 @@ export function createWorld(clock: VirtualClock): World {
   const inhabitants = new Set<Inhabitant>();
   let activity = 0;
 
+  /** In whole milliseconds: a step that is too small for the clock's own precision would be none. */
+  const nextMs = (): number | undefined => {
+    const ms = clock.next();
+    return ms === undefined ? undefined : Math.ceil(ms);
+  };
   const all = <R>(ask: (inhabitant: Inhabitant) => readonly R[]): R[] => [...inhabitants].flatMap(ask);
   const running = (): string[] => all((one) => one.running());
 
@@ -89,14 +96,30 @@ export function createWorld(clock: VirtualClock): World {
     return found;
   };
 
+  /**
+   * Wakes everybody as far as that goes without time: a bus that finds its broker away at the start tries again later.
+   * Answers whether all are up.
+   */
+  const rouse = async (patient: boolean): Promise<boolean> => {
+    if (world.isAwake()) return true;
+    let up = false;
+    const waking = world.awake().then(() => void (up = true));
+    waking.catch(() => {}); // heard below, or by whoever wakes it next
+    for (const sinceMs = performance.now(); !up && performance.now() - sinceMs < wakingMs; ) {
+      await Promise.race([waking, calm(patient)]);
+      await Promise.race([waking, pause()]);
+    }
+    return up;
+  };
+
   const settle = async (strict: boolean): Promise<void> => {
     let budgetMs = stuckMaxMs;
     let clean = -1;
     for (;;) {
-      await world.awake();
+      const up = await rouse(strict);
       const stuck = await calm(strict);
       const before = activity;
-      const open = stuck.length > 0 ? stuck : await outstanding();
+      const open = stuck.length > 0 ? stuck : [...(up ? [] : ['a bus is not up yet']), ...(await outstanding())];
       if (open.length === 0) {
         // Looked at one after the other: only when nothing happened meanwhile was it all at rest at once.
         if (clean === activity) return;
@@ -104,7 +127,7 @@ export function createWorld(clock: VirtualClock): World {
         continue;
       }
       if (activity !== before) continue;
-      const dueMs = clock.next();
+      const dueMs = nextMs();
       const timeHelps = all((one) => one.runningUserCode()).length === 0 && dueMs !== undefined && dueMs <= budgetMs;
       if (!timeHelps) {
         if (!strict) return;
@@ -127,11 +150,11 @@ export function createWorld(clock: VirtualClock): World {
     isAwake: () => [...inhabitants].every((one) => one.isAwake()),
     settled: () => settle(true),
     async advance(ms) {
-      await world.awake();
+      await rouse(false);
       await calm(false);
       for (let leftMs = ms; ; ) {
-        const nextMs = clock.next();
-        const stepMs = nextMs === undefined ? leftMs : Math.min(nextMs, leftMs);
+        const dueMs = nextMs();
+        const stepMs = dueMs === undefined ? leftMs : Math.min(dueMs, leftMs);
         await clock.advance(stepMs);
         leftMs -= stepMs;
         await calm(false);
@@ -149,10 +172,10 @@ export function createWorld(clock: VirtualClock): World {
         await turn();
         if (done || turns < quietTurns) continue;
         await calm(false);
-        const nextMs = clock.next();
+        const dueMs = nextMs();
         if (done) break;
-        if (nextMs === undefined) await pause();
-        else await clock.advance(nextMs);
+        if (dueMs === undefined) await pause();
+        else await clock.advance(dueMs);
         turns = 0;
       }
       return finished;
