@@ -1,4 +1,4 @@
-import { accessSync, constants, statSync } from 'node:fs';
+import { accessSync, constants, globSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** The programs that tests may need beside Node, and how a developer gets each. */
@@ -7,7 +7,13 @@ export const PROGRAMS = {
     names: ['chromium', 'chromium-browser', 'google-chrome'],
     install: 'apt-get install -y --no-install-recommends chromium',
   },
-} as const satisfies Record<string, { names: readonly string[]; install: string }>;
+  postgres: {
+    names: ['postgres'],
+    // Debian keeps each major version's server programs in a folder of its own, outside PATH.
+    folders: '/usr/lib/postgresql/*/bin',
+    install: 'apt-get install -y --no-install-recommends postgresql',
+  },
+} as const satisfies Record<string, { names: readonly string[]; folders?: string; install: string }>;
 
 export type Program = keyof typeof PROGRAMS;
 
@@ -24,8 +30,10 @@ export type Need =
  *     test('the basket shows both prices', { skip: chromium.skip }, async () => launch(chromium.path));
  */
 export function needs(program: Program, env: NodeJS.ProcessEnv = process.env): Need {
-  const { names, install } = PROGRAMS[program];
-  const path = names.map((name) => find(name, env['PATH'] ?? '')).find((found) => found !== undefined);
+  const { names, install, ...more } = PROGRAMS[program];
+  const folders = 'folders' in more ? globSync(more.folders).sort().reverse() : [];
+  const places = [env['PATH'] ?? '', ...folders].join(delimiter);
+  const path = names.map((name) => find(name, places)).find((found) => found !== undefined);
   if (path !== undefined) return { path, skip: false };
 
   const reason = `needs ${program}, which is not installed: ${install}`;
