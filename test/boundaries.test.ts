@@ -63,8 +63,26 @@ const SAMPLES: Record<string, { breaks: readonly Sample[]; keeps: readonly Sampl
     ],
     keeps: [['stores/postgres/index.ts', `import { kysely } from '../../clients/kysely.ts';\nimport type { Pool } from 'pg';`]],
   },
+  'clients/client': {
+    breaks: [
+      ['clients/client/port.ts', `import { pg } from '../pg.ts';`],
+      ['clients/client/port.ts', `import type { Pool } from 'pg';`],
+    ],
+    keeps: [['clients/client/port.ts', `import { WaybillError } from '../../contract/errors.ts';`]],
+  },
+  'clients/supported': {
+    breaks: [['clients/supported.ts', `import type { Pool } from 'pg';`]],
+    keeps: [['clients/supported.ts', `export type A = 1;`]],
+  },
+  'clients/recognise': {
+    breaks: [['clients/recognise.ts', `import { postgres } from '../stores/postgres/index.ts';`]],
+    keeps: [['clients/recognise.ts', `import { pg } from './pg.ts';\nimport type { Client } from './client/port.ts';`]],
+  },
   'clients/*': {
-    breaks: [['clients/kysely.ts', `import { pg } from './pg.ts';`]],
+    breaks: [
+      ['clients/kysely.ts', `import { pg } from './pg.ts';`],
+      ['clients/kysely.ts', `import { clientOf } from './recognise.ts';`],
+    ],
     keeps: [['clients/kysely.ts', `import type { Transaction } from 'kysely';\nimport type { SqlTransaction } from '../contract/transaction.ts';`]],
   },
   'formats/*': {
