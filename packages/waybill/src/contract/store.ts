@@ -80,6 +80,8 @@ export interface StorePorts {
   readonly waiting: WaitingPort;
   readonly failures: FailuresPort;
   readonly once: OncePort;
+  /** Undefined: this store keeps no sagas, and `run` refuses with `CAPABILITY_MISSING`. */
+  readonly sagas?: SagasPort;
   readonly inspect: Inspect;
 }
 
@@ -132,7 +134,7 @@ export interface InboxPort {
    * The watermark of `order: 'latest'`: raises it to `sequence` and answers true, or answers false when it was not below.
    */
   advance(tx: StoreTransaction, mark: Watermark): MaybePromise<boolean>;
-  /** Carries rows and watermarks of a renamed subscription to its new name, and what waits or has failed in it. */
+  /** Carries rows and watermarks of a renamed subscription to its new name, what waits or has failed in it, and its sagas. */
   rename(tx: StoreTransaction, from: string, to: string): MaybePromise<void>;
   /** Removes up to `max` rows taken on before `beforeMs` that no waiting or failed message still needs. */
   trim(beforeMs: number, max: number): Promise<number>;
@@ -172,7 +174,9 @@ export type WaitingReason =
   | 'behind' // an older message of its key waits or has failed and holds
   | 'suspect' // was in flight when a process died: runs alone
   | 'no-handler' // a rolling deployment: this instance has no handler
-  | 'asked'; // somebody retried a failure
+  | 'asked' // somebody retried a failure
+  | 'timeout' // a saga's own: a timeout, or the next step that it undoes
+  | 'schedule'; // at the sender, each time it is due: one row per id, adding a second is no error and changes nothing
 
 export interface WaitingRow extends WaitingEntry {
   readonly row: number;
@@ -199,8 +203,11 @@ export interface WaitingPort {
   settle(tx: StoreTransaction, row: WaitingRow, next?: Partial<WaitingEntry>): MaybePromise<boolean>;
   /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */
   blocked(tx: StoreTransaction, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;
-  /** Takes back a delayed message that has not left; false when there is none. */
-  cancel(tx: StoreTransaction, id: string): MaybePromise<boolean>;
+  /**
+   * Takes back a delayed message that has not left, or, with `subscription`, what waits there under this id for whatever
+   * reason; false when there is none.
+   */
+  cancel(tx: StoreTransaction, id: string, subscription?: string): MaybePromise<boolean>;
 }
 
 export interface StoredError {
@@ -251,6 +258,61 @@ export interface OncePort {
     },
   ): MaybePromise<void>;
   trim(nowMs: number, max: number): Promise<number>;
+}
+
+/**
+ * An instance of a saga:
+ *
+ *     (none) ─► running ──► completed
+ *                 │  └────► undoing ──► compensated
+ *                 ▼            ▼
+ *               parked (one of its messages is in failures; it goes on from where it stood)
+ *
+ * Completed and compensated rows stay as tombstones, so that nothing starts again what has ended.
+ */
+export type SagaStatus = 'running' | 'undoing' | 'parked' | 'completed' | 'compensated';
+
+export interface SagaRow {
+  /** The saga's full name, `ordering.order-process`: also its subscription's. */
+  readonly saga: string;
+  readonly key: string;
+  /** Of the definition that the state was written by. */
+  readonly version: number;
+  /** Rises by one with each write, from 1. */
+  readonly revision: number;
+  readonly status: SagaStatus;
+  /** JSON. */
+  readonly state: string;
+  /** JSON: steps done and undone, timeouts that run, replies that are expected, what parked it. */
+  readonly ledger: string;
+  readonly startedMs: number;
+  readonly changedMs: number;
+}
+
+export interface ListedSaga extends SagaRow {
+  readonly row: number;
+}
+
+/** Long conversations: one row for each instance, by (saga, key). */
+export interface SagasPort {
+  /** As this transaction sees it. Where transactions run side by side it is locked, if it is there. */
+  load(tx: StoreTransaction, saga: string, key: string): MaybePromise<SagaRow | undefined>;
+  /** Writes revision n over revision n - 1, or revision 1 where there is none; false when another was faster. */
+  save(tx: StoreTransaction, row: SagaRow): MaybePromise<boolean>;
+  /** An instance has begun: what waits for its key because there was none (`SAGA_NOT_FOUND`) is due at `dueMs`. */
+  awaken(tx: StoreTransaction, saga: string, key: string, dueMs: number): MaybePromise<void>;
+  /** Committed rows by row number, page by page. */
+  list(filter: {
+    readonly saga?: string;
+    readonly key?: string;
+    readonly status?: SagaStatus;
+    readonly after?: number;
+    readonly limit?: number;
+  }): Promise<readonly ListedSaga[]>;
+  /** How many there are, by saga, version and status. */
+  counts(): Promise<readonly { readonly saga: string; readonly version: number; readonly status: SagaStatus; readonly count: number }[]>;
+  /** Removes up to `max` ended ones that last changed before `beforeMs` and whose key neither waits nor is held. */
+  trim(beforeMs: number, max: number): Promise<number>;
 }
 
 export type { MessageKind };

@@ -103,7 +103,7 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
     });
   };
 
-  const { outbox, inbox, waiting, failures, once } = real.ports;
+  const { outbox, inbox, waiting, failures, once, sagas } = real.ports;
   /** Members of a port as they are, but counted, silenced at death, and given the driver's own transaction. */
   const port = <P extends object>(members: P, own: Partial<P> = {}): P =>
     passing(members, own, (method) => (...given: unknown[]) => life.operation(() => method(...given.map(unwrapped))));
@@ -180,6 +180,7 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
           return once.save(realOf(tx), entry);
         }),
     }),
+    ...(sagas && { sagas: port(sagas) }),
     inspect: port(real.ports.inspect),
   };
 

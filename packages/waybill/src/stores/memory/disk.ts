@@ -1,5 +1,5 @@
 import type { WireMessage } from '../../contract/message.ts';
-import type { FailedRow, OutboxRow, WaitingRow, Watermark } from '../../contract/store.ts';
+import type { FailedRow, ListedSaga, OutboxRow, WaitingRow, Watermark } from '../../contract/store.ts';
 import { Table } from './table.ts';
 
 /** What outlives the sessions of one `memory()` value, as a file would: its tables, and the right to write to them. */
@@ -13,7 +13,8 @@ export class Disk {
   readonly waiting: Table<number, Waiting> = new Table();
   readonly failures: Table<number, FailedRow> = new Table();
   readonly once: Table<string, Result> = new Table();
-  readonly #tables = [this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once];
+  readonly sagas: Table<string, ListedSaga> = new Table();
+  readonly #tables = [this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once, this.sagas];
   #number = 0;
   #writing = false;
   readonly #queue = new Set<() => void>();

@@ -27,7 +27,7 @@ export function createInbox({ disk, host, writing, write }: Access): InboxPort {
       }),
 
     rename: (tx, from, to) =>
-      writing(tx, ({ inbox, watermarks, waiting, failures }) => {
+      writing(tx, ({ inbox, watermarks, waiting, failures, sagas }) => {
         if (from === to) return;
         for (const row of [...inbox.rows()].filter(({ subscription }) => subscription === from)) {
           inbox.delete(keyOf(from, row.source, row.id));
@@ -42,6 +42,11 @@ export function createInbox({ disk, host, writing, write }: Access): InboxPort {
         // What waits and what has failed goes along: nobody would ask for it under the old name.
         for (const row of waiting.rows()) if (row.subscription === from) waiting.set(row.row, { ...row, subscription: to });
         for (const row of failures.rows()) if (row.subscription === from) failures.set(row.row, { ...row, subscription: to });
+        for (const row of [...sagas.rows()].filter(({ saga }) => saga === from)) {
+          if (sagas.get(keyOf(to, row.key)) !== undefined) continue; // what has begun under the new name stays
+          sagas.delete(keyOf(from, row.key));
+          sagas.set(keyOf(to, row.key), { ...row, saga: to });
+        }
       }),
 
     trim: (beforeMs, max) =>

@@ -15,6 +15,7 @@ import { createInbox } from './inbox.ts';
 import { createInspect } from './inspect.ts';
 import { createOnce } from './once.ts';
 import { createOutbox } from './outbox.ts';
+import { createSagas } from './sagas.ts';
 import { scopeOf, Scope, Unit } from './transaction.ts';
 import { createWaiting } from './waiting.ts';
 
@@ -84,6 +85,7 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
       waiting: createWaiting(access),
       failures: createFailures(access),
       once: createOnce(access),
+      sagas: createSagas(access),
       inspect: createInspect(disk),
     },
     transaction,

@@ -8,6 +8,7 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
     add: (tx, entries) =>
       writing(tx, ({ waiting }) => {
         for (const entry of entries) {
+          if (entry.reason === 'schedule' && [...waiting.rows()].some((other) => isSchedule(other) && other.message.id === entry.message.id)) continue;
           const row = disk.number();
           const front = entry.inOrder && entry.reason === 'asked';
           waiting.set(row, { ...copyOf(entry), row, front, starts: entry.attempt, createdMs: host.clock.now() });
@@ -49,16 +50,19 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
         return new Set(keys.filter((key) => blocking.has(key)));
       }),
 
-    cancel: (tx, id) =>
+    cancel: (tx, id, of) =>
       writing(tx, ({ waiting }) => {
-        for (const { row, subscription, reason, message } of waiting.rows()) {
-          if (subscription !== undefined || reason !== 'delayed' || message.id !== id) continue;
-          waiting.delete(row);
-          return true;
-        }
-        return false;
+        const cancelled = [...waiting.rows()].filter(
+          ({ subscription, reason, message }) => message.id === id && subscription === of && (of !== undefined || reason === 'delayed'),
+        );
+        for (const { row } of cancelled) waiting.delete(row);
+        return cancelled.length > 0;
       }),
   };
+}
+
+function isSchedule({ reason }: Waiting): boolean {
+  return reason === 'schedule';
 }
 
 /** A row as it is given out: its place in line is nobody else's business. */

@@ -89,4 +89,6 @@ function rename(statements: Statements, from: string, to: string): void {
   statements.run('update waybill_waiting set subscription = ?2 where subscription = ?1', from, to);
   statements.run('update waybill_failures set subscription = ?2 where subscription = ?1', from, to);
   realignSubscription(statements, to);
+  // search by waybill_saga_key, saga only; what has begun under the new name stays
+  statements.run('update or ignore waybill_saga set saga = ?2 where saga = ?1', from, to);
 }

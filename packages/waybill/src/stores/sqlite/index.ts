@@ -11,6 +11,7 @@ import { createInspect } from './inspect.ts';
 import { createOncePort } from './once.ts';
 import { createOutboxPort } from './outbox.ts';
 import type { SqliteStoreSession } from './port.ts';
+import { createSagasPort } from './sagas.ts';
 import { createWaitingPort } from './waiting.ts';
 
 /**
@@ -35,6 +36,7 @@ async function open(file: string, host: Host): Promise<SqliteStoreSession> {
       waiting: createWaitingPort(database, host),
       failures: createFailuresPort(database),
       once: createOncePort(database, host),
+      sagas: createSagasPort(database),
       inspect: createInspect(database, host),
     },
     database,

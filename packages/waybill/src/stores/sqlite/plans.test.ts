@@ -13,9 +13,10 @@ const scansAllowed = [
   /^SCAN CONSTANT ROW$/,
   /^SCAN waybill_(waiting|failures) USING COVERING INDEX waybill_\w+_id$/,
   /^SCAN waybill_failures USING COVERING INDEX waybill_failures_group$/,
+  /^SCAN waybill_saga USING COVERING INDEX waybill_saga_counts$/,
   /^SCAN g$/, // the groups of that
 ];
-const renaming = /^update waybill_(waiting|failures) set subscription = /;
+const renaming = /^update (?:waybill_(waiting|failures) set subscription|or ignore waybill_saga set saga) = /;
 
 function planOf(database: DatabaseSync, sql: string): string[] {
   return (database.prepare(`explain query plan ${sql}`).all() as { detail: string }[]).map((row) => row.detail);
@@ -30,7 +31,7 @@ function slowSteps(plan: readonly string[]): string[] {
 
 /** Calls every member of every port, so that every statement is prepared. */
 async function everything(store: SqliteStoreSession): Promise<void> {
-  const { outbox, inbox, waiting, failures, once, inspect } = store.ports;
+  const { outbox, inbox, waiting, failures, once, sagas, inspect } = store.ports;
   const inOrder = { message: wire({ key: 'k' }), inOrder: true };
   await store.transaction(async (tx) => {
     await outbox.append(tx, [wire({ id: 'a' })]);
@@ -39,6 +40,12 @@ async function everything(store: SqliteStoreSession): Promise<void> {
     await waiting.add(tx, [waitingEntry(inOrder), waitingEntry(inOrder)]);
     await waiting.blocked(tx, 'basket.prices', ['k']);
     await waiting.cancel(tx, 'none');
+    await waiting.cancel(tx, 'none', 's');
+    const saga = { saga: 's', key: 'k', version: 1, revision: 1, status: 'running', state: '', ledger: '', startedMs: 0, changedMs: 0 } as const;
+    await sagas!.save(tx, saga);
+    await sagas!.load(tx, 's', 'k');
+    await sagas!.save(tx, { ...saga, revision: 2 });
+    await sagas!.awaken(tx, 's', 'k', 0);
     await failures.add(tx, [failure({ message: wire({ key: 'l' }), holds: true }), failure()]);
     await failures.take(tx, [1]);
     await once.find(tx, 's', 'k');
@@ -63,6 +70,9 @@ async function everything(store: SqliteStoreSession): Promise<void> {
   await inspect.failureGroups();
   await inspect.pending('s', 'catalog', 'a');
   await inspect.counts();
+  for (const filter of [{}, { saga: 's' }, { saga: 's', key: 'k' }, { status: 'running' } as const, { saga: 's', status: 'running' } as const]) await sagas!.list(filter);
+  await sagas!.counts();
+  await sagas!.trim(1, 10);
   await outbox.trim(Infinity, 10);
   await inbox.trim(Infinity, 10);
   await once.trim(Number.MAX_SAFE_INTEGER, 10);
@@ -91,7 +101,7 @@ describe('the statements of the ports', () => {
   it('find their rows by an index, however long a table is', () => {
     const mine = [...seen].filter((sql) => /waybill_[a-z]+ ?/.test(sql) && !/^(savepoint|release|rollback)/.test(sql) && !renaming.test(sql));
     assert.ok(mine.length >= 45, `only ${mine.length} statements were seen`);
-    for (const table of ['ledger', 'position', 'lease', 'inbox', 'watermark', 'waiting', 'failures', 'once', 'identity']) {
+    for (const table of ['ledger', 'position', 'lease', 'inbox', 'watermark', 'waiting', 'failures', 'once', 'saga', 'identity']) {
       assert.ok(mine.some((sql) => sql.includes(`waybill_${table}`)), table); // prettier-ignore
     }
     for (const sql of mine) {

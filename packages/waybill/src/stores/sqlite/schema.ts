@@ -59,6 +59,20 @@ create table waybill_once (scope text not null, key text not null, result text n
   expires integer not null, primary key (scope, key)) strict, without rowid;
 create index waybill_once_expires on waybill_once (expires);
 `,
+  `
+create table waybill_saga (row integer primary key autoincrement, saga text not null, key text not null,
+  version integer not null, revision integer not null, status text not null, state text not null, ledger text not null,
+  started integer not null, changed integer not null) strict;
+create unique index waybill_saga_key on waybill_saga (saga, key);
+create index waybill_saga_of on waybill_saga (saga);
+create index waybill_saga_status on waybill_saga (status);
+create index waybill_saga_counts on waybill_saga (saga, version, status);
+create index waybill_saga_ended on waybill_saga (changed) where status in ('completed', 'compensated');
+-- what came before the saga that it is for
+create index waybill_waiting_unknown on waybill_waiting (subscription, key) where error_code = 'SAGA_NOT_FOUND';
+-- a schedule is there once, however many instances ask for it
+create unique index waybill_waiting_schedule on waybill_waiting (id) where reason = 'schedule';
+`,
 ];
 
 /** The format that this version of Waybill reads and writes. */

@@ -50,19 +50,22 @@ export function createWaitingPort(database: SqliteDatabase, { clock }: Host): Wa
     blocked: (tx, subscription, keys) =>
       sqliteTransaction(tx, database).writing((statements) => blocked(statements, subscription, keys)),
 
-    cancel: (tx, id) =>
+    cancel: (tx, id, subscription) =>
       sqliteTransaction(tx, database).writing((statements) => {
-        // search by waybill_waiting_id
-        const sql = `delete from waybill_waiting where id = ? and subscription is null and reason = 'delayed' returning key`;
-        const cancelled = statements.all<{ key: string | null }>(sql, id);
-        for (const { key } of cancelled) realign(statements, null, key);
+        const cancelled = statements.all<{ key: string | null }>(cancelling, id, subscription ?? null);
+        for (const { key } of cancelled) realign(statements, subscription ?? null, key);
         return cancelled.length > 0;
       }),
   };
 }
 
+// search by waybill_waiting_id
+const cancelling = `delete from waybill_waiting where id = ?1 and subscription is ?2
+  and (?2 is not null or reason = 'delayed') returning key`;
+
+// the only row that may be there already is a schedule's
 const insert = `insert into waybill_waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
-  values (${'?, '.repeat(22)}?)`;
+  values (${'?, '.repeat(22)}?) on conflict do nothing`;
 
 function add(statements: Statements, entry: WaitingEntry, nowMs: number): void {
   const { subscription, message, inOrder, reason } = entry;

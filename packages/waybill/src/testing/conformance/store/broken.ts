@@ -5,7 +5,7 @@ import type { StoreAbility, StoreWorld } from './world.ts';
 export type StoreSabotage = Sabotage<StoreWorld, StoreAbility>;
 
 type BrokenPorts = {
-  readonly [Port in keyof StorePorts]?: (honest: StorePorts[Port], session: StoreSession) => Partial<StorePorts[Port]>;
+  readonly [Port in keyof StorePorts]?: (honest: NonNullable<StorePorts[Port]>, session: StoreSession) => Partial<NonNullable<StorePorts[Port]>>;
 };
 
 /** What a broken driver does otherwise. Made anew for each world, so that it may remember things. */
@@ -46,7 +46,7 @@ function brokenSession(honest: StoreSession, breakage: Breakage): StoreSession {
 }
 
 function brokenPorts(session: StoreSession, breakage: Breakage): StorePorts {
-  const { outbox, inbox, waiting, failures, once, inspect } = session.ports;
+  const { outbox, inbox, waiting, failures, once, sagas, inspect } = session.ports;
   const brokenOutbox = instead(outbox, breakage.outbox?.(outbox, session) ?? {});
   return {
     outbox: instead(brokenOutbox, {
@@ -59,6 +59,7 @@ function brokenPorts(session: StoreSession, breakage: Breakage): StorePorts {
     waiting: instead(waiting, breakage.waiting?.(waiting, session) ?? {}),
     failures: instead(failures, breakage.failures?.(failures, session) ?? {}),
     once: instead(once, breakage.once?.(once, session) ?? {}),
+    ...(sagas && { sagas: instead(sagas, breakage.sagas?.(sagas, session) ?? {}) }),
     inspect: instead(inspect, breakage.inspect?.(inspect, session) ?? {}),
   };
 }

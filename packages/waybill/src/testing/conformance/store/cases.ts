@@ -2,6 +2,7 @@ import { inboxCases } from './inbox.ts';
 import { inspectCases } from './inspect.ts';
 import { keepingCases } from './keeping.ts';
 import { outboxCases } from './outbox.ts';
+import { sagaCases } from './sagas.ts';
 import { sessionCases } from './sessions.ts';
 import { sqlCases } from './sql.ts';
 import { transactionCases } from './transactions.ts';
@@ -17,5 +18,6 @@ export const storeCases: readonly StoreCase[] = [
   ...inboxCases,
   ...waitingCases,
   ...keepingCases,
+  ...sagaCases,
   ...inspectCases,
 ];

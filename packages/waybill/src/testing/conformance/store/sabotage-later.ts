@@ -92,7 +92,7 @@ export const waitingSabotages: readonly StoreSabotage[] = [
     };
   }),
   broken('compares ids without case', 'cancel takes back a delayed message that has not left, and says when there is none', () => ({
-    waiting: (honest) => ({ cancel: (tx, id) => honest.cancel(tx, id.toLowerCase()) }),
+    waiting: (honest) => ({ cancel: (tx, id, subscription) => honest.cancel(tx, id.toLowerCase(), subscription) }),
   })),
   broken('takes back whatever waits', 'cancel takes nothing from a subscription', () => ({
     waiting: (honest, session) => ({
@@ -102,6 +102,22 @@ export const waitingSabotages: readonly StoreSabotage[] = [
       },
     }),
   })),
+  broken(
+    'takes back what waits under the id elsewhere',
+    'cancel with a subscription takes what waits there under the id, for whatever reason, and nothing else',
+    () => ({
+      waiting: (honest, session) => ({
+        async cancel(tx, id) {
+          const rows = await session.ports.inspect.waiting({ id });
+          for (const row of rows) await honest.settle(tx, row);
+          return rows.length > 0;
+        },
+      }),
+    }),
+  ),
+  broken('adds a schedule again', 'a schedule is there once, however often it is added, and goes on by settling it', () =>
+    adding((entry) => (entry.reason === 'schedule' ? { ...entry, reason: 'delayed' } : entry)),
+  ),
 ];
 
 export const keepingSabotages: readonly StoreSabotage[] = [

@@ -1,6 +1,7 @@
 import type { StoreSabotage } from './broken.ts';
 import { inspectSabotages, keepingSabotages, waitingSabotages } from './sabotage-later.ts';
 import { inboxSabotages, outboxSabotages } from './sabotage-messages.ts';
+import { sagaSabotages } from './sabotage-sagas.ts';
 import { transactionSabotages } from './sabotage-transactions.ts';
 
 /** For every case of the store suite a driver that breaks its promise. */
@@ -10,5 +11,6 @@ export const storeSabotages: readonly StoreSabotage[] = [
   ...inboxSabotages,
   ...waitingSabotages,
   ...keepingSabotages,
+  ...sagaSabotages,
   ...inspectSabotages,
 ];

@@ -256,6 +256,39 @@ export const waitingCases: readonly StoreCase[] = [
       assert.deepEqual((await due(session, 1)).names, ['a']);
     },
   },
+  {
+    name: 'cancel with a subscription takes what waits there under the id, for whatever reason, and nothing else',
+    async run(world) {
+      const session = await world.open();
+      const other = message('a');
+      await add(session, entry('a', { reason: 'timeout' }), entry('b', { reason: 'timeout' }));
+      await add(session, entry('a', { subscription: 'basket.other', message: other }), entry('a', { subscription: undefined, message: other, reason: 'delayed' }));
+      const cancel = (id: string): Promise<boolean> => session.transaction((tx) => session.ports.waiting.cancel(tx, id, prices));
+      assert.deepEqual([await cancel('id of a'), await cancel('id of a'), await cancel('id of none')], [true, false, false]);
+      assert.deepEqual((await due(session, 1)).names, ['b']);
+      assert.deepEqual((await due(session, 1, { subscription: 'basket.other' })).names, ['a']);
+      assert.deepEqual((await due(session, 1, { subscription: null })).names, ['a']);
+      await add(session, entry('c', { reason: 'retry', key: 'k' }), entry('d', { reason: 'behind', key: 'k' }));
+      assert.equal(await cancel('id of c'), true);
+      assert.deepEqual((await due(session, 1)).names, ['b', 'd']);
+    },
+  },
+  {
+    name: 'a schedule is there once, however often it is added, and goes on by settling it',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      const plan = entry('s', { subscription: 'basket.schedules', reason: 'schedule', dueMs: 5, attempt: 0 });
+      await add(session, plan);
+      await add(session, { ...plan, dueMs: 9 }, entry('other', { subscription: 'basket.schedules', reason: 'schedule', dueMs: 7 }));
+      const { rows, names } = await due(session, 100, { subscription: 'basket.schedules' });
+      assert.deepEqual(names, ['s', 'other']);
+      assert.equal(rows[0]!.dueMs, 5);
+      assert.equal(await session.transaction((tx) => waiting.settle(tx, rows[0]!, { dueMs: 200 })), true);
+      assert.deepEqual((await due(session, 100, { subscription: 'basket.schedules' })).names, ['other']);
+      assert.equal((await due(session, 200, { subscription: 'basket.schedules' })).rows.length, 2);
+    },
+  },
 ];
 
 async function add(session: StoreSession, ...entries: readonly WaitingEntry[]): Promise<void> {

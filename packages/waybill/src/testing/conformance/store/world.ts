@@ -20,7 +20,9 @@ export type StoreAbility =
   /** Has tables of Waybill's that must be made first. */
   | 'migrations'
   /** Its waits follow `world.pass`. */
-  | 'hurry';
+  | 'hurry'
+  /** Keeps sagas. */
+  | 'sagas';
 
 /** A store, empty at first, and the sessions that a case opens on it. */
 export interface StoreWorld {
