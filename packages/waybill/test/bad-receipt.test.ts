@@ -7,7 +7,7 @@ import { createTestBus, type TestBus } from 'waybill/testing';
 import { memory } from 'waybill/transports/memory';
 import * as z from 'zod';
 import { Noted, Priced } from './support/contracts.ts';
-import { overStores } from './support/stores.ts';
+import { asServer, overStores } from './support/stores.ts';
 import { headersOf, stranger } from './support/stranger.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text);
@@ -165,8 +165,11 @@ overStores('a handler that', (store) => {
         await bus.publishAll(['a', 'bad', 'b'].map((text) => Noted.of({ text })));
         await bus.advance(60_000);
         await bus.settled();
-        assert.deepEqual(seen.toSorted(), ['a', 'b', 'other a', 'other b', 'other bad']);
-        assert.equal(runs, 3);
+        assert.deepEqual([...new Set(seen)].toSorted(), ['a', 'b', 'other a', 'other b', 'other bad']);
+        assert.equal(bus.history().filter(({ signal }) => signal === 'applied').length, 5);
+        // A server's batch is redone, for its neighbours' sake: with one run more that is no attempt.
+        if (!asServer) assert.deepEqual([seen.length, runs], [5, 3]);
+        assert.ok(runs <= 4);
         assert.deepEqual((await bus.failures()).map(({ error, attempts }) => [error.code, attempts]), [[code, 3]]);
         assert.match((await bus.failures())[0]!.error.message, code === 'HANDLER_TIMEOUT' ? /1000 ms; shorten it, or raise timeoutMs/ : /x/);
       });

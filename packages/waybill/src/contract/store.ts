@@ -36,7 +36,10 @@ export interface Host {
 export interface StoreCapabilities {
   /** Whether two transactions can be open at once. SQLite: no, so lanes share one worker. */
   readonly parallelTransactions: boolean;
-  /** Whether a savepoint per message is as good as free. Where not, a batch that fails is redone one by one. */
+  /**
+   * Whether a savepoint per message is as good as free. Where not, a batch in which a handler throws is undone and redone
+   * with that one alone: innocents run again, and it may run once more than it is charged.
+   */
   readonly cheapSavepoints: boolean;
 }
 

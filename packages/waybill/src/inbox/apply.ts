@@ -49,10 +49,14 @@ const leaveAgainMs = 5_000;
  */
 export interface Apply {
   one(tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome>;
+  /** The handler alone, its watermark and what commits with it, where `taken` was undefined. Throws what it throws. */
+  run(tx: StoreTransaction, item: Item, attempt: number, scope: { native: unknown; tx: StoreTransaction }): Promise<Outcome>;
+  /** A set-based handler over all of these. Throws what it throws. */
+  runSet(tx: StoreTransaction, items: readonly Item[], attempt: number, scope: { native: unknown; tx: StoreTransaction }): Promise<Outcome[]>;
   /** Set-based: the whole batch at once, halved until the bad one stands alone. */
   batch(tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]>;
-  /** Takes the message on: undefined when it is to be run, otherwise what became of it. */
-  takeOn(tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome | undefined>;
+  /** Takes the message on, whose inbox row was new or not: undefined when it is to be run, otherwise what became of it. */
+  takeOn(tx: StoreTransaction, item: Item, fresh: boolean, blocked: Set<string>): Promise<Outcome | undefined>;
   /** The handler's effect is written: what has to commit with it. */
   complete(tx: StoreTransaction, item: Item, ready: Ready, value: unknown): Promise<void>;
   /** Order `latest`: false when a newer one has been applied. */
@@ -69,13 +73,15 @@ export function createApply(host: ApplyHost): Apply {
   /** A run's own part of the transaction: what it leaves under way cannot write into another's once it is undone. */
   const part = (native: unknown): { native: unknown; tx: StoreTransaction } => ({ native, tx: store.join(native) });
 
-  const takeOn: Apply['takeOn'] = async (tx, item, blocked) => {
+  const isFresh = async (tx: StoreTransaction, item: Item): Promise<boolean> =>
+    item.row !== undefined || (await inbox.insert(tx, plan.name, [item.incoming.wire]))[0]!;
+
+  const takeOn: Apply['takeOn'] = async (tx, item, fresh, blocked) => {
     const { incoming, row } = item;
     if (row) {
       // Held until this transaction ends; gone when an operator or another instance took it.
       if (!(await waiting.settle(tx, row, {}))) return { kind: 'gone' };
     } else {
-      const [fresh] = await inbox.insert(tx, plan.name, [incoming.wire]);
       if (!fresh) return takenBefore(item);
       const key = keyOf(item);
       if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', clock.now(), blocked);
@@ -202,24 +208,33 @@ export function createApply(host: ApplyHost): Apply {
     return { kind: 'retrying', attempt, dueMs, error };
   };
 
-  const one: Apply['one'] = async (tx, item, blocked) => {
-    const taken = await takeOn(tx, item, blocked);
-    if (taken) return taken;
+  const run: Apply['run'] = async (tx, item, attempt, scope) => {
     const ready = item.incoming as Ready & { kind: 'run' };
+    if (!(await advance(tx, ready))) {
+      if (item.row) await waiting.settle(tx, item.row);
+      return { kind: 'stale' };
+    }
+    const began = clock.monotonic();
+    const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope };
+    const value = await runs.one(plan, ready, how);
+    host.took(clock.monotonic() - began);
+    await complete(tx, item, ready, value);
+    return { kind: 'applied', attempt };
+  };
+
+  const runSet: Apply['runSet'] = async (tx, items, attempt, scope) => {
+    const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope };
+    await runs.batch(plan, items.map((item) => item.incoming as Ready & { kind: 'run' }), how); // prettier-ignore
+    for (const item of items) if (item.row) await waiting.settle(tx, item.row);
+    return items.map((item) => ({ kind: 'applied', attempt: item.attempt + 1 }));
+  };
+
+  const one: Apply['one'] = async (tx, item, blocked) => {
+    const taken = await takeOn(tx, item, await isFresh(tx, item), blocked);
+    if (taken) return taken;
     for (let attempt = item.attempt + 1; ; attempt++) {
       try {
-        return await tx.savepoint(async (native): Promise<Outcome> => {
-          if (!(await advance(tx, ready))) {
-            if (item.row) await waiting.settle(tx, item.row);
-            return { kind: 'stale' };
-          }
-          const began = clock.monotonic();
-          const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope: part(native) };
-          const value = await runs.one(plan, ready, how);
-          host.took(clock.monotonic() - began);
-          await complete(tx, item, ready, value);
-          return { kind: 'applied', attempt };
-        });
+        return await tx.savepoint((native) => run(tx, item, attempt, part(native)));
       } catch (error) {
         if (stopping.aborted || store.classify(error) !== 'other') throw error; // given up: no attempt
         const verdict = host.verdict(error, attempt);
@@ -232,33 +247,27 @@ export function createApply(host: ApplyHost): Apply {
     const outcomes = new Map<Item, Outcome>();
     const runnable: Item[] = [];
     for (const item of items) {
-      const taken = await takeOn(tx, item, new Set());
+      const taken = await takeOn(tx, item, await isFresh(tx, item), new Set());
       if (taken) outcomes.set(item, taken);
       else runnable.push(item);
     }
-    await runSet(tx, runnable, outcomes);
+    await parts(tx, runnable, outcomes);
     return items.map((item) => outcomes.get(item)!);
   };
 
-  const runSet = async (tx: StoreTransaction, items: readonly Item[], outcomes: Map<Item, Outcome>): Promise<void> => {
+  const parts = async (tx: StoreTransaction, items: readonly Item[], outcomes: Map<Item, Outcome>): Promise<void> => {
     if (items.length === 0) return;
     const first = items[0]!;
     for (let attempt = first.attempt + 1; ; attempt++) {
       try {
-        await tx.savepoint(async (native) => {
-          const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope: part(native) };
-          await runs.batch(plan, items.map((item) => item.incoming as Ready & { kind: 'run' }), how); // prettier-ignore
-          for (const item of items) if (item.row) await waiting.settle(tx, item.row);
-        });
-        for (const item of items) outcomes.set(item, { kind: 'applied', attempt: item.attempt + 1 });
-        return;
+        const done = await tx.savepoint((native) => runSet(tx, items, attempt, part(native)));
+        return items.forEach((item, i) => outcomes.set(item, done[i]!));
       } catch (error) {
         if (stopping.aborted || store.classify(error) !== 'other') throw error; // given up: no attempt
         if (items.length > 1) {
           const half = items.length >> 1;
-          await runSet(tx, items.slice(0, half), outcomes);
-          await runSet(tx, items.slice(half), outcomes);
-          return;
+          await parts(tx, items.slice(0, half), outcomes);
+          return parts(tx, items.slice(half), outcomes);
         }
         const verdict = host.verdict(error, attempt);
         if (verdict.kind !== 'again') {
@@ -268,7 +277,7 @@ export function createApply(host: ApplyHost): Apply {
     }
   };
 
-  return { one, batch, takeOn, complete, advance, after };
+  return { one, run, batch, runSet, takeOn, complete, advance, after };
 }
 
 export function isRedelivered(item: Item): boolean {

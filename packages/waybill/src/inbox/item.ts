@@ -7,14 +7,16 @@ export interface Item {
   readonly incoming: Incoming;
   readonly delivery: Delivery | undefined;
   readonly row: WaitingRow | undefined;
-  /** Runs that ended with a verdict, before this one. */
-  readonly attempt: number;
+  /** Runs that ended with a verdict, before this one; counted up in memory where the next follows at once. */
+  attempt: number;
   /** Runs that began and had no verdict: the process died. */
   readonly crashes: number;
   /** This run's start has been recorded. */
   started: boolean;
-  /** A batch with it could not be committed: it goes alone. */
-  alone: boolean;
+  /** At most this many share a transaction with it, itself included: fewer after a batch with it had to be undone. */
+  together: number;
+  /** Its last run, in a transaction that is undone: its verdict is still to be written. */
+  threw: { readonly error: unknown; readonly attempt: number } | undefined;
 }
 
 /** What became of an item in a transaction; reported once that has committed. */
@@ -41,4 +43,21 @@ export function keyOf(item: Item): string | undefined {
 
 export function deliveriesOf(items: readonly Item[]): Delivery[] {
   return items.flatMap((item) => item.delivery ?? []);
+}
+
+/** Nobody knows whose fault it is that they could not commit together: next time in halves, until it stands alone. */
+export function halve(items: readonly Item[]): void {
+  const half = items.length >> 1;
+  items.forEach((item, i) => (item.together = Math.max(1, i < half ? half : items.length - half)));
+}
+
+/** How many of the queued items may share the next transaction: from the front, `most` at most. */
+export function takenTogether(queued: readonly Item[], most: number): number {
+  let n = 0;
+  for (const item of queued) {
+    most = Math.min(most, item.together);
+    if (n >= most) break;
+    n++;
+  }
+  return n;
 }

@@ -9,7 +9,7 @@
  * makes the second delivery a duplicate.
  *
  * Cost per message in a shared transaction on SQLite: one insert (inbox), one savepoint, the handler; per batch (up to
- * `batch` messages or 20 ms) the fence, the position and one fsync.
+ * `batch` messages or 20 ms) the fence, the position and one fsync. Where savepoints cost a round trip: `whole.ts`.
  */
 import { sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
@@ -19,8 +19,10 @@ import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
 import type { Consumer, Delivery } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
-import { type Item, type Outcome, deliveriesOf, keyOf } from './item.ts';
+import { type Item, type Outcome, deliveriesOf, halve, keyOf, takenTogether } from './item.ts';
 import { createLanes } from './lanes.ts';
+import { createReport } from './report.ts';
+import { Fit, Spoilt, createWhole } from './whole.ts';
 
 export interface Worker {
   start(): void;
@@ -45,6 +47,8 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
 
 /** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
 const batchMs = 20;
+/** Where others need not wait for it, a round trip per statement may take longer: locks are held until its end. */
+const wholeBatchMs = 100;
 /** What waits is looked at again this soon although nothing announced it: another process may have put it there. */
 const pollMs = 1_000;
 /** Waiting rows taken at once. */
@@ -84,19 +88,15 @@ export function createWorker(options: WorkerOptions): Worker {
   });
 
   const alone = createAlone({ ...options, stopping: givingUp.signal, apply });
+  const report = createReport({ plan, clock, signals, attempts: options.attempts });
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
   const capacity = count * (ownTransactions() ? 2 : plan.batch);
-  const isAlone = (item: Item): boolean => item.alone || item.crashes > 0;
+  const fit = new Fit(plan.batch, wholeBatchMs);
 
   const lanes = createLanes<Item>({
     count,
-    take(queued) {
-      if (ownTransactions() || isAlone(queued[0]!)) return 1;
-      let n = 0;
-      while (n < queued.length && n < plan.batch && !isAlone(queued[n]!)) n++;
-      return n;
-    },
+    take: (queued) => (ownTransactions() ? 1 : takenTogether(queued, fit.most)),
     work: (items, lane) => work(items, lane),
   });
 
@@ -134,7 +134,7 @@ export function createWorker(options: WorkerOptions): Worker {
     }
     const items: Item[] = [];
     for (const delivery of deliveries) {
-      items.push({ incoming: await decode(delivery), delivery, row: undefined, attempt: 0, crashes: 0, started: true, alone: false });
+      items.push({ ...plain, incoming: await decode(delivery), delivery });
     }
     if (mayNotRun()) return consumer.release(deliveries);
     for (const item of items) lanes.push(item, keyOf(item)); // in one step: they share a transaction
@@ -173,7 +173,9 @@ export function createWorker(options: WorkerOptions): Worker {
       crashes < crashesMax
         ? await decode(message)
         : ({ kind: 'fail', wire: message, error: crashError(crashes) } as const);
-    return { incoming, delivery: undefined, row, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, alone: false };
+    // What may take the process along runs alone; so does what failed before, where it would undo its neighbours.
+    const together = crashes > 0 || (attempt > 0 && !store.capabilities.cheapSavepoints) ? 1 : Infinity;
+    return { ...plain, incoming, row, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, together };
   };
 
   const crashError = (crashes: number): WaybillError =>
@@ -228,33 +230,57 @@ export function createWorker(options: WorkerOptions): Worker {
     return shared(items);
   };
 
-  /** Many messages, one transaction. Returns what its time did not suffice for. */
+  /** Many messages, one transaction. Returns what its time did not suffice for, or what is to be redone. */
   const shared = async (items: Item[]): Promise<Item[]> => {
+    const { threw } = items[0]!; // then it is alone
+    if (threw) {
+      await finish(items, [await alone.recordFailure(items[0]!, threw.error, threw.attempt)]);
+      return [];
+    }
     let outcomes: Outcome[] = [];
+    let spoilt: Spoilt | undefined;
     try {
       await store.transaction(async (tx) => {
-        outcomes = await sharedIn(tx, items);
+        spoilt = undefined;
+        outcomes = await sharedIn(tx, items).catch((error: unknown) => {
+          if (error instanceof Spoilt) spoilt = error; // whatever the store makes of it on its way out
+          throw error;
+        });
         await consumer.settleIn(tx, deliveriesOf(items.slice(0, outcomes.length)));
       });
     } catch (error) {
+      if (spoilt) return redo(items, spoilt);
       if (givingUp.signal.aborted || WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
       // The commit itself was refused (a deferred constraint, say): whose fault it is shows one by one.
-      if (items.length > 1) {
-        for (const item of items) item.alone = true;
-        return items;
-      }
-      outcomes = [await alone.recordFailure(items[0]!, error, items[0]!.attempt + 1)];
+      return redo(items, new Spoilt(items, error, items.length === 1));
     }
     const done = items.slice(0, outcomes.length);
     await finish(done, outcomes);
     return items.slice(outcomes.length);
   };
 
+  /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
+  const redo = (items: Item[], { culprits, error, charged }: Spoilt): Item[] => {
+    halve(culprits);
+    if (charged) {
+      const culprit = culprits[0]!;
+      const attempt = culprit.attempt + 1;
+      if (options.verdict(error, attempt).kind === 'again') culprit.attempt = attempt;
+      else culprit.threw = { error, attempt };
+    }
+    return items;
+  };
+
   const sharedIn = async (tx: StoreTransaction, items: Item[]): Promise<Outcome[]> => {
-    const outcomes: Outcome[] = [];
     await consumer.settleIn(tx, []); // nothing is run by an instance that has lost its lease
-    if (plan.setBased) return apply.batch(tx, items);
     const began = clock.monotonic();
+    if (!store.capabilities.cheapSavepoints) {
+      const outcomes = await whole(tx, items);
+      fit.took(items.length, clock.monotonic() - began);
+      return outcomes;
+    }
+    if (plan.setBased) return apply.batch(tx, items);
+    const outcomes: Outcome[] = [];
     const blocked = await blockedKeys(tx, items);
     for (const item of items) {
       outcomes.push(await apply.one(tx, item, blocked));
@@ -268,6 +294,8 @@ export function createWorker(options: WorkerOptions): Worker {
     const keys = new Set(items.flatMap((item) => (item.row ? [] : (keyOf(item) ?? []))));
     return keys.size === 0 ? new Set() : new Set(await waiting.blocked(tx, plan.name, [...keys]));
   };
+
+  const whole = createWhole({ ...options, stopping: givingUp.signal }, apply, blockedKeys);
 
   /** A message of a key that waits may not be run here: the shared path puts it behind the others. */
   const standsBehind = async (item: Item): Promise<boolean> => {
@@ -288,31 +316,6 @@ export function createWorker(options: WorkerOptions): Worker {
       report(item, outcome);
     });
     if (again) receiving.abort(); // something may be due sooner than was known
-  };
-
-  const report = (item: Item, outcome: Outcome): void => {
-    const { id, source, type, key } = item.incoming.wire;
-    const ref = { subscription: plan.name, id, source, type, key };
-    switch (outcome.kind) {
-      case 'applied':
-        if (signals.has('applied')) {
-          signals.emit('applied', { ...ref, attempt: outcome.attempt, ageMs: clock.now() - item.incoming.wire.time });
-        }
-        return;
-      case 'duplicate':
-      case 'stale':
-      case 'expired':
-        return signals.emit(outcome.kind, ref);
-      case 'skipped':
-        return signals.emit('skipped', { ...ref, reason: outcome.reason });
-      case 'retrying':
-        return signals.emit('retrying', { ...ref, attempt: outcome.attempt, attempts: options.attempts, dueMs: outcome.dueMs, error: outcome.error });
-      case 'failed':
-        return signals.emit('failed', { ...ref, attempts: outcome.attempts, error: outcome.error });
-      case 'gone':
-      case 'moved':
-        return; // nothing has been done yet, or somebody else has
-    }
   };
 
   /**
@@ -389,6 +392,9 @@ export function createWorker(options: WorkerOptions): Worker {
     inFlight: () => lanes.size,
   };
 }
+
+/** As it is delivered, when nothing is known of it yet. */
+const plain = { delivery: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined };
 
 function reasonOf(error: unknown): 'store' | 'transport' {
   return WaybillError.is(error) && error.code.startsWith('TRANSPORT') ? 'transport' : 'store';

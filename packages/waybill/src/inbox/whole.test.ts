@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { Plan } from '../contract/handling.ts';
+import type { Apply } from './apply.ts';
+import { type Item, halve, takenTogether } from './item.ts';
+import { Fit, Spoilt, createWhole } from './whole.ts';
+
+const tx = { native: 'tx' } as unknown as StoreTransaction;
+
+function item(id: string): Item {
+  return {
+    incoming: { kind: 'run', wire: { id, source: 's' } },
+    delivery: {},
+    row: undefined,
+    attempt: 0,
+    crashes: 0,
+    started: true,
+    together: Infinity,
+    threw: undefined,
+  } as unknown as Item;
+}
+
+/** A batch over a store of which `known` has been taken on, and `bad` throws. */
+function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][] }) {
+  const { known = [], bad = [], setBased = false, trouble = false, inserts = [] } = options;
+  const ran: string[] = [];
+  const store = {
+    classify: () => (trouble ? 'retry' : 'other'),
+    ports: {
+      inbox: {
+        insert(_tx: unknown, _subscription: string, keys: readonly { id: string }[]) {
+          inserts.push(keys.map(({ id }) => id));
+          const seen = new Set(known);
+          return keys.map(({ id }) => !seen.has(id) && Boolean(seen.add(id)));
+        },
+      },
+    },
+  } as unknown as StoreSession;
+  const nameOf = ({ incoming }: Item): string => incoming.wire.id;
+  const apply = {
+    takeOn: async (_tx: unknown, _item: Item, fresh: boolean) => (fresh ? undefined : { kind: 'duplicate' }),
+    async run(_tx: unknown, one: Item) {
+      ran.push(nameOf(one));
+      if (bad.includes(nameOf(one))) throw new Error(nameOf(one));
+      return { kind: 'applied', attempt: 1 };
+    },
+    async runSet(_tx: unknown, items: readonly Item[]) {
+      ran.push(items.map(nameOf).join('+'));
+      if (items.some((one) => bad.includes(nameOf(one)))) throw new Error('set');
+      return items.map(() => ({ kind: 'applied', attempt: 1 }));
+    },
+  } as unknown as Apply;
+  const plan = { name: 'p', setBased } as Plan;
+  const run = createWhole({ plan, store, stopping: new AbortController().signal }, apply, async () => new Set());
+  return { run: (...ids: string[]) => run(tx, ids.map(item)), ran };
+}
+
+const spoilt = async (run: Promise<unknown>): Promise<[string[], boolean]> => {
+  const error = await run.then(() => undefined, (reason: unknown) => reason);
+  assert.ok(error instanceof Spoilt, String(error));
+  return [error.culprits.map(({ incoming }) => incoming.wire.id), error.charged];
+};
+
+describe('a batch as a whole', () => {
+  it('takes all on in one insert, in the order of their ids, and runs them as they came', async () => {
+    const inserts: string[][] = [];
+    const { run, ran } = whole({ inserts, known: ['b'] });
+    assert.deepEqual((await run('c', 'a', 'b')).map(({ kind }) => kind), ['applied', 'applied', 'duplicate']);
+    assert.deepEqual([inserts, ran], [[['a', 'b', 'c']], ['c', 'a']]);
+  });
+
+  it('applies the first of two with one id', async () => {
+    assert.deepEqual((await whole({}).run('b', 'a', 'a')).map(({ kind }) => kind), ['applied', 'applied', 'duplicate']);
+  });
+
+  it('charges a throw to the one that ran first', async () => {
+    assert.deepEqual(await spoilt(whole({ bad: ['b'], known: ['a'] }).run('a', 'b', 'c')), [['b'], true]);
+  });
+
+  it('charges nobody once others have run: one of them may have spoilt the transaction', async () => {
+    const { run, ran } = whole({ bad: ['b'] });
+    assert.deepEqual(await spoilt(run('a', 'b', 'c')), [['b'], false]);
+    assert.deepEqual(ran, ['a', 'b']);
+  });
+
+  it('suspects a whole set, and charges a set of one', async () => {
+    assert.deepEqual(await spoilt(whole({ bad: ['b'], setBased: true }).run('a', 'b')), [['a', 'b'], false]);
+    assert.deepEqual(await spoilt(whole({ bad: ['b'], known: ['a'], setBased: true }).run('a', 'b')), [['b'], true]);
+  });
+
+  it('passes on trouble of the store', async () => {
+    await assert.rejects(whole({ bad: ['a'], trouble: true }).run('a'), { message: 'a' });
+  });
+});
+
+describe('what shares a transaction', () => {
+  it('is as much as allowed, up to what must stand alone', () => {
+    const items = ['a', 'b', 'c', 'd'].map(item);
+    assert.equal(takenTogether(items, 3), 3);
+    items[2]!.together = 1;
+    assert.deepEqual([takenTogether(items, 9), takenTogether(items.slice(2), 9), takenTogether(items.slice(3), 9)], [2, 1, 1]);
+  });
+
+  it('is halved until each stands alone', () => {
+    const items = ['a', 'b', 'c', 'd', 'e'].map(item);
+    halve(items);
+    assert.deepEqual([takenTogether(items, 9), takenTogether(items.slice(2), 9)], [2, 3]);
+    halve(items.slice(2));
+    assert.deepEqual([takenTogether(items.slice(2), 9), takenTogether(items.slice(3), 9)], [1, 2]);
+  });
+
+  it('fits into the time it may last, by what the last ones took', () => {
+    const fit = new Fit(100, 100);
+    fit.took(100, 1_000);
+    assert.equal(fit.most, 10);
+    fit.took(10, 40);
+    assert.equal(fit.most, 20);
+    fit.took(3, 5); // says nothing of twenty
+    assert.equal(fit.most, 20);
+    for (let i = 0; i < 9; i++) fit.took(fit.most, 1);
+    assert.equal(fit.most, 100);
+    fit.took(1, 10_000);
+    assert.equal(fit.most, 1);
+  });
+});

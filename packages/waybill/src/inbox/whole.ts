@@ -1,0 +1,121 @@
+import type { StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { Apply, ApplyHost } from './apply.ts';
+import type { Item, Outcome } from './item.ts';
+
+/**
+ * A batch without savepoints, for stores where each would be a round trip: one insert for all inbox rows, the handlers
+ * one after another, and when one throws nothing of it may commit. `Spoilt` says what to do then: the batch is redone
+ * with the culprit alone. Innocents run again, which is no attempt of theirs.
+ *
+ * A throw is charged only to a message that had the transaction for itself until then. After others have run it may be
+ * the victim of one (a statement that failed and whose error was swallowed spoils a PostgreSQL transaction for all that
+ * follow), so it is run once more, alone, before its attempt counts.
+ *
+ * Cost per batch: one statement for the inbox, `by-key` one more for what waits; per message the handler, and with
+ * order `latest` its watermark.
+ */
+export interface Whole {
+  (tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]>;
+}
+
+/** Thrown inside the transaction, which must be undone: one of `culprits` threw, or its neighbours made it throw. */
+export class Spoilt extends Error {
+  readonly culprits: readonly Item[];
+  readonly error: unknown;
+  /** It is certain that the (only) culprit threw by itself. */
+  readonly charged: boolean;
+  constructor(culprits: readonly Item[], error: unknown, charged: boolean) {
+    super('the batch is undone and redone');
+    this.culprits = culprits;
+    this.error = error;
+    this.charged = charged;
+  }
+}
+
+export function createWhole(
+  { plan, store, stopping }: Pick<ApplyHost, 'plan' | 'store' | 'stopping'>,
+  apply: Apply,
+  blockedKeys: (tx: StoreTransaction, items: readonly Item[]) => Promise<Set<string>>,
+): Whole {
+  const isTrouble = (error: unknown): boolean => stopping.aborted || store.classify(error) !== 'other';
+
+  const singly = async (tx: StoreTransaction, items: readonly Item[], fresh: Fresh): Promise<Outcome[]> => {
+    const blocked = await blockedKeys(tx, items);
+    const outcomes: Outcome[] = [];
+    let clean = true;
+    for (const item of items) {
+      const taken = await apply.takeOn(tx, item, fresh(item), blocked);
+      if (taken) {
+        outcomes.push(taken);
+        continue;
+      }
+      try {
+        outcomes.push(await apply.run(tx, item, item.attempt + 1, { native: tx.native, tx }));
+      } catch (error) {
+        throw isTrouble(error) ? error : new Spoilt([item], error, clean);
+      }
+      clean = false;
+    }
+    return outcomes;
+  };
+
+  const asSet = async (tx: StoreTransaction, items: readonly Item[], fresh: Fresh): Promise<Outcome[]> => {
+    const outcomes = new Map<Item, Outcome>();
+    for (const item of items) {
+      const taken = await apply.takeOn(tx, item, fresh(item), new Set());
+      if (taken) outcomes.set(item, taken);
+    }
+    const runnable = items.filter((item) => !outcomes.has(item));
+    if (runnable.length > 0) {
+      try {
+        const done = await apply.runSet(tx, runnable, runnable[0]!.attempt + 1, { native: tx.native, tx });
+        runnable.forEach((item, i) => outcomes.set(item, done[i]!));
+      } catch (error) {
+        throw isTrouble(error) ? error : new Spoilt(runnable, error, runnable.length === 1);
+      }
+    }
+    return items.map((item) => outcomes.get(item)!);
+  };
+
+  return async (tx, items) => {
+    const fresh = await insertAll(store, plan.name, tx, items);
+    return plan.setBased ? asSet(tx, items, fresh) : singly(tx, items, fresh);
+  };
+}
+
+type Fresh = (item: Item) => boolean;
+
+/** In the order of their ids: two instances that insert the same ones (a redelivery) wait for each other, in no circle. */
+async function insertAll(store: StoreSession, subscription: string, tx: StoreTransaction, items: readonly Item[]): Promise<Fresh> {
+  const delivered = items.filter((item) => !item.row);
+  if (delivered.length === 0) return () => true;
+  const id = (item: Item): string => item.incoming.wire.id;
+  // A stable sort: of two with one id, the one delivered first stays first.
+  const inOrder = delivered.toSorted((a, b) => (id(a) < id(b) ? -1 : id(a) > id(b) ? 1 : 0));
+  const found = await store.ports.inbox.insert(tx, subscription, inOrder.map((item) => item.incoming.wire));
+  const fresh = new Set(inOrder.filter((_, i) => found[i]));
+  return (item) => item.row !== undefined || fresh.has(item);
+}
+
+/** The next transaction's size, so that it lasts about `boundMs`; found by what the last ones took. */
+export class Fit {
+  #most: number;
+  readonly #max: number;
+  readonly #boundMs: number;
+
+  constructor(max: number, boundMs: number) {
+    this.#most = max;
+    this.#max = max;
+    this.#boundMs = boundMs;
+  }
+
+  get most(): number {
+    return this.#most;
+  }
+
+  took(count: number, ms: number): void {
+    if (ms > this.#boundMs) this.#most = Math.max(1, Math.min(this.#most, Math.floor((count * this.#boundMs) / ms)));
+    else if (count >= this.#most) this.#most = Math.min(this.#max, this.#most * 2);
+  }
+}
+
