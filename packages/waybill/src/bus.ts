@@ -5,6 +5,7 @@ import { checkId } from './contract/bounds.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
 import { WaybillError } from './contract/errors.ts';
 import { type BusInternals, internalsKey } from './contract/internals.ts';
+import { definitionOfSaga } from './contract/saga.ts';
 import { describeIssues, validate } from './contract/schema.ts';
 import type { StoreTransaction } from './contract/store.ts';
 import { transact } from './contract/transact.ts';
@@ -18,6 +19,7 @@ import { checkData } from './publish/data.ts';
 import type { PrepareOptions } from './publish/publish.ts';
 import { targetOf } from './publish/target.ts';
 import { readToken } from './publish/token.ts';
+import { seal } from './saga/define.ts';
 import { type Ground, createWiring } from './wiring.ts';
 
 const drainDefaultMs = 10_000;
@@ -150,6 +152,23 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     return multi as unknown as MultiSubscription<any, any, any>;
   };
 
+  const run = (given: unknown, how: PlanOptions = {}): Subscription => {
+    const definition = definitionOfSaga(given);
+    seal(definition);
+    if (typeof how !== 'object' || how === null || 'name' in how || 'order' in how || 'onFailed' in how || 'transaction' in how) {
+      throw new WaybillError('INVALID_OPTION', `run: the options of saga ${definition.name} are those of a subscription, without name, order, transaction and onFailed`);
+    }
+    const name = `${service}.${definition.name}`;
+    const { takers, onFailed } = wiring.saga(definition, name);
+    const options: PlanOptions = { afterFailure: 'hold', ...how, order: 'by-key', onFailed };
+    const check = planOf({ name, kind: 'event', setBased: false, service, options });
+    for (const taker of takers) addTaker(check, taker); // refused here, or not at all
+    const subscription = register({ name: undefined, byDefault: name, kind: 'event', options });
+    for (const taker of takers) addTaker(subscription.plan, taker);
+    subscription.plan.saga = definition;
+    return subscription;
+  };
+
   // --- transactions ---------------------------------------------------------------------------------------------------
 
   const refuseNested = (what: string): void => {
@@ -256,6 +275,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     store: async () => (await wiring.rooms()).store,
     failures: async () => (await wiring.rooms()).failures,
     subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress() })),
+    sagas: () => wiring.sagas(),
     wake: () => wiring.wake(),
     inFlight: () => wiring.inFlight() + userTransactions,
   };
@@ -309,6 +329,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     subscribeBatch: (contract: unknown, how: unknown, handler: unknown) => subscribeTo(contract, 'event', how, handler, true),
     handle: (contract: unknown, a: unknown, b?: unknown) => subscribeTo(contract, 'command', a, b, false),
     subscription,
+    run,
     transaction,
     async once(scope: string, key: string, work: (tx: Tx) => Promise<unknown>, how = {}) {
       checkOpen('once');

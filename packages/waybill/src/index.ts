@@ -2,6 +2,8 @@
 /** The public names of `waybill`, one by one. */
 export { createBus } from './bus.ts';
 export { defineCommand, defineEvent } from './contract/contracts.ts';
+export { defineSaga } from './saga/define.ts';
+export type { ReplyFailure, Saga, SagaBuilder, SagaContext } from './contract/saga.ts';
 export type { CommandContract, Draft, EventContract, EventOf, InputOf, MessageOptions, ReplyOf } from './contract/contracts.ts';
 export { Reject, RetryLater, WaybillError } from './contract/errors.ts';
 export type { WaybillErrorCode } from './contract/errors.ts';
@@ -27,6 +29,7 @@ export type {
   PublishOptions,
   RelayMode,
   Retry,
+  SagaOptions,
   SubscribeOptions,
   Subscription,
   TransactionMode,
@@ -36,6 +39,6 @@ export type { Format } from './contract/format.ts';
 export type { Envelope, Message, OutgoingMessage } from './contract/message.ts';
 export type { StandardSchema } from './contract/schema.ts';
 export type { HandlingRef, Logger, MessageRef, SignalMap, SignalName } from './contract/signals.ts';
-export type { Store } from './contract/store.ts';
+export type { SagaStatus, Store } from './contract/store.ts';
 export type { SqlTransaction, TransactionLike } from './contract/transaction.ts';
 export type { Transport } from './contract/transport.ts';

@@ -14,7 +14,7 @@ import type { Envelope, WireMessage } from './contract/message.ts';
 import { describeIssues, validate } from './contract/schema.ts';
 import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
-import type { Consumer, Delivery, Transport, TransportSession } from './contract/transport.ts';
+import type { Consumer, Declaration, Delivery, Transport, TransportSession } from './contract/transport.ts';
 import { loadStore, loadTransport } from './drivers.ts';
 import { type Failures, createFailures } from './failures/failures.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
@@ -26,6 +26,7 @@ import { createRun } from './handle/run.ts';
 import { attemptsOf, verdict } from './handle/verdict.ts';
 import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
 import { type Worker, createWorker } from './inbox/worker.ts';
+import type { SagaDefinition } from './contract/saga.ts';
 import { createOnce } from './once/once.ts';
 import { type Outbox, createOutbox } from './outbox/outbox.ts';
 import { createRetention } from './outbox/retention.ts';
@@ -35,6 +36,7 @@ import { type Requests, createRequests, writeReply } from './publish/requests.ts
 import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
 import { createRelay } from './relay/relay.ts';
+import { type RunningSaga, createSaga } from './saga/saga.ts';
 import { createMover } from './waiting/mover.ts';
 
 /** What a bus runs on; tests bring their own clock and wrap drivers. */
@@ -66,6 +68,9 @@ export interface Wiring {
   readonly requireTransaction: () => Promise<boolean>;
   rooms(): Promise<Rooms>;
   add(plan: Plan): RunningSubscription;
+  /** A saga as handlers of the subscription of this full name. */
+  saga(definition: SagaDefinition, name: string): RunningSaga;
+  sagas(): ReadonlyMap<string, SagaDefinition>;
   start(): Promise<void>;
   stop(drainMs: number): Promise<void>;
   wake(): void;
@@ -180,6 +185,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         // What can still be delivered or retried is at most a horizon old, plus its retries: twice that is past all of it.
         (max) => store.ports.inbox.trim(clock.now() - 2 * options.horizonMs, max),
         (max) => store.ports.once.trim(clock.now(), max),
+        // Tombstones outlive whatever could come again.
+        async (max) => (await store.ports.sagas?.trim(clock.now() - 3 * options.horizonMs, max)) ?? 0,
       ],
     });
     opened = {
@@ -190,14 +197,14 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         store,
         clock,
         append,
-        attempts: (name) => attemptsOf(subscriptions.get(name)?.plan.retry ?? { immediate: 2, delayed: 8, delayMs: 0, delayMaxMs: 0 }),
+        attempts,
         onRetried: wake,
       }),
       freshness: createFreshness({
         store,
         clock,
         signals,
-        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && typesOf(s.plan).some((type) => types.includes(type))).map((s) => s.name),
+        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && bindingsOf(s.plan).some(({ type }) => types.includes(type))).map((s) => s.name),
         progress: () => [...subscriptions.values()].map((s) => ({ subscription: s.name, ...s.progress() })),
       }),
       async replyAddress() {
@@ -212,6 +219,9 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     };
     return opened;
   };
+
+  const attempts = (name: string): number =>
+    attemptsOf(subscriptions.get(name)?.plan.retry ?? { immediate: 2, delayed: 8, delayMs: 0, delayMaxMs: 0 });
 
   const takeReply = (delivery: Delivery): void => {
     try {
@@ -243,7 +253,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       plan,
       clock,
       store: () => opened!.store,
-      types: () => typesOf(plan),
+      bindings: () => bindingsOf(plan),
       work: (consumer) => workerFor(plan, consumer),
       isInHandler: () => scopes.current() !== undefined,
     });
@@ -258,6 +268,20 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const startOne = async (subscription: RunningSubscription): Promise<void> => {
     const session = await connecting;
     if (session && !stopping.signal.aborted) await startOn(session, subscription);
+  };
+
+  const saga = (definition: SagaDefinition, name: string): RunningSaga => {
+    const host = { service, clock, signals, format: cloudEvents, store: () => opened!.store, attempts };
+    return createSaga(definition, name, { ...host, wake: (subscription) => subscriptions.get(subscription)?.wake() });
+  };
+
+  const sagas = (): Map<string, SagaDefinition> =>
+    new Map([...subscriptions.values()].flatMap(({ plan, removed }) => (plan.saga && !removed ? [[plan.name, plan.saga] as const] : [])));
+
+  const refuseSagas = ({ ports }: StoreSession): void => {
+    const [saga] = sagas().keys();
+    if (saga === undefined || ports.sagas) return;
+    throw new WaybillError('CAPABILITY_MISSING', `this store keeps no sagas, and ${saga} needs one that does`);
   };
 
   /** A broker that goes away in this moment stops no start: the subscription follows when it is back. */
@@ -330,6 +354,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
 
   const start = async (): Promise<void> => {
     const { store } = await rooms();
+    refuseSagas(store);
     const first = [...subscriptions.values()];
     const whenConnected = async (session: TransportSession | undefined): Promise<void> => {
       if (!session || stopping.signal.aborted) return;
@@ -368,6 +393,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     requireTransaction: async () => options.requireTransaction ?? (await storeDriver()).fromClient,
     rooms,
     add,
+    saga,
+    sagas,
     start: () => {
       starting ??= start().catch((error: unknown) => {
         starting = undefined;
@@ -383,7 +410,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   };
 }
 
-/** Every type on the wire that a subscription takes. */
-export function typesOf(plan: Plan): string[] {
-  return [...plan.handlers.values()].flatMap((taker) => versionsOf(taker.contract).map((version) => version.type));
+/** What a subscription takes from others, by type on the wire. */
+function bindingsOf(plan: Plan): Declaration['bindings'] {
+  const takers = [...plan.handlers.values()].filter((taker) => !taker.own);
+  return takers.flatMap((taker) => versionsOf(taker.contract).map(({ type, kind }) => ({ type, kind })));
 }

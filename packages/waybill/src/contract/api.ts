@@ -2,6 +2,7 @@
 import type { CommandContract, Draft, EventContract, MessageOptions } from './contracts.ts';
 import type { Message, OutgoingMessage } from './message.ts';
 import type { Logger, SignalMap, SignalName } from './signals.ts';
+import type { Saga } from './saga.ts';
 import type { Store } from './store.ts';
 import type { SqlTransaction, TransactionLike } from './transaction.ts';
 import type { Transport } from './transport.ts';
@@ -125,6 +126,12 @@ export interface HandleOptions<T extends TransactionMode = TransactionMode> exte
 
 export type ContextOf<T extends TransactionMode, Tx> = [T] extends ['manual'] ? ManualContext<Tx> : HandlerContext<Tx>;
 
+/** Of a saga's subscription. */
+export interface SagaOptions extends Omit<CommonOptions, 'name' | 'afterFailure'> {
+  /** Whether an instance's later messages pass once one has failed for good. @default 'hold' */
+  afterFailure?: 'pass' | 'hold';
+}
+
 export interface Subscription {
   readonly name: string;
   /** Resolves once the queue is bound and this instance consumes, or stands by. */
@@ -236,6 +243,14 @@ export interface Bus<out Tx = unknown> extends AsyncDisposable {
     options: HandleOptions<T>,
     handler: (command: O, ctx: ContextOf<T, Tx>) => NoInfer<RI> | Promise<NoInfer<RI>>,
   ): Subscription;
+
+  /**
+   * Runs a saga: a subscription named after it, in order by the saga's key. While one of an instance's messages is in
+   * failures, its later ones wait (`afterFailure: 'hold'`).
+   * @throws WaybillError `INVALID_SAGA` when something of it is missing, `DUPLICATE_SUBSCRIPTION`; `start` rejects with
+   * `CAPABILITY_MISSING` on a store that keeps no sagas
+   */
+  run(saga: Saga, options?: SagaOptions): Subscription;
 
   transaction<R>(work: (tx: Tx) => Promise<R>, options?: { attempts?: number }): Promise<R>;
   once<R>(

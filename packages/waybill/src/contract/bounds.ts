@@ -68,4 +68,5 @@ export function checkReceived(envelope: Envelope, headers: Readonly<Record<strin
   must('causationid', envelope.causationId, limits.idLength);
   must('traceparent', envelope.traceparent, limits.idLength);
   must('replyto', envelope.replyTo, nameLength);
+  must('replykey', envelope.replyKey, limits.keyLength);
 }

@@ -7,6 +7,7 @@ export type WaybillErrorCode =
   | 'CONTRACT_VIOLATION' // data does not fit its contract
   | 'SCHEMA_NOT_JSON' // the schema cannot read its own JSON back
   | 'INVALID_CONTRACT' // a contract's own definition is wrong
+  | 'INVALID_SAGA' // a saga's definition is wrong
   | 'INVALID_HEADER' // a header's name or value cannot travel
   | 'INVALID_ID' // a message id that cannot be stored or sent
   | 'INVALID_OPTION' // an option's value is out of range, or of the wrong type
@@ -41,6 +42,10 @@ export type WaybillErrorCode =
   | 'ONCE_MISMATCH' // one key of `once`, two contents
   | 'REPLY_TIMEOUT' // no reply in time
   | 'REPLY_FAILED' // the other side's handler gave up
+  // sagas
+  | 'SAGA_NOT_FOUND' // a message for an instance that never began
+  | 'SAGA_ENDED' // a message for an instance that has ended, or a call after its end
+  | 'SAGA_UNSERVED' // no definition here fits the instance
   // stores
   | 'LEASE_LOST' // another instance has taken over; nothing was written
   | 'STORE_BUSY' // locked by others past the deadline

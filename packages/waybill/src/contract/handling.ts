@@ -1,6 +1,7 @@
 /** What `handle` and `inbox` say to each other: a subscription's plan, a message made ready, and what became of it. */
 import type { Order, TransactionMode } from './api.ts';
 import type { ContractDefinition } from './contracts.ts';
+import type { SagaDefinition } from './saga.ts';
 import type { Envelope, Message, WireMessage } from './message.ts';
 import type { Declaration, Delivery } from './transport.ts';
 
@@ -23,6 +24,8 @@ export interface Plan {
   readonly onFailed: ((event: unknown, ctx: unknown, error: unknown) => unknown) | undefined;
   /** By contract type; several for `subscription().on()`. */
   readonly handlers: Map<string, Taker>;
+  /** Its handlers are this saga's steps. */
+  saga?: SagaDefinition;
   /** The handler takes whole batches. */
   readonly setBased: boolean;
 }
@@ -31,6 +34,10 @@ export interface Plan {
 export interface Taker {
   readonly contract: ContractDefinition;
   readonly handler: (data: any, ctx: any) => unknown;
+  /** What the messages of this subscription are kept in order by, instead of the contract's key: a saga's. */
+  readonly key?: (data: any, message: Message) => string;
+  /** The subscription's own: it comes from what waits, and no queue is bound to it. */
+  readonly own?: boolean;
 }
 
 /** A delivery, decoded and checked: ready to be run, or known not to be. */
@@ -55,7 +62,9 @@ export interface Ready {
 /** What shall happen after a run that threw. */
 export type Verdict =
   | { readonly kind: 'again' }
-  | { readonly kind: 'later'; readonly delayMs: number }
-  | { readonly kind: 'fail' };
+  /** `aside`: its key's later messages do not wait for it. */
+  | { readonly kind: 'later'; readonly delayMs: number; readonly aside?: boolean }
+  | { readonly kind: 'fail'; readonly aside?: boolean };
 
-export type Decode = (delivery: Pick<Delivery, 'kind' | 'headers' | 'body'>) => Promise<Incoming>;
+/** @param waited it comes from what waits, and not from a queue */
+export type Decode = (delivery: Pick<Delivery, 'kind' | 'headers' | 'body'>, waited?: boolean) => Promise<Incoming>;

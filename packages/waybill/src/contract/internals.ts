@@ -2,6 +2,7 @@ import type { Bus } from './api.ts';
 import type { Clock } from './clock.ts';
 import { WaybillError } from './errors.ts';
 import type { Plan } from './handling.ts';
+import type { SagaDefinition } from './saga.ts';
 import type { StoreSession } from './store.ts';
 import type { SourceProgress } from './transport.ts';
 
@@ -16,6 +17,8 @@ export interface BusInternals {
     delete(rows: readonly number[]): Promise<number>;
   }>;
   subscriptions(): readonly { readonly plan: Plan; readonly active: boolean; readonly sources: readonly SourceProgress[] }[];
+  /** Sagas that this bus runs, by full name. */
+  sagas(): ReadonlyMap<string, SagaDefinition>;
   /** Looks at what waits now, instead of when it was due. */
   wake(): void;
   /** Messages received and not settled, and transactions of own publishes that run. */

@@ -36,6 +36,8 @@ export interface Envelope extends Message {
   readonly expiresAt?: Date;
   /** Where the reply to this command goes. */
   readonly replyTo?: string;
+  /** The reply's key: of the saga that asked. */
+  readonly replyKey?: string;
   /** W3C trace context. */
   readonly traceparent?: string;
   /** On a downcast copy: the newer wire type that travels under the same id. */

@@ -5,8 +5,12 @@ import { limits } from './message.ts';
 /** What a contract says of a message's place: its key and its sequence. Both are part of the contract, never of a call. */
 export function keyOf(contract: ContractDefinition, output: unknown): string | undefined {
   if (!contract.key) return undefined;
-  const key: unknown = callContract(contract, 'key', () => contract.key!(output));
-  const wrong = (why: string): WaybillError => new WaybillError('CONTRACT_VIOLATION', `${contract.type}: key ${why}`);
+  return checkKey(contract.type, callContract(contract, 'key', () => contract.key!(output)));
+}
+
+/** A key as every store can keep it and every header can carry. @throws WaybillError `CONTRACT_VIOLATION` */
+export function checkKey(type: string, key: unknown): string {
+  const wrong = (why: string): WaybillError => new WaybillError('CONTRACT_VIOLATION', `${type}: key ${why}`);
   if (typeof key !== 'string' || key === '') throw wrong(`must be a string that is not empty, not ${typeof key}`);
   if (key.length > limits.keyLength) throw wrong(`has ${key.length} characters, the limit is ${limits.keyLength}`);
   if (control.test(key)) throw wrong('has control characters');

@@ -1,4 +1,5 @@
 import type { WaybillError } from './errors.ts';
+import type { SagaStatus } from './store.ts';
 
 /** Which message a signal is about. */
 export interface MessageRef {
@@ -63,6 +64,17 @@ export interface SignalMap {
   ledger: { readonly source: string; readonly subscription?: string | undefined; readonly error: WaybillError };
   /** A reply that nobody waits for any more. */
   'late-reply': { readonly correlationId: string };
+  /** An instance of a saga began (`was` is undefined), ended, was parked or goes on. */
+  saga: { readonly saga: string; readonly key: string; readonly status: SagaStatus; readonly was: SagaStatus | undefined };
+  /**
+   * A message changed nothing in its saga: it came after the end (`late`), is a timeout that was taken back or set again,
+   * a reply that had come or was never asked for, or is nothing to the definition that the instance is pinned to.
+   */
+  'saga-ignored': MessageRef & {
+    readonly saga: string;
+    readonly key: string;
+    readonly reason: 'late' | 'timeout' | 'undo' | 'reply' | 'foreign-reply' | 'version';
+  };
   /** Something failed that harms no message: a listener, `afterCommit`, `onFailed`. */
   trouble: { readonly where: string; readonly error: unknown };
 }
@@ -93,6 +105,8 @@ const names: Record<SignalName, true> = {
   'wal-pinned': true,
   ledger: true,
   'late-reply': true,
+  saga: true,
+  'saga-ignored': true,
   trouble: true,
 };
 export const signalNames: ReadonlySet<string> = new Set(Object.keys(names));

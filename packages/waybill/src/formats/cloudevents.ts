@@ -33,6 +33,7 @@ function encode(envelope: Envelope, json: string): { headers: Record<string, str
   optional('ce-traceparent', envelope.traceparent);
   optional('ce-waybillto', envelope.recipient);
   optional('ce-waybillreplyto', envelope.replyTo);
+  optional('ce-waybillreplykey', envelope.replyKey);
   optional('ce-waybillexpires', envelope.expiresAt?.toISOString());
   optional('ce-waybilldowncastof', envelope.downcastOf);
   return { headers, body: Buffer.from(json, 'utf8') };
@@ -70,6 +71,8 @@ function decode(headers: Readonly<Record<string, string>>, body: Uint8Array): { 
   if (recipient !== undefined) envelope.recipient = recipient;
   const replyTo = headers['ce-waybillreplyto'];
   if (replyTo !== undefined) envelope.replyTo = replyTo;
+  const replyKey = headers['ce-waybillreplykey'];
+  if (replyKey !== undefined) envelope.replyKey = replyKey;
   const expires = headers['ce-waybillexpires'];
   if (expires !== undefined) envelope.expiresAt = moment('waybillexpires', expires);
   const downcastOf = headers['ce-waybilldowncastof'];

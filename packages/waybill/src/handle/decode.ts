@@ -6,7 +6,7 @@ import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { readJson, tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
-import { callContract, checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
+import { callContract, checkKey, checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
 import { describeIssues, validate } from '../contract/schema.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import type { Delivery } from '../contract/transport.ts';
@@ -34,7 +34,7 @@ export function createDecode(plan: Plan, defaultFormat: Format, clock: Clock): D
     });
   }
 
-  return async (delivery) => {
+  return async (delivery, waited = false) => {
     let envelope: Envelope;
     let json: string;
     try {
@@ -46,6 +46,9 @@ export function createDecode(plan: Plan, defaultFormat: Format, clock: Clock): D
     if (envelope.expiresAt && envelope.expiresAt.getTime() <= clock.now()) return { kind: 'expired', wire };
     const route = routes.get(envelope.type);
     if (!route) return { kind: 'leave', wire };
+    if (route.taker.own && !waited) {
+      return { kind: 'fail', wire, error: new WaybillError('MESSAGE_UNDECODABLE', `${envelope.type} comes from what waits here, never from a queue; find out who sent it`) };
+    }
     try {
       return await ready(route, { envelope, json, wire }, plan, clock);
     } catch (error) {
@@ -91,8 +94,8 @@ async function ready(route: Route, { envelope, json, wire }: Decoded, plan: Plan
     }
     data = result.value;
   }
-  const { contract } = route.taker;
-  const key = envelope.key ?? keyOf(contract, data);
+  const { contract, key: ownKey } = route.taker;
+  const key = ownKey ? checkKey(envelope.type, callContract(contract, 'key', () => ownKey(data, envelope))) : (envelope.key ?? keyOf(contract, data));
   const sequence =
     envelope.sequence === undefined ? sequenceOf(contract, data) : checkSequence(envelope.type, envelope.sequence);
   if (plan.order === 'latest' && (sequence === undefined || key === undefined)) {

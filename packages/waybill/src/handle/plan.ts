@@ -94,7 +94,7 @@ export function addTaker(plan: Plan, taker: Taker): void {
     throw new WaybillError(code, `subscription ${plan.name}: ${why}`);
   };
   if (typeof taker.handler !== 'function') refuse('INVALID_OPTION', `the handler of ${contract.type} is no function`);
-  if (plan.order !== 'any' && !contract.key) refuse('INVALID_OPTION', `order '${plan.order}' needs a contract with key, ${contract.type} has none`);
+  if (plan.order !== 'any' && !contract.key && !taker.key) refuse('INVALID_OPTION', `order '${plan.order}' needs a contract with key, ${contract.type} has none`);
   if (plan.order === 'latest' && !contract.sequence) {
     refuse('INVALID_OPTION', `order 'latest' needs a contract with sequence, ${contract.type} has none`);
   }

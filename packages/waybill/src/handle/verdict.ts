@@ -24,14 +24,18 @@ export function attemptsOf(retry: Plan['retry']): number {
  * @param attempt the number of the run that threw, from 1
  */
 export function verdict(error: unknown, attempt: number, retry: Plan['retry'], random: () => number): Verdict {
+  const delayMs = (nth: number): number => Math.min(retry.delayMs * 2 ** Math.min(nth, 30), retry.delayMaxMs) * (1 + random() / 2);
+  if (WaybillError.is(error, 'SAGA_ENDED')) return { kind: 'fail', aside: true };
+  if (WaybillError.is(error, 'SAGA_NOT_FOUND')) {
+    // What would start the saga may be behind it: it must not be kept waiting.
+    return attempt >= attemptsOf(retry) ? { kind: 'fail', aside: true } : { kind: 'later', delayMs: delayMs(attempt - 1), aside: true };
+  }
   if (Reject.is(error)) return { kind: 'fail' };
   if (WaybillError.is(error) && hopeless.has(error.code)) return { kind: 'fail' };
   if (attempt >= attemptsOf(retry)) return { kind: 'fail' };
   if (RetryLater.is(error)) return { kind: 'later', delayMs: delayOf(error) };
   if (attempt <= retry.immediate) return { kind: 'again' };
-  const nth = attempt - retry.immediate - 1;
-  const delayMs = Math.min(retry.delayMs * 2 ** Math.min(nth, 30), retry.delayMaxMs);
-  return { kind: 'later', delayMs: delayMs * (1 + random() / 2) };
+  return { kind: 'later', delayMs: delayMs(attempt - retry.immediate - 1) };
 }
 
 /** Longest that a handler may put off one run: a year. */

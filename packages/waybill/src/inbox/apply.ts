@@ -107,7 +107,7 @@ export function createApply(host: ApplyHost): Apply {
     reason: WaitingReason,
     dueMs: number,
     blocked: Set<string>,
-    ran: Partial<Pick<WaitingEntry, 'attempt' | 'error' | 'firstFailedMs'>> = {},
+    ran: Partial<Pick<WaitingEntry, 'attempt' | 'error' | 'firstFailedMs' | 'inOrder'>> = {},
   ): Promise<Outcome> => {
     const key = keyOf(item);
     const ordered = inOrder && key !== undefined;
@@ -128,7 +128,7 @@ export function createApply(host: ApplyHost): Apply {
         },
       ]);
     }
-    if (ordered) blocked.add(key);
+    if (ordered && ran.inOrder !== false) blocked.add(key);
     return { kind: 'moved' };
   };
 
@@ -143,11 +143,11 @@ export function createApply(host: ApplyHost): Apply {
     return park(tx, item, error, item.attempt, blocked);
   };
 
-  const park = async (tx: StoreTransaction, item: Item, error: unknown, attempts: number, blocked: Set<string>): Promise<Outcome> => {
+  const park = async (tx: StoreTransaction, item: Item, error: unknown, attempts: number, blocked: Set<string>, aside = false): Promise<Outcome> => {
     const { incoming, row } = item;
     const key = keyOf(item);
     const nowMs = clock.now();
-    const holds = plan.afterFailure === 'hold' && key !== undefined;
+    const holds = plan.afterFailure === 'hold' && key !== undefined && !aside;
     await failures.add(tx, [
       {
         subscription: plan.name,
@@ -198,12 +198,13 @@ export function createApply(host: ApplyHost): Apply {
   };
 
   const after: Apply['after'] = async (tx, item, error, attempt, verdict, blocked) => {
-    if (verdict.kind === 'fail') return park(tx, item, error, attempt, blocked);
+    if (verdict.kind === 'fail') return park(tx, item, error, attempt, blocked, verdict.aside);
     const dueMs = Math.ceil(clock.now() + (verdict.kind === 'later' ? verdict.delayMs : 0));
     await move(tx, item, 'retry', dueMs, blocked, {
       attempt,
       error: storedError(error, 'HANDLER_FAILED'),
       firstFailedMs: item.row?.firstFailedMs ?? clock.now(),
+      ...(verdict.kind === 'later' && verdict.aside && { inOrder: false }),
     });
     return { kind: 'retrying', attempt, dueMs, error };
   };

@@ -39,7 +39,7 @@ export function createSubscription(options: {
   clock: Clock;
   store: () => StoreSession;
   /** Every type that its handlers take, older versions too. */
-  types: () => readonly string[];
+  bindings: () => Declaration['bindings'];
   work: (consumer: Consumer) => Worker;
   /** Whether the running code is a handler's, or a transaction's. */
   isInHandler: () => boolean;
@@ -59,7 +59,7 @@ export function createSubscription(options: {
 
   const declaration = (): Declaration => ({
     name: plan.name,
-    bindings: options.types().map((type) => ({ type, kind: plan.kind })),
+    bindings: options.bindings(),
     order: plan.order,
     from: plan.from,
     formerly: plan.formerly,

@@ -171,7 +171,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const crashes = Math.max(0, row.starts - attempt);
     const incoming =
       crashes < crashesMax
-        ? await decode(message)
+        ? await decode(message, true)
         : ({ kind: 'fail', wire: message, error: crashError(crashes) } as const);
     // What may take the process along runs alone; so does what failed before, where it would undo its neighbours.
     const together = crashes > 0 || (attempt > 0 && !store.capabilities.cheapSavepoints) ? 1 : Infinity;

@@ -8,8 +8,10 @@ import type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract
 import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
+import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
 
 export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
+export type { SagaFilter, SagaInstance } from './sagas.ts';
 
 /** A message that was given up. */
 export interface Failure {
@@ -74,6 +76,14 @@ export interface Operations {
     /** Takes it back for good; false when it was gone. */
     cancel(row: number): Promise<boolean>;
   };
+  readonly sagas: {
+    /** Instances, in the order they began; with their state. */
+    list(filter?: SagaFilter): Promise<SagaInstance[]>;
+    /** One instance, with what waits for it and what of it has failed; undefined when there is none. */
+    show(saga: string, key: string): Promise<(SagaInstance & { readonly waiting: Waiting[]; readonly failures: Failure[] }) | undefined>;
+    /** Versions of instances that have not ended and that no definition of this bus can serve; empty when all is well. */
+    check(): Promise<{ readonly saga: string; readonly version: number; readonly instances: number; readonly why: string }[]>;
+  };
   readonly outbox: {
     list(page?: Page & { readonly state?: OutboxEntry['state']; readonly id?: string }): Promise<readonly OutboxEntry[]>;
   };
@@ -85,6 +95,8 @@ export interface Operations {
 
 /** Rows of one page when a filter is followed to its end. */
 const pageMax = 500;
+/** Rows of a saga's subscription that are looked through for those of one instance. */
+const shownMax = 1_000;
 /** Failures that one call moves; the rest is left for the next. */
 const movedMax = 100_000;
 
@@ -105,6 +117,11 @@ export function operations(bus: Bus): Operations {
       run: (row) => settleWaiting(internals, row, { dueMs: internals.clock.now() }),
       cancel: (row) => settleWaiting(internals, row, undefined),
     },
+    sagas: {
+      list: async (filter = {}) => (await sagasOf(internals)).list(filter).then((rows) => rows.map(sagaOf)),
+      show: (saga, key) => showSaga(internals, saga, key),
+      check: () => checkSagas(internals),
+    },
     outbox: { list: async (page = {}) => (await inspect()).outbox(page) },
     subscriptions: {
       list: async () =>
@@ -119,6 +136,17 @@ export function operations(bus: Bus): Operations {
     },
     status: async () => (await inspect()).counts(),
   };
+}
+
+async function showSaga(internals: BusInternals, saga: string, key: string): ReturnType<Operations['sagas']['show']> {
+  const name = saga.startsWith(`${internals.service}.`) ? saga : `${internals.service}.${saga}`;
+  const [row] = await (await sagasOf(internals)).list({ saga: name, key, limit: 1 });
+  if (!row) return undefined;
+  const { inspect } = (await internals.store()).ports;
+  const isOf = ({ message }: { message: { key: string | undefined } }): boolean => message.key === key;
+  const waiting = (await inspect.waiting({ subscription: name, limit: shownMax })).filter(isOf);
+  const failures = (await inspect.failures({ subscription: name, limit: shownMax })).filter(isOf);
+  return { ...sagaOf(row), waiting: waiting.map(waitingOf), failures: failures.map(failureOf) };
 }
 
 async function rowsOf(internals: BusInternals, which: FailureFilter | { readonly rows: readonly number[] }): Promise<number[]> {

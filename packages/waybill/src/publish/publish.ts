@@ -31,6 +31,7 @@ export interface Prepared extends Published {
 
 export interface PrepareOptions extends MessageOptions {
   readonly replyTo?: string;
+  readonly replyKey?: string;
 }
 
 export interface Publish {
@@ -86,6 +87,7 @@ export function createPublish(options: {
         ...given_('sequence', checked.sequence),
         ...given_('recipient', contract.to),
         ...given_('replyTo', given.replyTo),
+        ...given_('replyKey', given.replyKey),
         ...given_('traceparent', cause?.traceparent),
         ...given_('expiresAt', given.ttlMs === undefined ? undefined : new Date(time.getTime() + given.ttlMs)),
       };
@@ -104,16 +106,18 @@ export function createPublish(options: {
     },
 
     reply(command, json) {
+      const saga = sagaAddress.exec(command.replyTo!);
       const envelope: Envelope = {
-        kind: 'reply',
+        // To a saga it goes as a command, over what its service has bound; else to the one instance that waits for it.
+        ...(saga
+          ? { kind: 'command', type: `waybill.reply.${saga[2]}.v1`, recipient: saga[1]!, ...given_('key', command.replyKey) }
+          : { kind: 'reply', type: replyType, recipient: command.replyTo! }),
         id: clock.id(),
         source: service,
-        type: replyType,
         time: new Date(clock.now()),
         correlationId: command.correlationId,
         causationId: command.id,
-        recipient: command.replyTo!,
-        headers: {},
+        headers: inherit(command.headers, propagate),
       };
       return wire(envelope, format, json);
     },
@@ -159,6 +163,9 @@ export function createPublish(options: {
   }
 }
 
+/** Where a saga's replies go: a service and a saga's name, and nothing else that a sender could name. */
+const sagaAddress = /^saga:([a-z][a-z0-9-]{0,62})\/([a-z][a-z0-9-]{0,79})$/;
+
 function castDown(contract: ContractDefinition, output: unknown): unknown {
   return callContract(contract, 'downcast', () => contract.downcast!(output));
 }
@@ -193,7 +200,7 @@ function inherit(headers: Readonly<Record<string, string>>, names: readonly stri
 const delayMaxMs = 100 * 365 * 86_400_000;
 
 const known: ReadonlySet<string> = new Set([
-  'id', 'headers', 'delayMs', 'deliverAt', 'ttlMs', 'correlationId', 'causationId', 'replyTo',
+  'id', 'headers', 'delayMs', 'deliverAt', 'ttlMs', 'correlationId', 'causationId', 'replyTo', 'replyKey',
 ]); // prettier-ignore
 
 function checkOptions(options: PrepareOptions): void {

@@ -409,6 +409,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
       };
       return multi;
     },
+    run: (saga: any, how?: any) => registered((real) => real.run(saga, how)),
     use(layer: Middleware) {
       now.bus.use(layer);
       registrations.push((real) => real.use(layer));
