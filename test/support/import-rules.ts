@@ -21,6 +21,8 @@ export interface Rule {
   readonly mayLoad?: readonly string[];
   /** Packages of others may be named by `import type`. */
   readonly thirdPartyTypes?: true;
+  /** Packages that the user brings: loaded by `import()` where a URL asks for them. */
+  readonly brought?: readonly string[];
 }
 
 /** Who may import whom in `packages/waybill/src`. The first rule whose place fits holds. */
@@ -32,6 +34,7 @@ export const RULES: readonly Rule[] = [
   { place: 'transports/sqlite', may: ['contract', 'stores/sqlite'], thirdPartyTypes: true },
   { place: 'transports/postgres', may: ['contract', 'stores/postgres'], thirdPartyTypes: true },
   { place: 'transports/*', may: ['contract'], thirdPartyTypes: true },
+  { place: 'stores/postgres', may: ['contract', 'clients/*'], thirdPartyTypes: true, brought: ['pg'] },
   { place: 'stores/*', may: ['contract', 'clients/*'], thirdPartyTypes: true },
   // The libraries do not know each other; what they share stands in `clients/client`, who is who in `clients/recognise`.
   { place: 'clients/client', may: ['contract'] },
@@ -82,6 +85,7 @@ function faultOf(file: string, place: string, rule: Rule, { kind, specifier }: I
   if (kind === 'type' && specifier === 'node') return undefined; // /// <reference types="node" />
   if (!specifier.startsWith('.')) {
     if (kind === 'type' && rule.thirdPartyTypes) return undefined;
+    if (kind === 'dynamic' && rule.brought?.includes(specifier)) return undefined;
     return kind === 'type'
       ? `${rule.place} may not name a type of the package '${specifier}'`
       : `the library has no runtime dependencies, but loads '${specifier}'`;

@@ -29,8 +29,13 @@ export async function loadStore(options: BusOptions<any>, env: Env): Promise<Sto
       const { memory } = await import('./stores/memory/index.ts');
       return memory();
     }
+    case 'postgres':
+    case 'postgresql': {
+      const { postgres } = await import('./stores/postgres/index.ts');
+      return postgres(given);
+    }
     default:
-      throw unknown('store', scheme, 'sqlite:FILE or memory:');
+      throw unknown('store', scheme, 'postgres://…, sqlite:FILE or memory:');
   }
 }
 

@@ -1,6 +1,6 @@
 /** No driver without its suite: the folder of each has a world here, and a test that runs it. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 
@@ -18,5 +18,11 @@ for (const [folder, suite] of [['transports', 'transport'], ['stores', 'store']]
 
 function missing(drivers: readonly string[], suite: string): string[] {
   const test = readFileSync(join(here, `${suite}.test.ts`), 'utf8');
-  return drivers.filter((name) => !test.includes(`./${suite}/over-${name}.ts`));
+  return drivers.filter((name) => !test.includes(`./${suite}/over-${name}.ts`) && !runsElsewhere(name));
+}
+
+/** A driver that needs a server has its world, and the test that runs the suite over it, beside its other tests. */
+function runsElsewhere(name: string): boolean {
+  const test = join(here, '../../../test', name, 'conformance.test.ts');
+  return existsSync(test) && readFileSync(test, 'utf8').includes(`./over-${name}.ts`);
 }

@@ -1,0 +1,79 @@
+/**
+ * The PostgreSQL store: a schema per service, in the database that holds the service's own tables.
+ *
+ * In goes a client or a URL; out comes a session whose transactions hold the user's writes and Waybill's rows alike.
+ * Guaranteed: what a transaction wrote is there as a whole once it has resolved, and not at all otherwise; a connection
+ * lost during COMMIT is asked about, never run again. A crash at any step before COMMIT leaves nothing, after it
+ * everything.
+ *
+ * A transaction costs two round trips (BEGIN, COMMIT) and one for each set of rows, however many: see the ports.
+ */
+import type { Pool } from 'pg';
+import { clientOf } from '../../clients/recognise.ts';
+import type { Supported, TransactionOf } from '../../clients/supported.ts';
+import { WaybillError } from '../../contract/errors.ts';
+import type { Host, Store, StoreSession } from '../../contract/store.ts';
+import type { SqlTransaction } from '../../contract/transaction.ts';
+import { asStoreError } from './errors.ts';
+import type { Client } from './port.ts';
+import { quoted } from './schema.ts';
+import { openSession } from './session.ts';
+
+export { migrationSql } from './migrate.ts';
+export { resumeAfterRestore } from './resume.ts';
+
+export interface PostgresOptions {
+  /** The schema that Waybill's tables stand in, one per service. @default 'waybill' */
+  readonly schema?: string;
+}
+
+/** Connections of a pool that the bus opens. */
+const poolSize = 10;
+const connectMs = 10_000;
+
+/**
+ * PostgreSQL as store, by URL: the bus opens a pool of its own (10 connections) with the package `pg`.
+ * @throws WaybillError `INVALID_OPTION`, `INVALID_URL`; when it is opened `DRIVER_MISSING`, `STORE_UNREACHABLE`, `STORE_FOREIGN`,
+ *   `STORE_NEWER`, `STORE_NOT_MIGRATED`
+ */
+export function postgres(url: string, options?: PostgresOptions): Store<SqlTransaction>;
+/**
+ * PostgreSQL as store, through the client that the service has: transactions are opened with it, and `tx` is its own.
+ * @param client a `pg` Pool, postgres.js `sql`, Kysely, Drizzle, Prisma, TypeORM, Knex, MikroORM or Sequelize instance
+ * @throws WaybillError `INVALID_OPTION` when `client` is none of these; when it is opened as for a URL
+ */
+export function postgres<C extends object>(client: C & Supported<C>, options?: PostgresOptions): Store<TransactionOf<C>>;
+export function postgres(client: object | string, options: PostgresOptions = {}): Store<any> {
+  const schema = options.schema ?? 'waybill';
+  quoted(schema);
+  if (typeof client === 'string') {
+    if (!/^postgres(ql)?:\/\//i.test(client)) throw new WaybillError('INVALID_URL', 'a PostgreSQL URL begins with postgres://');
+    return { kind: 'postgres', fromClient: false, open: async (host) => open(await ownClient(client, host), { schema, host, owned: true }) };
+  }
+  const given = clientOf(client);
+  return { kind: 'postgres', fromClient: true, open: (host) => open(given, { schema, host, owned: false }) };
+}
+
+async function open(client: Client, options: Parameters<typeof openSession>[1]): Promise<StoreSession<any>> {
+  try {
+    return await openSession(client, options);
+  } catch (error) {
+    await client.close?.();
+    throw asStoreError(error);
+  }
+}
+
+async function ownClient(url: string, host: Host): Promise<Client> {
+  const pg = await loadPg();
+  const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: connectMs, application_name: `waybill ${host.service}` });
+  pool.on('error', () => {}); // an idle connection was lost: the next statement gets another, the process goes on
+  return { ...clientOf(pool), close: () => pool.end() };
+}
+
+async function loadPg(): Promise<{ readonly Pool: typeof Pool }> {
+  try {
+    return (await import('pg')).default;
+  } catch (cause) {
+    throw new WaybillError('DRIVER_MISSING', 'a postgres:// URL needs the package "pg": npm install pg', { cause });
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * A transaction that user code opened itself, and handed to a publish. In go statements; out comes what the user's own
+ * COMMIT or ROLLBACK makes of them, which nobody tells us: what was to run after the commit does not run, and the relay
+ * finds the rows by its poll.
+ */
+import { WaybillError } from '../../contract/errors.ts';
+import type { MaybePromise } from '../../contract/store.ts';
+import { asStatementError } from './errors.ts';
+import { textValues } from './port.ts';
+import type { OpenTransaction, PostgresTransaction, SqlValue } from './port.ts';
+
+export class Joined<Tx> implements PostgresTransaction<Tx> {
+  readonly store: object;
+  readonly #open: OpenTransaction;
+  #savepoints = 0;
+
+  constructor(store: object, open: OpenTransaction) {
+    this.store = store;
+    this.#open = open;
+  }
+
+  get native(): Tx {
+    return this.#open.native as Tx;
+  }
+
+  async query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<readonly Row[]> {
+    this.#open.assertOpen();
+    try {
+      return await this.#open.query<Row>(text, textValues(values));
+    } catch (error) {
+      throw asStatementError(error);
+    }
+  }
+
+  /** Nobody asks: its COMMIT is the user's. */
+  told(): void {}
+
+  async savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R> {
+    const name = `waybill_joined_${this.#savepoints++}`;
+    this.#open.assertOpen();
+    await this.#open.execute(`savepoint ${name}`);
+    let result: R;
+    try {
+      result = await work(this.native);
+    } catch (error) {
+      await this.#open.execute(`rollback to savepoint ${name}`);
+      await this.#open.execute(`release savepoint ${name}`);
+      throw error;
+    }
+    await this.#open.execute(`release savepoint ${name}`);
+    return result;
+  }
+
+  afterCommit(fn: () => void): void {
+    if (typeof fn !== 'function') throw new WaybillError('INVALID_OPTION', 'afterCommit takes a function');
+  }
+}

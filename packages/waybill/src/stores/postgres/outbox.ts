@@ -1,0 +1,74 @@
+/**
+ * The ledger of what this service sent. In go messages, in the caller's transaction; out they come through the relay's
+ * lease. A row is never updated: what has been published is told by a saved snapshot (`position.ts`, `reading.ts`). Order
+ * per key is commit order when a message is appended after its key was locked. A crash leaves a row or none.
+ *
+ * Appending costs one statement for any number of messages, and no fsync of its own; trimming one statement per call.
+ */
+import { WaybillError } from '../../contract/errors.ts';
+import type { OutboxPort } from '../../contract/store.ts';
+import { Lease } from './lease.ts';
+import type { Access } from './port.ts';
+import { begin, isPublished, last, rewound, take } from './position.ts';
+import { messageColumns, messageFields, messageJson, messageRecord } from './wire.ts';
+
+export function createOutboxPort({ schema: s, service, sql, clock, signals, in: within }: Access): OutboxPort {
+  // Rows of a function in FROM come, and are numbered, in the order of the array. Nothing is inserted where the schema is
+  // another service's: a transaction of the user's own may be one on another database.
+  const insert = `with added as (
+      insert into ${s}.ledger (${messageColumns}) select ${messageFields} from json_to_recordset($1::text::json) as m(${messageRecord})
+      where exists (select 1 from ${s}.identity where service = $2::text) returning pos)
+    select count(*)::text as count, pg_current_xact_id()::text as xid, string_agg(pos::text, ' ' order by pos) as positions from added`;
+  const lockKey = `select '' as locked from pg_advisory_xact_lock(hashtextextended($1::text, 0))`;
+  // The oldest rows by primary key. The base stands in the condition: what is not published cannot be removed, no lock is
+  // needed, and two that run at once take the same rows.
+  const trim = `with p as (select * from ${s}.position order by no desc limit 1),
+    gone as (delete from ${s}.ledger l using p
+      where l.pos in (select pos from ${s}.ledger order by pos limit $2::text::bigint)
+        and l.created_at < clock_timestamp() - $1::text::float8 * interval '1 ms' and p.resume_to is null and ${isPublished} returning 1)
+    select count(*)::text as removed from gone`;
+
+  return {
+    async append(tx, messages) {
+      if (messages.length === 0) return;
+      const statements = within(tx);
+      const [added] = await statements.query<{ count: string; xid: string; positions: string }>(insert, [
+        JSON.stringify(messages.map(messageJson)),
+        service,
+      ]);
+      if (Number(added!.count) !== messages.length) throw elsewhere(service);
+      statements.told(added!.xid);
+      if (!signals.has('published')) return;
+      const positions = added!.positions.split(' ').map(Number);
+      tx.afterCommit(() => {
+        messages.forEach(({ id, source, type, key }, i) => signals.emit('published', { id, source, type, key, position: positions[i]! }));
+      });
+    },
+
+    lockKey: async (tx, key) => void (await within(tx).query(lockKey, [`waybill key ${s} ${key}`])),
+
+    async acquire(owner, leaseMs) {
+      const askedMs = clock.monotonic();
+      let seen = await last(sql, s);
+      if (seen === undefined) {
+        await begin(sql, s);
+        seen = await last(sql, s);
+      }
+      if (seen === undefined) return undefined;
+      if (seen.system !== seen.here) throw rewound('The ledger was written in another PostgreSQL cluster');
+      if (!seen.expired && seen.owner !== owner) return undefined;
+      const taken = await take(sql, s, { no: seen.no, owner, leaseMs });
+      return taken && new Lease(sql, { schema: s, clock, owner, leaseMs, taken, askedMs });
+    },
+
+    async trim(beforeMs, max) {
+      // by the database's clock: what is asked for is an age
+      const [row] = await sql.query<{ removed: string }>(trim, [clock.now() - beforeMs, max]);
+      return Number(row!.removed);
+    },
+  };
+}
+
+function elsewhere(service: string): WaybillError {
+  return new WaybillError('NOT_A_TRANSACTION', `This transaction is one of a database that is not ${service}'s: pass one on the bus's own.`);
+}

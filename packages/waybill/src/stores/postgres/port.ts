@@ -1,0 +1,44 @@
+/**
+ * What the files of this store share. Statements go through whatever client the user has (`clients/client/port.ts`): values
+ * in as text, cast in the statement (`$1::text::bigint`), columns out as text, each named by one lower-case word.
+ */
+import type { Client, OpenTransaction } from '../../clients/client/port.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { Signals } from '../../contract/signals.ts';
+import type { MaybePromise, StoreTransaction } from '../../contract/store.ts';
+
+export type { Client, OpenTransaction };
+
+export type SqlValue = string | number | null;
+export type SqlRow = Record<string, string | null>;
+
+export interface Statements {
+  /** One statement. Every column is text or null. */
+  query<Row extends object = SqlRow>(text: string, values?: readonly SqlValue[]): Promise<readonly Row[]>;
+}
+
+/** An open transaction of this store, as its ports write through it. */
+export interface PostgresTransaction<out Tx = unknown> extends StoreTransaction<Tx>, Statements {
+  readonly store: object;
+  /** A statement has told the transaction's id: nobody has to ask for it before COMMIT. */
+  told(xid: string): void;
+}
+
+/** What the ports share. */
+export interface Access {
+  /** The schema, quoted. */
+  readonly schema: string;
+  readonly service: string;
+  readonly clock: Clock;
+  readonly signals: Signals;
+  /** Committed rows; each statement commits by itself. */
+  readonly sql: Statements;
+  /** The statements of a transaction that a room handed on. @throws WaybillError `NOT_A_TRANSACTION` */
+  in(tx: StoreTransaction): PostgresTransaction;
+  transaction<R>(work: (sql: Statements) => MaybePromise<R>): Promise<R>;
+}
+
+/** Numbers as text. */
+export function textValues(values: readonly SqlValue[] = []): (string | null)[] {
+  return values.map((value) => (typeof value === 'number' ? String(value) : value));
+}

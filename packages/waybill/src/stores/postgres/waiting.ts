@@ -1,0 +1,190 @@
+/**
+ * What happens later: rows with the time when they are due. In go messages with the reason why they wait; out they come
+ * when due, of an ordered key one at a time. A row moves on in the transaction that did its work, so a crash leaves it
+ * here, to be taken again.
+ *
+ * Adding costs one statement for any number of rows, with ordered keys three; `due` one read that touches only what it
+ * returns.
+ */
+import type { WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
+import { lockLines, realign, type Place } from './line.ts';
+import type { Access, Statements } from './port.ts';
+import {
+  errorJson, errorOf, errorRecord, errorText, messageColumns, messageFields, messageJson, messageOf, messageRecord, messageText,
+  subscriptionColumn, subscriptionOf, wallMs, type ErrorRow, type MessageRow,
+} from './wire.ts'; // prettier-ignore
+
+const entryColumns = 'due, reason, attempt, attempts, starts, first_failed, error_code, error_message, error_stack, in_order';
+/** Out of the table `w`. */
+export const waitingText: string = `w.row::text, w.subscription, ${messageText('w')}, w.due::text, w.reason, w.attempt::text, w.attempts::text,
+  w.starts::text, w.first_failed::text as failed, ${errorText('w')}, w.in_order::text as ordered, w.created::text`;
+
+export interface WaitingColumns extends MessageRow, ErrorRow {
+  readonly row: string;
+  readonly subscription: string;
+  readonly due: string;
+  readonly reason: WaitingEntry['reason'];
+  readonly attempt: string;
+  readonly attempts: string;
+  readonly starts: string;
+  readonly failed: string | null;
+  readonly ordered: string;
+  readonly created: string;
+}
+
+const nowMs = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
+
+export function createWaitingPort({ schema: s, sql, transaction, in: within }: Access): WaitingPort {
+  const insert = `insert into ${s}.waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
+    select m.subscription, ${messageFields}, m.due, m.reason, m.attempt, m.attempts, m.attempt, m.first_failed,
+      m.error_code, m.error_message, m.error_stack, m.in_order, m.front, not m.in_line, ${nowMs}
+    from json_to_recordset($1::text::json) as m(subscription text, ${messageRecord}, due bigint, reason text, attempt int, attempts int,
+      first_failed bigint, ${errorRecord}, in_order boolean, front boolean, in_line boolean)
+    on conflict do nothing`; // the only row that may be there already is a schedule's
+  // search by row; a row that another transaction has in hand is waited for, and seen as that left it
+  const change = `update ${s}.waiting w set due = m.due, reason = m.reason, attempt = m.attempt, attempts = m.attempts, starts = m.attempt,
+      first_failed = m.first_failed, error_code = m.error_code, error_message = m.error_message, error_stack = m.error_stack,
+      in_order = m.in_order, head = case when m.in_order = w.in_order then w.head else true end
+    from json_to_record($2::text::json) as m(due bigint, reason text, attempt int, attempts int, first_failed bigint, ${errorRecord},
+      in_order boolean) where w.row = $1::text::bigint returning w.subscription, w.key`;
+  const rewrite = `update ${s}.waiting w set (${messageColumns}) = (select ${messageFields}
+      from json_to_record($2::text::json) as m(${messageRecord})) where w.row = $1::text::bigint`;
+  // search by row
+  const remove = `delete from ${s}.waiting where row = $1::text::bigint returning subscription, key, in_order::text as ordered`;
+  // search by row, in the order of rows: two that start the same wait for each other in no circle
+  const start = `with mine as (select w.row from ${s}.waiting w join json_array_elements_text($1::text::json) as r(row) on w.row = r.row::bigint
+      order by w.row for update of w)
+    update ${s}.waiting w set starts = w.starts + 1 from mine where w.row = mine.row returning w.row::text, w.starts::text`;
+  // search by waiting_line, and by failures_hold
+  const blocked = `select k.key from json_array_elements_text($2::text::json) as k(key)
+    where exists (select 1 from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order)
+      or exists (select 1 from ${s}.failures f where f.subscription = $1::text and f.key = k.key and f.holds)`;
+  // search by waiting_id
+  const cancel = `delete from ${s}.waiting where id = $1::text and subscription = $2::text and (subscription <> '' or reason = 'delayed')
+    returning key, in_order::text as ordered`;
+
+  const release = async (statements: Statements, places: readonly Place[]): Promise<void> => {
+    if (places.length === 0) return;
+    await lockLines(statements, s, places);
+    await realign(statements, s, places);
+  };
+
+  return {
+    async add(tx, entries) {
+      if (entries.length === 0) return;
+      const statements = within(tx);
+      const places = entries.filter(inLine).map(placeOf);
+      await lockLines(statements, s, places);
+      await statements.query(insert, [JSON.stringify(entries.map(entryJson))]);
+      await realign(statements, s, places);
+    },
+
+    due: (subscription, now, max) => due(sql, s, { subscription, nowMs: now, max }),
+
+    async start(rows) {
+      if (rows.length === 0) return [];
+      const started = await transaction((statements) =>
+        statements.query<{ row: string; starts: string }>(start, [JSON.stringify(rows.map(({ row }) => row))]),
+      );
+      const starts = new Map(started.map((row) => [Number(row.row), Number(row.starts)]));
+      return rows.map(({ row }) => starts.get(row));
+    },
+
+    async settle(tx, row, next) {
+      const statements = within(tx);
+      if (next === undefined) {
+        const [gone] = await statements.query<{ subscription: string; key: string | null; ordered: string }>(remove, [row.row]);
+        if (gone === undefined) return false;
+        if (gone.ordered === 'true' && gone.key !== null) await release(statements, [{ subscription: gone.subscription, key: gone.key }]);
+        return true;
+      }
+      const entry: WaitingEntry = { ...row, ...next };
+      const [moved] = await statements.query<{ subscription: string; key: string | null }>(change, [row.row, JSON.stringify(entryJson(entry))]);
+      if (moved === undefined) return false;
+      if (next.message !== undefined) await statements.query(rewrite, [row.row, JSON.stringify(messageJson(next.message))]);
+      if (next.inOrder !== undefined && entry.message.key !== undefined) {
+        await release(statements, [{ subscription: moved.subscription, key: entry.message.key }]);
+      }
+      return true;
+    },
+
+    async blocked(tx, subscription, keys) {
+      if (keys.length === 0) return new Set();
+      const rows = await within(tx).query<{ key: string }>(blocked, [subscription, JSON.stringify(keys)]);
+      return new Set(rows.map(({ key }) => key));
+    },
+
+    async cancel(tx, id, subscription) {
+      const statements = within(tx);
+      const of = subscriptionColumn(subscription);
+      const gone = await statements.query<{ key: string | null; ordered: string }>(cancel, [id, of]);
+      await release(statements, gone.flatMap(({ key, ordered }) => (ordered === 'true' && key !== null ? [{ subscription: of, key }] : [])));
+      return gone.length > 0;
+    },
+  };
+}
+
+function inLine({ inOrder, message }: WaitingEntry): boolean {
+  return inOrder && message.key !== undefined;
+}
+
+function placeOf({ subscription, message }: WaitingEntry): Place {
+  return { subscription: subscriptionColumn(subscription), key: message.key! };
+}
+
+/** `starts` begins at `attempt`: no run has begun. */
+function entryJson(entry: WaitingEntry): object {
+  const { subscription, message, dueMs, reason, attempt, attempts, firstFailedMs, error, inOrder } = entry;
+  return {
+    subscription: subscriptionColumn(subscription),
+    ...messageJson(message),
+    due: wallMs(Math.ceil(dueMs)),
+    reason,
+    attempt,
+    attempts,
+    first_failed: firstFailedMs === undefined ? null : wallMs(firstFailedMs),
+    ...errorJson(error),
+    in_order: inOrder,
+    in_line: inLine(entry),
+    front: inLine(entry) && reason === 'asked', // it held its key: whatever waits for the key came after it
+  };
+}
+
+async function due(
+  sql: Statements,
+  s: string,
+  { subscription, nowMs: now, max }: { subscription: string | undefined; nowMs: number; max: number },
+): Promise<{ rows: WaitingRow[]; nextDueMs: number | undefined }> {
+  const of = subscriptionColumn(subscription);
+  // search by waiting_due, in its order, ended by limit: rows in line behind others are not in that index
+  const rows = await sql.query<WaitingColumns>(
+    `select ${waitingText} from ${s}.waiting w where w.subscription = $1::text and w.head and w.due <= $2::text::bigint
+     order by w.due, w.row limit $3::text::int`,
+    [of, wallMs(now), max + 1],
+  );
+  if (rows.length > max) return { rows: rows.slice(0, max).map(waitingRow), nextDueMs: Number(rows[max]!.due) };
+  // the same search, from there on
+  const [next] = await sql.query<{ due: string }>(
+    `select w.due::text from ${s}.waiting w where w.subscription = $1::text and w.head and w.due > $2::text::bigint order by w.due limit 1`,
+    [of, wallMs(now)],
+  );
+  return { rows: rows.map(waitingRow), nextDueMs: next && Number(next.due) };
+}
+
+export function waitingRow(columns: WaitingColumns): WaitingRow {
+  const { row, subscription, due: dueMs, reason, attempt, attempts, starts, failed, ordered, created } = columns;
+  return {
+    row: Number(row),
+    subscription: subscriptionOf(subscription),
+    message: messageOf(columns),
+    dueMs: Number(dueMs),
+    reason,
+    attempt: Number(attempt),
+    attempts: Number(attempts),
+    starts: Number(starts),
+    firstFailedMs: failed === null ? undefined : Number(failed),
+    error: errorOf(columns),
+    inOrder: ordered === 'true',
+    createdMs: Number(created),
+  };
+}
