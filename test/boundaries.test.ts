@@ -56,12 +56,19 @@ const SAMPLES: Record<string, { breaks: readonly Sample[]; keeps: readonly Sampl
     ],
     keeps: [['transports/rabbitmq/index.ts', `import type { Transport } from '../../contract/transport.ts';\nimport type { Channel } from 'amqplib';`]],
   },
-  'stores/*': {
+  'stores/postgres': {
     breaks: [
       ['stores/postgres/index.ts', `import { migrate } from '../sqlite/migrations.ts';`],
+      ['stores/postgres/index.ts', `const { createPool } = await import('mysql2');`],
+    ],
+    keeps: [['stores/postgres/index.ts', `import { kysely } from '../../clients/kysely.ts';\nimport type { Pool } from 'pg';\nconst pg = await import('pg');`]],
+  },
+  'stores/*': {
+    breaks: [
+      ['stores/mariadb/index.ts', `import { migrate } from '../sqlite/migrations.ts';`],
       ['stores/sqlite/index.ts', `import { deliver } from '../../transports/sqlite/deliver.ts';`],
     ],
-    keeps: [['stores/postgres/index.ts', `import { kysely } from '../../clients/kysely.ts';\nimport type { Pool } from 'pg';`]],
+    keeps: [['stores/mariadb/index.ts', `import { kysely } from '../../clients/kysely.ts';\nimport type { Pool } from 'mysql2';`]],
   },
   'clients/client': {
     breaks: [
@@ -155,7 +162,7 @@ const EVERYWHERE: readonly { rule: string; breaks: readonly Sample[] }[] = [
       ['stores/postgres/index.ts', `import { type Pool } from 'pg';`], // verbatimModuleSyntax leaves `import 'pg'`
       ['stores/postgres/index.ts', `export * from 'pg';`],
       ['stores/postgres/index.ts', `import 'pg';`],
-      ['stores/postgres/index.ts', `const pg = await import('pg');`],
+      ['stores/sqlite/index.ts', `const pg = await import('pg');`],
       ['stores/postgres/index.ts', `const pg = require('pg');`],
       ['stores/postgres/index.ts', `const pg = require.resolve('pg');`],
       ['stores/sqlite/index.ts', `import { readFile } from 'fs';`], // builtins by their node: name only
