@@ -29,7 +29,7 @@ export interface Rule {
 export const RULES: readonly Rule[] = [
   { place: 'contract', may: [] },
   { place: 'observe', may: ['contract'] },
-  ...ROOMS.map((place) => ({ place, may: ['contract', 'observe'] })),
+  ...ROOMS.map((place) => ({ place, may: ['contract', 'observe'], ...(place === 'waiting' && { brought: ['croner'] }) })),
   // These two transports are made of a store's own tables.
   { place: 'transports/sqlite', may: ['contract', 'stores/sqlite'], thirdPartyTypes: true },
   { place: 'transports/postgres', may: ['contract', 'stores/postgres'], thirdPartyTypes: true },

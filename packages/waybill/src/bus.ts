@@ -1,5 +1,5 @@
 /** The bus as its users hold it: checks what they ask, knows where they stand, and hands on to the rooms. */
-import type { Bus, BusOptions, Health, Middleware, MultiSubscription, Published, Subscription } from './contract/api.ts';
+import type { Bus, BusOptions, Health, Middleware, MultiSubscription, Published, Schedule, Subscription } from './contract/api.ts';
 import { sleep, systemClock } from './contract/clock.ts';
 import { checkId } from './contract/bounds.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from './contract/contracts.ts';
@@ -324,6 +324,18 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       const tx = targetOf(how.tx, scope, store, false, 'cancel');
       const take = (within: StoreTransaction): boolean | Promise<boolean> => store.ports.waiting.cancel(within, id);
       return tx ? take(tx) : transact(store, clock, take);
+    },
+    async schedule(name: string, when: unknown, draft: Draft): Promise<Schedule> {
+      checkOpen('schedule');
+      refuseNested('schedule');
+      const contract = definitionOfDraft(draft);
+      const { data, options: how } = draft;
+      if (how.id !== undefined || how.deliverAt !== undefined) throw new WaybillError('INVALID_OPTION', `schedule ${name}: each time is a message of its own, so the draft has neither id nor deliverAt`);
+      const prepare = (id: string): ReturnType<typeof room.prepare> => room.prepare(contract, data, { ...how, id }, undefined);
+      await prepare('checked'); // what does not fit is refused here, and not at night
+      const { schedules } = await wiring.rooms();
+      await schedules.set(name, when, { type: contract.type, kind: contract.kind, prepare });
+      return { name, cancel: () => schedules.remove(name) };
     },
     subscribe: (contract: unknown, a: unknown, b?: unknown) => subscribeTo(contract, 'event', a, b, false),
     subscribeBatch: (contract: unknown, how: unknown, handler: unknown) => subscribeTo(contract, 'event', how, handler, true),

@@ -30,6 +30,7 @@ export type {
   RelayMode,
   Retry,
   SagaOptions,
+  Schedule,
   SubscribeOptions,
   Subscription,
   TransactionMode,

@@ -31,13 +31,14 @@ import { createOnce } from './once/once.ts';
 import { type Outbox, createOutbox } from './outbox/outbox.ts';
 import { createRetention } from './outbox/retention.ts';
 import type { checkOptions } from './options.ts';
-import { type Publish, createPublish } from './publish/publish.ts';
+import { type Prepared, type Publish, createPublish } from './publish/publish.ts';
 import { type Requests, createRequests, writeReply } from './publish/requests.ts';
 import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
 import { createRelay } from './relay/relay.ts';
 import { type RunningSaga, createSaga } from './saga/saga.ts';
 import { createMover } from './waiting/mover.ts';
+import { type Schedules, createSchedules } from './waiting/schedules.ts';
 
 /** What a bus runs on; tests bring their own clock and wrap drivers. */
 export interface Ground {
@@ -55,6 +56,7 @@ export interface Rooms {
   readonly outbox: Outbox;
   readonly once: ReturnType<typeof createOnce>;
   readonly failures: Failures;
+  readonly schedules: Schedules<Prepared>;
   readonly freshness: ReturnType<typeof createFreshness>;
   /** This instance's address for replies; listens from the first call on. */
   replyAddress(): Promise<string>;
@@ -192,6 +194,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     opened = {
       store,
       outbox,
+      schedules: createSchedules({ service, store, clock, append: (tx, prepared) => outbox.append(tx, [prepared]), trouble }),
       once: createOnce({ store, clock, within: (tx, work) => scopes.run({ kind: 'transaction', tx, cause: undefined }, work) }),
       failures: createFailures({
         store,
@@ -349,6 +352,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const wake = (): void => {
     for (const subscription of subscriptions.values()) subscription.wake();
     mover?.wake();
+    opened?.schedules.loop.wake();
     relay?.wake();
   };
 
@@ -366,7 +370,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     };
     if (transport) await whenConnected(transport);
     else void connecting!.then(whenConnected).catch((error: unknown) => trouble('starting the subscriptions', error));
-    if (options.relay !== 'off') mover!.start();
+    if (options.relay !== 'off') {
+      mover!.start();
+      opened!.schedules.loop.start();
+    }
     retention!.start();
   };
 
@@ -376,6 +383,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await starting?.catch(() => {});
     await retention?.stop();
     await Promise.all([...subscriptions.values()].map((subscription) => subscription.stop(drainMs)));
+    await opened?.schedules.loop.stop();
     await mover?.stop();
     await relay?.stop(drainMs);
     requests.close();

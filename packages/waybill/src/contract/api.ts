@@ -126,6 +126,13 @@ export interface HandleOptions<T extends TransactionMode = TransactionMode> exte
 
 export type ContextOf<T extends TransactionMode, Tx> = [T] extends ['manual'] ? ManualContext<Tx> : HandlerContext<Tx>;
 
+/** A message that is sent again and again. */
+export interface Schedule {
+  readonly name: string;
+  /** Ends it, for the whole service; false when it was gone. An instance that starts with it in its code begins it again. */
+  cancel(): Promise<boolean>;
+}
+
 /** Of a saga's subscription. */
 export interface SagaOptions extends Omit<CommonOptions, 'name' | 'afterFailure'> {
   /** Whether an instance's later messages pass once one has failed for good. @default 'hold' */
@@ -215,6 +222,13 @@ export interface Bus<out Tx = unknown> extends AsyncDisposable {
     options: { timeoutMs: number; signal?: AbortSignal; headers?: Record<string, string> },
   ): Promise<R>;
   cancel(id: string, options?: { tx?: TransactionLike }): Promise<boolean>;
+  /**
+   * Sends a message again and again: one schedule per name for the whole service, whichever instance is there. Times that
+   * passed while none was happen once. Call it at each start; another `when` or message replaces the one before.
+   * @param when `everyMs` (first after that time, from 100 on) or `cron` with its `timeZone` (default UTC), which needs the package `croner`
+   * @throws WaybillError `INVALID_OPTION`, `DRIVER_MISSING`, and as `publish`
+   */
+  schedule(name: string, when: { everyMs: number } | { cron: string; timeZone?: string }, message: Draft): Promise<Schedule>;
 
   subscribe<O, M extends string>(
     event: EventContract<string, any, O, M>,

@@ -379,6 +379,12 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     publishAll: (...given: [any, any?]) => ask((real) => real.publishAll(...given)),
     request: (...given: [any, any, any]) => ask((real) => real.request(...given)),
     cancel: (...given: [any, any?]) => ask((real) => real.cancel(...given)),
+    schedule(...given: [any, any, any]) {
+      // Each life begins with it, as the code of a process would.
+      registrations.push((real) => void real.schedule(...given).catch(() => {}));
+      now.subscriptions.push(undefined);
+      return ask((real) => real.schedule(...given));
+    },
     lockKey: (...given: [any, any, any]) => ask((real) => real.lockKey(...given)),
     caughtUp: (...given: [any, any]) => ask((real) => real.caughtUp(...given)),
     freshness: (...given: [any?]) => ask((real) => real.freshness(...given)),
