@@ -46,6 +46,8 @@ export interface Ground {
   readonly signals: Signals;
   readonly logger: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Tells this instance of the service from the others; a test bus goes on as the same one after a crash. */
+  readonly instance?: string;
   readonly wrapStore?: (session: StoreSession) => StoreSession;
   readonly wrapTransport?: (session: TransportSession) => TransportSession;
 }
@@ -94,6 +96,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const noticeUnread = createUnreadWatch({ clock, signals, isTaken: (type) => transport?.isTaken?.(type) });
   const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate, noticeUnread });
   const requests = createRequests({ clock, signals });
+  const instance = ground.instance ?? clock.id();
   const subscriptions = new Map<string, RunningSubscription>();
   const stopping = new AbortController();
   const trouble = (where: string, error: unknown): void => signals.emit('trouble', { where, error });
@@ -320,6 +323,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       plan,
       consumer,
       store,
+      owner: transport?.capabilities.exclusive === true ? plan.name : instance,
       clock,
       signals,
       gate,

@@ -186,23 +186,52 @@ export interface WaitingRow extends WaitingEntry {
   /** Runs that began; above `attempt` after a crash in the middle of one. */
   readonly starts: number;
   readonly createdMs: number;
+  /** Set by whoever has claimed it, or may, for its `settle`; rows are read without. */
+  readonly owner?: string;
 }
 
-/** What happens later. Rows are taken when they are due; those of an ordered key in the order they were added. */
+/** Who runs a row, and for how long nobody else may. */
+export interface Claim {
+  /** Instances that share a name take each other's rows over at once; others once the claim has run out. */
+  readonly owner: string;
+  /** From now, by the store's clock: whoever froze meanwhile finds its claim gone. */
+  readonly claimMs: number;
+  /** The run has begun already: its claim is prolonged, nothing is counted. */
+  readonly renew?: boolean;
+}
+
+/**
+ * What happens later. Rows are taken when they are due; those of an ordered key in the order they were added.
+ *
+ * Where several instances work on a subscription each of them sees what is due, and one at a time owns a row: from its
+ * `start` until its `settle`, or until its claim has run out because it died or froze. What was read may be stale by
+ * then; a row is only started or settled by somebody who knows it as it is (`attempt`, and for a start `starts` too).
+ */
 export interface WaitingPort {
   add(tx: StoreTransaction, entries: readonly WaitingEntry[]): MaybePromise<void>;
   /**
    * Up to `max` rows that are due, by due time, and when the next one will be. Of a key with `inOrder` rows only the
-   * oldest counts (a failure that held the key and is retried before all), and none while a failure holds the key.
+   * oldest counts (a failure that held the key and is retried before all), and none while a failure holds the key. What
+   * another than `owner` has claimed counts for neither, until that claim has run out.
    */
   due(
     subscription: string | undefined,
     nowMs: number,
     max: number,
+    owner?: string,
   ): Promise<{ readonly rows: readonly WaitingRow[]; readonly nextDueMs: number | undefined }>;
-  /** Records, in a commit of its own, that runs begin; answers each row's starts so far, undefined when it is gone. */
-  start(rows: readonly WaitingRow[]): Promise<readonly (number | undefined)[]>;
-  /** Removes the row, or sets it to what `next` says (then `starts` = its `attempt`). False when it was gone. */
+  /**
+   * Claims rows and records, in a commit of its own, that their runs begin; answers each one's starts so far. Undefined,
+   * and nothing done to it, when a row is gone, has changed since it was read, or is claimed by another. With `renew`:
+   * undefined when it is not (or not any more) the owner's.
+   */
+  start(rows: readonly WaitingRow[], claim: Claim): Promise<readonly (number | undefined)[]>;
+  /**
+   * Removes the row, or sets it to what `next` says (then `starts` = its `attempt`); either way the claim is over. False,
+   * and nothing done, when it is gone, was settled with another `attempt` since it was read, or is claimed by another
+   * than `row.owner`. Without `owner`: when it is claimed at all. A claim that has run out binds nobody: who was late may
+   * settle as long as nobody else has taken it on.
+   */
   settle(tx: StoreTransaction, row: WaitingRow, next?: Partial<WaitingEntry>): MaybePromise<boolean>;
   /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */
   blocked(tx: StoreTransaction, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;

@@ -42,6 +42,11 @@ export interface TransportSession {
 export interface TransportCapabilities {
   /** The commit of the ledger row is the publish: there is no relay. Then `ledger` is there. */
   readonly publishesAtCommit: boolean;
+  /**
+   * One instance at a time works on a subscription, by a lease that `settleIn` checks. Then what waits needs no claims
+   * between instances: the next one takes over at once what another began and did not end.
+   */
+  readonly exclusive?: boolean;
 }
 
 /** The sender's side of a transport whose queue is the ledger itself. */

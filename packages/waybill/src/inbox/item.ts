@@ -6,7 +6,8 @@ import type { Delivery } from '../contract/transport.ts';
 export interface Item {
   readonly incoming: Incoming;
   readonly delivery: Delivery | undefined;
-  readonly row: WaitingRow | undefined;
+  /** With its owner once it is claimed. */
+  row: WaitingRow | undefined;
   /** Runs that ended with a verdict, before this one; counted up in memory where the next follows at once. */
   attempt: number;
   /** Runs that began and had no verdict: the process died. */

@@ -19,6 +19,7 @@ import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
 import type { Consumer, Delivery } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
+import { createClaims } from './claims.ts';
 import { type Item, type Outcome, deliveriesOf, halve, keyOf, takenTogether } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
@@ -39,6 +40,8 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
   readonly consumer: Consumer;
   readonly decode: Decode;
   readonly signals: Signals;
+  /** Whose claims on what waits these are: see `Claim.owner`. */
+  readonly owner: string;
   readonly gate: {
     pass<R>(work: () => Promise<R>): Promise<R>;
     alone<R>(work: () => Promise<R>): Promise<R>;
@@ -75,6 +78,7 @@ export function createWorker(options: WorkerOptions): Worker {
   let running: Promise<void> | undefined;
   /** Waiting rows in hand. */
   const held = new Set<number>();
+  const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
 
   const apply = createApply({
     ...options,
@@ -154,7 +158,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
   const takeWaiting = async (): Promise<number> => {
-    const { rows, nextDueMs } = await waiting.due(plan.name, clock.now(), waitingMax);
+    const { rows, nextDueMs } = await waiting.due(plan.name, clock.now(), waitingMax, options.owner);
     const fresh = rows.filter(({ row }) => !held.has(row));
     for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
     const items: Item[] = [];
@@ -166,7 +170,8 @@ export function createWorker(options: WorkerOptions): Worker {
     return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
   };
 
-  const fromWaiting = async (row: WaitingRow): Promise<Item> => {
+  const fromWaiting = async (read: WaitingRow): Promise<Item> => {
+    const row = { ...read, owner: options.owner };
     const { message, attempt } = row;
     const crashes = Math.max(0, row.starts - attempt);
     const incoming =
@@ -187,14 +192,18 @@ export function createWorker(options: WorkerOptions): Worker {
   // --- working --------------------------------------------------------------------------------------------------------
 
   /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
-  const work = async (items: Item[], lane: number): Promise<void> => {
+  const work = async (taken: Item[], lane: number): Promise<void> => {
+    let items = taken;
     let pauseMs = pauseFirstMs;
     for (;;) {
       if (stopping.signal.aborted) return await giveBack(items);
       try {
         const run = async (): Promise<Item[]> => {
-          await recordStarts(items); // inside the gate: what only stands in line must not be charged
-          return handle(items);
+          // Inside the gate: what only stands in line must not be charged if the process dies (D16).
+          const ours = await claims.begin(items);
+          if (ours.length < items.length) letGo(items.filter((item) => !ours.includes(item)));
+          items = ours;
+          return items.length === 0 ? [] : handle(items);
         };
         const rest = await (items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run));
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
@@ -213,11 +222,11 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   };
 
-  /** Before a waiting message runs its start is on record, so that one that kills the process is found (D16). */
-  const recordStarts = async (items: Item[]): Promise<void> => {
-    const begins = items.filter((item) => !item.started && item.row && item.incoming.kind === 'run');
-    if (begins.length > 0) await waiting.start(begins.map((item) => item.row!));
-    for (const item of items) item.started = true;
+  /** Gone, changed, or another instance's: what it is now is seen when it is read again. */
+  const letGo = (items: readonly Item[]): void => {
+    claims.end(items);
+    for (const item of items) if (item.row) held.delete(item.row.row);
+    receiving.abort();
   };
 
   const handle = async (items: Item[]): Promise<Item[]> => {
@@ -308,6 +317,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const finish = async (items: readonly Item[], outcomes: readonly Outcome[]): Promise<void> => {
     const deliveries = deliveriesOf(items);
     if (deliveries.length > 0) await consumer.settle(deliveries);
+    claims.end(items);
     for (const item of items) if (item.row) held.delete(item.row.row);
     let again = false;
     items.forEach((item, i) => {
@@ -325,6 +335,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const forget = async (items: readonly Item[]): Promise<void> => {
     const dropped = lanes.clear();
     const all = [...items, ...dropped];
+    claims.end(all);
     for (const item of all) if (item.row) held.delete(item.row.row);
     await release(all);
   };
@@ -342,6 +353,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   const giveBack = async (items: readonly Item[]): Promise<void> => {
     await release(items);
+    claims.end(items);
     for (const item of items) {
       if (item.row) held.delete(item.row.row);
       // A start without verdict would look like a crash.

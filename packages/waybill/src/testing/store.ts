@@ -148,10 +148,10 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
           mark(realOf(tx), 'waiting.commit');
           return waiting.add(realOf(tx), entries);
         }),
-      start: (rows) =>
+      start: (rows, claim) =>
         life.operation(async () => {
           if (reach('before waiting.start')) throw new Died();
-          const starts = await waiting.start(rows);
+          const starts = await waiting.start(rows, claim);
           reach('waiting.start');
           return starts;
         }),

@@ -181,6 +181,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     return true;
   };
 
+  const instance = `instance ${++instances}`;
   const incarnate = (): Incarnation => {
     const life = createLife({ clock, signals, onActivity: () => world.active() });
     const sessions: TransportSession[] = [];
@@ -204,7 +205,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     };
     const bus = assembleBus<Tx>(
       { logger: silent, ...rest, service, store, transport },
-      { clock: life.clock, signals: life.signals, env: {} },
+      { clock: life.clock, signals: life.signals, env: {}, instance },
     );
     const incarnation: Incarnation = { life, bus, subscriptions: [], sessions, taps, started: undefined };
     for (const register of registrations) incarnation.subscriptions.push(register(bus) ?? undefined);
@@ -302,7 +303,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
       const found: string[] = [];
       const relay = rest.relay !== 'off';
       if (internals.inFlight() > 0) found.push(`${service}: ${internals.inFlight()} messages are in hand`);
-      const atCommit = now.sessions.at(-1)?.capabilities.publishesAtCommit ?? false;
+      const { publishesAtCommit: atCommit = false, exclusive = false } = now.sessions.at(-1)?.capabilities ?? {};
       const { ready } = await ports.inspect.counts();
       if (relay && !atCommit && ready > 0) found.push(`${service}: ${ready} messages of the ledger are not sent`);
       if (relay) {
@@ -313,7 +314,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
         if (!active || paused.has(plan.name)) continue;
         const queued = sources.reduce((sum, source) => sum + (source.waiting ?? 0), 0);
         if (queued > 0) found.push(`${plan.name}: ${queued} messages are queued`);
-        const { rows } = await ports.waiting.due(plan.name, clock.now(), 1);
+        const { rows } = await ports.waiting.due(plan.name, clock.now(), 1, exclusive ? plan.name : instance);
         if (rows.length > 0) found.push(`${plan.name}: a message that waited is due (${rows[0]!.reason}, attempt ${rows[0]!.attempt})`);
         const again = taps.reduce((sum, tap) => sum + (tap.subscription === plan.name ? tap.waiting : 0), 0);
         if (again > 0) found.push(`${plan.name}: ${again} messages are to be delivered again`);
@@ -476,6 +477,8 @@ async function orDeath(life: Life, work: Promise<void>): Promise<void> {
   }
 }
 
+/** Lives of one test bus are one instance; two test buses of a service are two. */
+let instances = 0;
 const redeliverers = new WeakMap<Inhabitant, (id: string) => number>();
 
 const text = new TextDecoder();

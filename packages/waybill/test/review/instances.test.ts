@@ -7,9 +7,7 @@ import { memory } from 'waybill/transports/memory';
 import { Noted } from '../support/contracts.ts';
 import { folder, quiet, signal } from './support.ts';
 
-const open = 'what waits has no owner: each instance takes it, and counts the runs of the others as crashes';
-
-it('instances share the runs of a message that fails: no more than allowed, none of them a crash', { skip: open }, async (t) => {
+it('instances share the runs of a message that fails: no more than allowed, none of them a crash', async (t) => {
   const store = `sqlite:${folder(t)}/desk.db`;
   const transport = memory();
   const done = signal();

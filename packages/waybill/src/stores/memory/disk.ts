@@ -78,6 +78,7 @@ export interface Taken {
 /** A row of what waits; `front`: it held its key as a failure, and goes before whatever lined up behind it. */
 export interface Waiting extends WaitingRow {
   readonly front: boolean;
+  readonly claim: { readonly owner: string; readonly untilMs: number } | undefined;
 }
 
 /** A result of `once`. */

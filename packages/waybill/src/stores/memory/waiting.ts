@@ -11,34 +11,37 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
           if (entry.reason === 'schedule' && [...waiting.rows()].some((other) => isSchedule(other) && other.message.id === entry.message.id)) continue;
           const row = disk.number();
           const front = entry.inOrder && entry.reason === 'asked';
-          waiting.set(row, { ...copyOf(entry), row, front, starts: entry.attempt, createdMs: host.clock.now() });
+          waiting.set(row, { ...copyOf(entry), row, front, starts: entry.attempt, createdMs: host.clock.now(), claim: undefined });
         }
       }),
 
-    async due(subscription, nowMs, max) {
-      const ready = heads(disk, subscription);
+    async due(subscription, nowMs, max, owner) {
+      const ready = heads(disk, subscription).filter((row) => isFree(row, owner, host.clock.now()));
       const rows = ready.filter(({ dueMs }) => dueMs <= nowMs).slice(0, max);
       const rest = ready.filter((row) => !rows.includes(row));
       const nextDueMs = rest.length === 0 ? undefined : rest.reduce((ms, { dueMs }) => Math.min(ms, dueMs), Infinity);
       return { rows: rows.map(waitingRow), nextDueMs };
     },
 
-    start: (rows) =>
+    start: (rows, { owner, claimMs, renew = false }) =>
       write(({ waiting }) =>
-        rows.map(({ row }) => {
+        rows.map(({ row, attempt, starts }) => {
+          const nowMs = host.clock.now();
           const now = waiting.get(row);
           if (now === undefined) return undefined;
-          waiting.set(row, { ...now, starts: now.starts + 1 });
-          return now.starts + 1;
+          if (renew ? now.claim?.owner !== owner : !isFree(now, owner, nowMs) || now.attempt !== attempt || now.starts !== starts) return undefined;
+          const counted = renew ? now.starts : now.starts + 1;
+          waiting.set(row, { ...now, starts: counted, claim: { owner, untilMs: nowMs + claimMs } });
+          return counted;
         }),
       ),
 
-    settle: (tx, { row }, next) =>
+    settle: (tx, { row, attempt, owner }, next) =>
       writing(tx, ({ waiting }) => {
         const now = waiting.get(row);
-        if (now === undefined) return false;
+        if (now === undefined || now.attempt !== attempt || !isFree(now, owner, host.clock.now())) return false;
         if (next === undefined) waiting.delete(row);
-        else waiting.set(row, copyOf({ ...now, ...next, starts: next.attempt ?? now.attempt }));
+        else waiting.set(row, copyOf({ ...now, ...next, starts: next.attempt ?? now.attempt, claim: undefined }));
         return true;
       }),
 
@@ -65,8 +68,13 @@ function isSchedule({ reason }: Waiting): boolean {
   return reason === 'schedule';
 }
 
+/** Nobody else has it in hand. */
+function isFree({ claim }: Waiting, owner: string | undefined, nowMs: number): boolean {
+  return claim === undefined || claim.owner === owner || claim.untilMs <= nowMs;
+}
+
 /** A row as it is given out: its place in line is nobody else's business. */
-export function waitingRow({ front: _front, ...row }: Waiting): WaitingRow {
+export function waitingRow({ front: _front, claim: _claim, ...row }: Waiting): WaitingRow {
   return copyOf(row);
 }
 

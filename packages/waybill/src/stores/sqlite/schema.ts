@@ -73,6 +73,11 @@ create index waybill_waiting_unknown on waybill_waiting (subscription, key) wher
 -- a schedule is there once, however many instances ask for it
 create unique index waybill_waiting_schedule on waybill_waiting (id) where reason = 'schedule';
 `,
+  `
+-- who runs it, and until when nobody else may; left there when it has run out
+alter table waybill_waiting add column owner text;
+alter table waybill_waiting add column claimed integer not null default 0;
+`,
 ];
 
 /** The format that this version of Waybill reads and writes. */

@@ -37,6 +37,9 @@ async function world(t: TestContext): Promise<World> {
   return self;
 }
 
+/** Runs out at once, so that what follows needs no owner. */
+const claim = { owner: 'me', claimMs: 0 };
+
 describe('what waits', () => {
   it('is kept as it was given', async (t) => {
     const { host, store } = await world(t);
@@ -76,15 +79,15 @@ describe('what waits', () => {
     const { store, add, row } = await world(t);
     await add({ message: wire({ id: 'm' }), attempt: 1 });
     const found = await row('m');
-    assert.deepEqual(await store.ports.waiting.start([found]), [2]);
-    assert.deepEqual(await store.ports.waiting.start([{ ...found, row: 99 }, found]), [undefined, 3]);
+    assert.deepEqual(await store.ports.waiting.start([found], claim), [2]);
+    assert.deepEqual(await store.ports.waiting.start([{ ...found, row: 99 }, { ...found, starts: 2 }], claim), [undefined, 3]);
     assert.deepEqual([(await row('m')).attempt, (await row('m')).starts], [1, 3]); // two runs ended without a verdict
   });
 
   it('is settled: gone, or set to what is next, with its starts counted from there', async (t) => {
     const { store, add, row, settle } = await world(t);
     await add({ message: wire({ id: 'm' }) });
-    await store.ports.waiting.start([await row('m')]);
+    await store.ports.waiting.start([await row('m')], claim);
     const error = { code: 'X', message: 'no', stack: 'at' };
     assert.equal(await settle('m', { attempt: 1, dueMs: 50, reason: 'retry', error, firstFailedMs: 9 }), true);
     const after = await row('m');
@@ -95,7 +98,7 @@ describe('what waits', () => {
     assert.equal(await settle('m'), true);
     assert.equal(await store.transaction((tx) => store.ports.waiting.settle(tx, last)), false);
     assert.equal(await store.transaction((tx) => store.ports.waiting.settle(tx, last, { dueMs: 1 })), false);
-    assert.deepEqual(await store.ports.waiting.start([last]), [undefined]);
+    assert.deepEqual(await store.ports.waiting.start([last], claim), [undefined]);
   });
 
   it('is taken back while it is delayed at the sender, and only then', async (t) => {

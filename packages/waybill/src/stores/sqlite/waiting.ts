@@ -35,17 +35,21 @@ export function createWaitingPort(database: SqliteDatabase, { clock }: Host): Wa
         for (const entry of entries) add(statements, entry, clock.now());
       }),
 
-    due: (subscription, nowMs, max) => database.read((statements) => due(statements, { subscription, nowMs, max })),
+    due: (subscription, nowMs, max, owner) =>
+      database.read((statements) => due(statements, { subscription, nowMs, max, owner, clockMs: clock.now() })),
 
-    start: (rows) =>
+    start: (rows, claim) =>
       database.write(({ statements }) => {
-        // search by row
-        const sql = 'update waybill_waiting set starts = starts + 1 where row = ? returning starts';
-        return rows.map(({ row }) => statements.get<{ starts: number }>(sql, row)?.starts);
+        const nowMs = wallMs(clock.now());
+        const untilMs = nowMs + claim.claimMs;
+        return rows.map(({ row, attempt, starts }) => {
+          const values = claim.renew === true ? [untilMs, row, claim.owner] : [untilMs, claim.owner, row, attempt, starts, nowMs, claim.owner];
+          return statements.get<{ starts: number }>(claim.renew === true ? renewing : starting, ...values)?.starts;
+        });
       }),
 
     settle: (tx, row, next) =>
-      sqliteTransaction(tx, database).writing((statements) => settle(statements, row, next)),
+      sqliteTransaction(tx, database).writing((statements) => settle(statements, row, next, wallMs(clock.now()))),
 
     blocked: (tx, subscription, keys) =>
       sqliteTransaction(tx, database).writing((statements) => blocked(statements, subscription, keys)),
@@ -62,6 +66,11 @@ export function createWaitingPort(database: SqliteDatabase, { clock }: Host): Wa
 // search by waybill_waiting_id
 const cancelling = `delete from waybill_waiting where id = ?1 and subscription is ?2
   and (?2 is not null or reason = 'delayed') returning key`;
+
+// search by row
+const starting = `update waybill_waiting set starts = starts + 1, claimed = ?, owner = ?
+  where row = ? and attempt = ? and starts = ? and (claimed <= ? or owner = ?) returning starts`;
+const renewing = 'update waybill_waiting set claimed = ? where row = ? and owner = ? returning starts';
 
 // the only row that may be there already is a schedule's
 const insert = `insert into waybill_waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
@@ -92,17 +101,17 @@ function entryValues(entry: WaitingEntry): SqlValue[] {
 
 // search by waybill_waiting_due, in its order, ended by limit: rows in line behind others are not in that index
 export const whatIsDue: string = `select ${waitingColumns} from waybill_waiting
-  where subscription is ? and head = 1 and due <= ? order by due, row limit ?`;
+  where subscription is ? and head = 1 and due <= ? and (claimed <= ? or owner is ?) order by due, row limit ?`;
 // the same search, from there on
-export const whatIsNext = 'select due from waybill_waiting where subscription is ? and head = 1 and due > ? order by due limit 1';
+export const whatIsNext = 'select due from waybill_waiting where subscription is ? and head = 1 and due > ? and (claimed <= ? or owner is ?) order by due limit 1';
 
 function due(
   statements: Statements,
-  { subscription, nowMs, max }: { subscription: string | undefined; nowMs: number; max: number },
+  { subscription, nowMs, max, owner, clockMs }: { subscription: string | undefined; nowMs: number; max: number; owner: string | undefined; clockMs: number },
 ): { rows: WaitingRow[]; nextDueMs: number | undefined } {
-  const rows = statements.all<WaitingColumns>(whatIsDue, subscription ?? null, wallMs(nowMs), max + 1);
+  const rows = statements.all<WaitingColumns>(whatIsDue, subscription ?? null, wallMs(nowMs), wallMs(clockMs), owner ?? null, max + 1);
   if (rows.length > max) return { rows: rows.slice(0, max).map(waitingRow), nextDueMs: rows[max]!.due };
-  const next = statements.get<{ due: number }>(whatIsNext, subscription ?? null, wallMs(nowMs));
+  const next = statements.get<{ due: number }>(whatIsNext, subscription ?? null, wallMs(nowMs), wallMs(clockMs), owner ?? null);
   return { rows: rows.map(waitingRow), nextDueMs: next?.due };
 }
 
@@ -124,18 +133,19 @@ export function waitingRow(columns: WaitingColumns): WaitingRow {
   };
 }
 
-function settle(statements: Statements, row: WaitingRow, next: Partial<WaitingEntry> | undefined): boolean {
+function settle(statements: Statements, row: WaitingRow, next: Partial<WaitingEntry> | undefined, nowMs: number): boolean {
+  const mine = [row.row, row.attempt, nowMs, row.owner ?? null];
   if (next === undefined) {
     // search by row
     const gone = statements.get<{ subscription: string | null; key: string | null; in_order: number }>(
-      'delete from waybill_waiting where row = ? returning subscription, key, in_order',
-      row.row,
+      `delete from waybill_waiting where ${isMine} returning subscription, key, in_order`,
+      ...mine,
     );
     if (gone?.in_order === 1) realign(statements, gone.subscription, gone.key);
     return gone !== undefined;
   }
   const entry: WaitingEntry = { ...row, ...next };
-  const { changes } = statements.run(change, ...entryValues(entry), entry.inOrder ? 1 : 0, row.row);
+  const { changes } = statements.run(change, ...entryValues(entry), entry.inOrder ? 1 : 0, ...mine);
   if (changes === 0) return false;
   if (next.message !== undefined) {
     // search by row
@@ -146,9 +156,11 @@ function settle(statements: Statements, row: WaitingRow, next: Partial<WaitingEn
   return true;
 }
 
-// search by row; its subscription and its place in line stay
+// search by row; unchanged since it was read, and nobody else's now
+const isMine = 'row = ? and attempt = ? and (claimed <= ? or owner is ?)';
+// its subscription and its place in line stay
 const change = `update waybill_waiting set due = ?, reason = ?, attempt = ?, attempts = ?, starts = ?, first_failed = ?,
-  error_code = ?, error_message = ?, error_stack = ?, in_order = ?, head = iif(in_order = ?, head, 1) where row = ?`;
+  error_code = ?, error_message = ?, error_stack = ?, in_order = ?, head = iif(in_order = ?, head, 1), claimed = 0 where ${isMine}`;
 
 // two searches by index each: waybill_waiting_line, waybill_failures_hold
 export const anybodyInLine = `select exists (select 1 from waybill_waiting where subscription = ?1 and in_order = 1)

@@ -82,7 +82,7 @@ async function connect(path: string, host: TransportHost): Promise<TransportSess
 }
 
 class Session implements TransportSession, DirectoryListener {
-  readonly capabilities: { readonly publishesAtCommit: boolean };
+  readonly capabilities: { readonly publishesAtCommit: boolean; readonly exclusive: boolean };
   readonly ledger?: LedgerAccess;
   readonly #host: TransportHost;
   readonly #home: Home;
@@ -101,7 +101,8 @@ class Session implements TransportSession, DirectoryListener {
     this.#host = host;
     this.#home = home;
     this.#directory = directory;
-    this.capabilities = { publishesAtCommit: home.isStore };
+    // The lease is in the same file: no transaction of who has lost it commits.
+    this.capabilities = { publishesAtCommit: home.isStore, exclusive: home.isStore };
     this.#poker = createPoker(directory.path, service, clock);
     this.#leases = createLeases({
       database: home.database,

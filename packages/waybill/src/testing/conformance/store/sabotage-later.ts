@@ -64,8 +64,61 @@ export const waitingSabotages: readonly StoreSabotage[] = [
     waiting: () => ({ start: async (rows) => rows.map(({ starts }) => starts + 1) }),
   })),
   broken('starts what is gone', 'start says which rows are gone', () => ({
-    waiting: (honest) => ({ start: async (rows) => (await honest.start(rows)).map((starts) => starts ?? 1) }),
+    waiting: (honest) => ({ start: async (rows, claim) => (await honest.start(rows, claim)).map((starts) => starts ?? 1) }),
   })),
+  broken('lets everybody see what is claimed', 'what one has started is not due for another, who can neither start nor settle it', () => ({
+    waiting: (honest, session) => ({
+      async due(subscription, nowMs, max, owner) {
+        const { nextDueMs } = await honest.due(subscription, nowMs, max, owner);
+        return { rows: (await session.ports.inspect.waiting({})).filter(({ dueMs }) => dueMs <= nowMs).slice(0, max), nextDueMs };
+      },
+    }),
+  })),
+  broken('claims in the name of all', 'of many that start a row at once one gets it', () => {
+    const { waiting } = knowsByNumber();
+    let last: Promise<unknown> = Promise.resolve();
+    return {
+      waiting: (honest, session) => ({
+        start(rows, claim) {
+          const mine = last.then(() => waiting!(honest, session).start!(rows, { ...claim, owner: 'all' }));
+          last = mine;
+          return mine;
+        },
+      }),
+    };
+  }),
+  broken('takes each claim for one of its own', 'an owner sees and takes over at once what its name has started', () => {
+    let claims = 0;
+    return { waiting: (honest) => ({ start: (rows, claim) => honest.start(rows, { ...claim, owner: `${claim.owner} ${++claims}` }) }) };
+  }),
+  broken('never lets a claim run out', 'a claim runs out: then another takes the row over, and who was late cannot settle it', () => ({
+    waiting: (honest) => ({ start: (rows, claim) => honest.start(rows, { ...claim, claimMs: 3_600_000 }) }),
+  })),
+  broken('wants a living claim', 'who was late may settle as long as nobody has taken the row over', () => ({
+    waiting: (honest, session) => ({
+      async settle(tx, row, next) {
+        const free = await session.ports.waiting.due(row.subscription, far, 100);
+        return row.owner !== undefined && free.rows.some((one) => one.row === row.row) ? false : honest.settle(tx, row, next);
+      },
+    }),
+  })),
+  broken('counts a prolonged claim as a run', 'a claim is prolonged while it is held, and no run is counted', () => ({
+    waiting: (honest) => ({ start: async (rows, claim) => (await honest.start(rows, claim)).map((starts) => (claim.renew === true && starts !== undefined ? starts + 1 : starts)) }),
+  })),
+  broken('starts what has been settled since', 'a row that has changed since it was read is not started', knowsByNumber),
+  broken('starts what has been started since', 'a row that was started since it was read is not started as if it had not been', knowsByNumber),
+  broken('frees a row only when it is gone', 'its owner may set a row and then remove it in one transaction; once set it is free for all', () => {
+    const owners = new Map<number, string>();
+    return {
+      waiting: (honest) => ({
+        async start(rows, claim) {
+          const found = await honest.start(rows.filter(({ row }) => (owners.get(row) ?? claim.owner) === claim.owner), claim);
+          for (const { row } of rows) owners.set(row, owners.get(row) ?? claim.owner);
+          return found;
+        },
+      }),
+    };
+  }),
   broken('settles what is gone', 'settle removes the row, and says when it was gone', () => ({
     waiting: (honest) => ({ settle: async (tx, row, next) => (await honest.settle(tx, row, next)) || true }),
   })),
@@ -240,4 +293,16 @@ function giving(change: (rows: readonly WaitingRow[]) => readonly WaitingRow[]):
 
 function holdsNothing(): Breakage {
   return { failures: (honest) => ({ add: (tx, rows) => honest.add(tx, rows.map((row) => ({ ...row, holds: false }))) }) };
+}
+
+/** Takes a row for what it is now, whatever whoever starts it knows of it. */
+function knowsByNumber(): Breakage {
+  return {
+    waiting: (honest, session) => ({
+      async start(rows, claim) {
+        const now = await session.ports.inspect.waiting({});
+        return honest.start(rows.map((row) => now.find((one) => one.row === row.row) ?? row), claim);
+      },
+    }),
+  };
 }

@@ -1,6 +1,6 @@
 /** What happens later. */
 import assert from 'node:assert/strict';
-import type { FailureRow, StoreSession, WaitingEntry, WaitingRow } from '../../../contract/store.ts';
+import type { Claim, FailureRow, StoreSession, WaitingEntry, WaitingRow } from '../../../contract/store.ts';
 import { due, entry, failure, label, message, prices, undone, type StoreCase } from './world.ts';
 
 export const waitingCases: readonly StoreCase[] = [
@@ -175,10 +175,10 @@ export const waitingCases: readonly StoreCase[] = [
       await add(session, entry('a', { attempt: 2 }), entry('b', { attempt: 0 }));
       const { rows } = await due(session, 1);
       assert.deepEqual(rows.map(({ starts }) => starts), [2, 0]);
-      assert.deepEqual(await waiting.start(rows), [3, 1]);
+      assert.deepEqual(await waiting.start(rows, me), [3, 1]);
       await undone(session, () => {}); // the run died
-      assert.deepEqual(await waiting.start(rows.slice(0, 1)), [4]);
-      const { rows: again } = await due(session, 1);
+      assert.deepEqual(await waiting.start((await due(session, 1, { owner: me.owner })).rows.slice(0, 1), me), [4]);
+      const { rows: again } = await due(session, 1, { owner: me.owner });
       assert.deepEqual(again.map(({ starts, attempt }) => [starts, attempt]), [[4, 2], [1, 0]]);
     },
   },
@@ -189,8 +189,134 @@ export const waitingCases: readonly StoreCase[] = [
       await add(session, entry('a'), entry('b', { attempt: 0 }));
       const { rows } = await due(session, 1);
       await settle(session, rows[0]!);
-      assert.deepEqual(await session.ports.waiting.start(rows), [undefined, 1]);
-      assert.deepEqual(await session.ports.waiting.start([]), []);
+      assert.deepEqual(await session.ports.waiting.start(rows, me), [undefined, 1]);
+      assert.deepEqual(await session.ports.waiting.start([], me), []);
+    },
+  },
+  {
+    name: 'what one has started is not due for another, who can neither start nor settle it',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      await add(session, entry('a'), entry('b'));
+      const { rows } = await due(session, 1);
+      const [a] = rows;
+      assert.deepEqual(await waiting.start([a!], me), [2]);
+      for (const owner of [undefined, other.owner]) assert.deepEqual((await due(session, 1, { owner })).names, ['b'], `for ${owner}`);
+      const seen = { ...a!, starts: 2 };
+      assert.deepEqual(await waiting.start([seen], other), [undefined]);
+      for (const owner of [undefined, other.owner]) {
+        assert.equal(await settle(session, { ...seen, ...(owner !== undefined && { owner }) }), false, `${owner} removes it`);
+        assert.equal(await settle(session, { ...seen, ...(owner !== undefined && { owner }) }, { dueMs: 0 }), false, `${owner} moves it`);
+      }
+      assert.equal(await settle(session, { ...seen, owner: me.owner }), true);
+    },
+  },
+  {
+    name: 'of many that start a row at once one gets it',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'));
+      const { rows } = await due(session, 1);
+      const found = await Promise.all(Array.from({ length: 10 }, (_, i) => session.ports.waiting.start(rows, { ...me, owner: `instance ${i}` })));
+      assert.equal(found.flat().filter((starts) => starts !== undefined).length, 1);
+    },
+  },
+  {
+    name: 'an owner sees and takes over at once what its name has started',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'));
+      await session.ports.waiting.start((await due(session, 1)).rows, me);
+      const { rows } = await due(session, 1, { owner: me.owner });
+      assert.deepEqual(rows.map(({ starts }) => starts), [2], 'a run without an end shows');
+      assert.deepEqual(await session.ports.waiting.start(rows, me), [3]);
+    },
+  },
+  {
+    name: 'a claim runs out: then another takes the row over, and who was late cannot settle it',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      await add(session, entry('a'));
+      const { rows } = await due(session, 1);
+      await waiting.start(rows, me);
+      await world.pass(me.claimMs + 100);
+      const { rows: found } = await due(session, 1, { owner: other.owner });
+      assert.deepEqual(found.map(({ starts }) => starts), [2]);
+      assert.deepEqual(await waiting.start(found, other), [3]);
+      const late = { ...rows[0]!, owner: me.owner };
+      assert.equal(await settle(session, late), false);
+      assert.equal(await settle(session, late, { attempt: 2, dueMs: 9_000 }), false);
+      assert.equal(await settle(session, { ...found[0]!, owner: other.owner }, { attempt: 2, dueMs: 0 }), true);
+      assert.equal(await settle(session, late), false, 'it was another run that ended');
+      assert.deepEqual((await due(session, 1)).names, ['a']);
+    },
+  },
+  {
+    name: 'who was late may settle as long as nobody has taken the row over',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'));
+      const { rows } = await due(session, 1);
+      await session.ports.waiting.start(rows, me);
+      await world.pass(me.claimMs + 100);
+      assert.equal(await settle(session, { ...rows[0]!, owner: me.owner }), true);
+    },
+  },
+  {
+    name: 'a claim is prolonged while it is held, and no run is counted',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      await add(session, entry('a'), entry('b'));
+      const { rows } = await due(session, 1);
+      await waiting.start(rows.slice(0, 1), me);
+      assert.deepEqual(await waiting.start(rows, { ...me, claimMs: 60_000, renew: true }), [2, undefined]);
+      await world.pass(me.claimMs + 100);
+      assert.deepEqual((await due(session, 1, { owner: other.owner })).names, ['b']);
+      assert.deepEqual(await waiting.start(rows.slice(0, 1), { ...other, renew: true }), [undefined]);
+    },
+  },
+  {
+    name: 'a row that has changed since it was read is not started',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'));
+      const { rows } = await due(session, 1);
+      await session.ports.waiting.start(rows, me);
+      await settle(session, { ...rows[0]!, owner: me.owner }, { attempt: 2, dueMs: 0 });
+      assert.deepEqual(await session.ports.waiting.start(rows, other), [undefined]);
+    },
+  },
+  {
+    name: 'a row that was started since it was read is not started as if it had not been',
+    async run(world) {
+      const session = await world.open();
+      await add(session, entry('a'));
+      const { rows } = await due(session, 1);
+      await session.ports.waiting.start(rows, me);
+      await world.pass(me.claimMs + 100);
+      assert.deepEqual(await session.ports.waiting.start(rows, other), [undefined]);
+    },
+  },
+  {
+    name: 'its owner may set a row and then remove it in one transaction; once set it is free for all',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      await add(session, entry('a'), entry('b'));
+      const { rows } = await due(session, 1);
+      await waiting.start(rows, me);
+      const [a, b] = rows.map((row) => ({ ...row, owner: me.owner }));
+      await session.transaction(async (tx) => {
+        assert.equal(await waiting.settle(tx, a!, {}), true);
+        assert.equal(await waiting.settle(tx, a!), true);
+      });
+      assert.equal(await settle(session, b!, { dueMs: 0 }), true);
+      const { rows: free, names } = await due(session, 1, { owner: other.owner });
+      assert.deepEqual(names, ['b']);
+      assert.deepEqual(await waiting.start(free, other), [2]);
     },
   },
   {
@@ -211,10 +337,9 @@ export const waitingCases: readonly StoreCase[] = [
       const session = await world.open();
       await add(session, entry('a', { key: 'x', attempt: 1 }), entry('behind', { key: 'x', reason: 'behind' }));
       const [row] = (await due(session, 1)).rows;
-      await session.ports.waiting.start([row!]);
-      await session.ports.waiting.start([row!]);
+      await session.ports.waiting.start([row!], me);
       const next = { attempt: 2, dueMs: 7_000, error: { code: 'HANDLER_FAILED', message: 'again', stack: undefined }, firstFailedMs: 6_000 };
-      assert.equal(await settle(session, row!, next), true);
+      assert.equal(await settle(session, { ...row!, owner: me.owner }, next), true);
       assert.deepEqual((await due(session, 6_999)).names, [], 'and the one behind it still stands behind it');
       const [moved] = (await due(session, 7_000)).rows;
       const { starts, ...rest } = moved!;
@@ -290,6 +415,10 @@ export const waitingCases: readonly StoreCase[] = [
     },
   },
 ];
+
+/** One instance, and another. */
+const me: Claim = { owner: 'me', claimMs: 1_000 };
+const other: Claim = { owner: 'another', claimMs: 1_000 };
 
 async function add(session: StoreSession, ...entries: readonly WaitingEntry[]): Promise<void> {
   await session.transaction((tx) => session.ports.waiting.add(tx, entries));

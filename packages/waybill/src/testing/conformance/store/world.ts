@@ -82,10 +82,10 @@ export function failure(label: string, of: Partial<FailureRow> & { readonly key?
 export async function due(
   { ports }: StoreSession,
   nowMs: number,
-  of: { readonly subscription?: string | null; readonly max?: number } = {},
+  of: { readonly subscription?: string | null; readonly max?: number; readonly owner?: string | undefined } = {},
 ): Promise<{ rows: readonly WaitingRow[]; names: string[]; nextDueMs: number | undefined }> {
   const subscription = of.subscription === null ? undefined : (of.subscription ?? prices);
-  const { rows, nextDueMs } = await ports.waiting.due(subscription, nowMs, of.max ?? 100);
+  const { rows, nextDueMs } = await ports.waiting.due(subscription, nowMs, of.max ?? 100, of.owner);
   return { rows, names: rows.map((row) => label(row.message)), nextDueMs };
 }
 
