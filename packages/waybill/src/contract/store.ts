@@ -110,11 +110,19 @@ export interface OutboxRow extends WireMessage {
 /**
  * The relay's hold on the ledger. After a crash the next holder reads the same rows again from the last settled one.
  * Every write is fenced: it fails with a rejection once another instance has taken over.
+ *
+ * **Several windows.** `read` may be called again before what it gave was settled, and while a `settle` is under way:
+ * each call goes on where the last one ended. Rows are settled as a prefix, in the order in which they were read; any
+ * row of any window may be its end. Within a window positions rise; from one window to the next they need not, where
+ * several write at once. How much is read ahead the driver bounds: then `read` gives none until something was settled.
  */
 export interface OutboxLease {
-  /** The next rows in position order after those already read under this lease; empty when there are none now. */
+  /** The next rows in position order after those already read under this lease; empty when there are none for now. */
   read(max: number): Promise<readonly OutboxRow[]>;
-  /** All rows up to and including `position` are published, or parked as `parked` says (written in the same commit). */
+  /**
+   * All rows read up to and including the one at `position` are published, or parked as `parked` says (written in the
+   * same commit). Resolves when that is durable; calls that meet may share a commit.
+   */
   settle(position: number, parked: readonly FailureRow[]): Promise<void>;
   /** Prolongs the lease; false when it is lost. */
   renew(): Promise<boolean>;

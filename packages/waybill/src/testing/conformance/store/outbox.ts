@@ -56,6 +56,24 @@ export const outboxCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'several windows are read before the first is settled, and any prefix of them is settled',
+    async run(world) {
+      const session = await world.open();
+      const lease = await acquire(session, 'one');
+      const windows: (readonly OutboxRow[])[] = [];
+      for (const name of ['a', 'b', 'c']) {
+        await append(session, message(`${name}1`), message(`${name}2`));
+        windows.push(await lease.read(10));
+      }
+      assert.deepEqual(windows.map((rows) => rows.map(label)), [['a1', 'a2'], ['b1', 'b2'], ['c1', 'c2']]);
+      await Promise.all([lease.settle(windows[0]![1]!.position, []), lease.settle(windows[1]![0]!.position, []), lease.read(10)]);
+      await world.pass(leaseMs + 1);
+      const next = await acquire(session, 'two');
+      const rows = [...(await next.read(10)), ...(await next.read(10))];
+      assert.deepEqual(rows.map(label), ['b2', 'c1', 'c2']);
+    },
+  },
+  {
     name: 'read never gives what is not committed',
     async run(world) {
       const session = await world.open();

@@ -24,6 +24,18 @@ export const outboxSabotages: readonly StoreSabotage[] = [
       }),
     };
   }),
+  broken('settles a window as a whole', 'several windows are read before the first is settled, and any prefix of them is settled', () => {
+    const windows: (readonly OutboxRow[])[] = [];
+    return {
+      lease: (honest) => ({
+        async read(max) {
+          windows.push(await honest.read(max));
+          return windows.at(-1)!;
+        },
+        settle: (position, parked) => honest.settle((windows.find((rows) => rows.some((row) => row.position === position)) ?? []).at(-1)?.position ?? position, parked),
+      }),
+    };
+  }),
   broken('reads what is not committed', 'read never gives what is not committed', () => {
     const appended: WireMessage[] = [];
     return {
