@@ -1,6 +1,7 @@
 import type { BusOptions } from './contract/api.ts';
 import { checkServiceName } from './contract/contracts.ts';
 import { WaybillError } from './contract/errors.ts';
+import { hopsDefault } from './contract/hops.ts';
 
 const known = new Set([
   'service',
@@ -13,6 +14,7 @@ const known = new Set([
   'logger',
   'horizonMs',
   'handleSignals',
+  'hopsMax',
 ]);
 
 const horizonDefaultMs = 7 * 86_400_000;
@@ -21,14 +23,14 @@ const horizonMinMs = 60_000;
 /** Options with their defaults. @throws WaybillError `INVALID_OPTION`, `CAPABILITY_MISSING` */
 export function checkOptions<Tx>(
   options: BusOptions<Tx>,
-): BusOptions<Tx> & Required<Pick<BusOptions<Tx>, 'relay' | 'migrate' | 'propagate' | 'horizonMs' | 'handleSignals'>> {
+): BusOptions<Tx> & Required<Pick<BusOptions<Tx>, 'relay' | 'migrate' | 'propagate' | 'horizonMs' | 'handleSignals' | 'hopsMax'>> {
   const refuse = (why: string): never => {
     throw new WaybillError('INVALID_OPTION', `createBus: ${why}`);
   };
   if (typeof options !== 'object' || options === null) refuse("pass an object, { service: 'basket' } at least");
   for (const name of Object.keys(options)) if (!known.has(name)) refuse(`the option ${name} is not known`);
   checkServiceName(options.service);
-  const { relay = 'inline', migrate = 'auto', propagate = [], horizonMs = horizonDefaultMs, handleSignals = false } = options;
+  const { relay = 'inline', migrate = 'auto', propagate = [], horizonMs = horizonDefaultMs, handleSignals = false, hopsMax = hopsDefault } = options;
   if (!['inline', 'worker', 'log', 'off'].includes(relay)) refuse(`relay must be 'inline', 'worker', 'log' or 'off'`);
   if (relay === 'log') {
     throw new WaybillError('CAPABILITY_MISSING', "relay: 'log' reads a database's log, and no store of this version has one; use 'inline' or 'worker'");
@@ -36,6 +38,7 @@ export function checkOptions<Tx>(
   if (!['auto', 'check'].includes(migrate)) refuse(`migrate must be 'auto' or 'check'`);
   if (!Array.isArray(propagate) || propagate.some((name) => typeof name !== 'string')) refuse('propagate must be a list of header names');
   if (!Number.isFinite(horizonMs) || horizonMs < horizonMinMs) refuse(`horizonMs must be a number of milliseconds from ${horizonMinMs} on`);
+  if (!Number.isSafeInteger(hopsMax) || hopsMax < 1) refuse('hopsMax must be a whole number from 1 on');
   if (typeof handleSignals !== 'boolean') refuse('handleSignals must be true or false');
   if (options.requireTransaction !== undefined && typeof options.requireTransaction !== 'boolean') refuse('requireTransaction must be true or false');
   for (const name of ['store', 'transport'] as const) {
@@ -48,5 +51,5 @@ export function checkOptions<Tx>(
   if (logger !== undefined && (['debug', 'info', 'warn', 'error'] as const).some((level) => typeof logger?.[level] !== 'function')) {
     refuse('logger needs debug, info, warn and error, as pino has them');
   }
-  return { ...options, relay, migrate, propagate, horizonMs, handleSignals };
+  return { ...options, relay, migrate, propagate, horizonMs, handleSignals, hopsMax };
 }

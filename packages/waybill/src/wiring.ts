@@ -94,7 +94,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const scopes = createScopes();
   const gate = createGate();
   const noticeUnread = createUnreadWatch({ clock, signals, isTaken: (type) => transport?.isTaken?.(type) });
-  const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate, noticeUnread });
+  const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate, hopsMax: options.hopsMax, noticeUnread });
   const requests = createRequests({ clock, signals });
   const instance = ground.instance ?? clock.id();
   const subscriptions = new Map<string, RunningSubscription>();
@@ -277,7 +277,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   };
 
   const saga = (definition: SagaDefinition, name: string): RunningSaga => {
-    const host = { service, clock, signals, format: cloudEvents, store: () => opened!.store, attempts };
+    const host = { service, clock, signals, format: cloudEvents, hopsMax: options.hopsMax, store: () => opened!.store, attempts };
     return createSaga(definition, name, { ...host, wake: (subscription) => subscriptions.get(subscription)?.wake() });
   };
 

@@ -247,3 +247,30 @@ overStores('a reply', (store) => {
     assert.equal(orders.published(Done).length, 1);
   });
 });
+
+overStores('a chain of causes', (store) => {
+  const Ping = defineEvent('desk.ping', { schema: z.object({ n: z.number() }) });
+  const Pong = defineEvent('desk.pong', { schema: z.object({ n: z.number() }) });
+
+  it('ends at the limit, in failures, when two handlers answer each other', async () => {
+    const transport = memory();
+    await using one = createTestBus({ service: 'one', store, transport, hopsMax: 10 });
+    await using two = createTestBus({ service: 'two', store, transport });
+    two.subscribe(Ping, async ({ n }, ctx) => void (await ctx.publish(Pong, { n: n + 1 })));
+    one.subscribe(Pong, async ({ n }, ctx) => void (await ctx.publish(Ping, { n: n + 1 })));
+    await one.publish(Ping, { n: 0 });
+    await one.settled();
+    assert.deepEqual((await one.failures()).map(({ error, attempts, message }) => [error.code, attempts, message.type]), [['HOP_LIMIT', 1, Pong.type]]);
+    assert.deepEqual(two.published(Pong).at(-1), { n: 11 });
+    assert.deepEqual(one.published(Ping).at(-1), { n: 10 });
+  });
+
+  it('may go on for ever with a pause', async () => {
+    await using desk = createTestBus({ service: 'desk', store, hopsMax: 2 });
+    desk.subscribe(Ping, async ({ n }, ctx) => void (await ctx.publish(Ping, { n: n + 1 }, { delayMs: 1_000 })));
+    await desk.publish(Ping, { n: 0 });
+    await desk.advance(5_500);
+    assert.deepEqual(await desk.failures(), []);
+    assert.deepEqual(desk.published(Ping).at(-1), { n: 5 });
+  });
+});

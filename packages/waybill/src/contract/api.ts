@@ -310,6 +310,8 @@ export interface BusOptions<Tx = SqlTransaction> {
   logger?: Logger;
   /** How long what was sent stays in the ledger, in milliseconds. @default 7 days */
   horizonMs?: number;
+  /** Messages that may cause one another without a pause of a second; one more is `HOP_LIMIT`. @default 64 */
+  hopsMax?: number;
   /** SIGTERM and SIGINT call `stop`. @default false */
   handleSignals?: boolean;
 }

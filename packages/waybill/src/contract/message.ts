@@ -38,6 +38,8 @@ export interface Envelope extends Message {
   readonly replyTo?: string;
   /** The reply's key: of the saga that asked. */
   readonly replyKey?: string;
+  /** How many messages caused this one, one after the other; none for the first. */
+  readonly hops?: number;
   /** W3C trace context. */
   readonly traceparent?: string;
   /** On a downcast copy: the newer wire type that travels under the same id. */

@@ -37,6 +37,8 @@ describe('CloudEvents in binary mode', () => {
         causationId: other,
         recipient: text,
         replyTo: other,
+        replyKey: other,
+        hops: 7,
         traceparent: text,
         expiresAt: new Date(i * 1e11 + 5),
         downcastOf: other,

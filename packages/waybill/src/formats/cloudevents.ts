@@ -34,6 +34,7 @@ function encode(envelope: Envelope, json: string): { headers: Record<string, str
   optional('ce-waybillto', envelope.recipient);
   optional('ce-waybillreplyto', envelope.replyTo);
   optional('ce-waybillreplykey', envelope.replyKey);
+  optional('ce-waybillhops', envelope.hops?.toString());
   optional('ce-waybillexpires', envelope.expiresAt?.toISOString());
   optional('ce-waybilldowncastof', envelope.downcastOf);
   return { headers, body: Buffer.from(json, 'utf8') };
@@ -75,6 +76,8 @@ function decode(headers: Readonly<Record<string, string>>, body: Uint8Array): { 
   if (replyKey !== undefined) envelope.replyKey = replyKey;
   const expires = headers['ce-waybillexpires'];
   if (expires !== undefined) envelope.expiresAt = moment('waybillexpires', expires);
+  const hops = headers['ce-waybillhops'];
+  if (hops !== undefined) envelope.hops = count('waybillhops', hops);
   const downcastOf = headers['ce-waybilldowncastof'];
   if (downcastOf !== undefined) envelope.downcastOf = downcastOf;
   try {
@@ -100,6 +103,11 @@ function moment(name: string, value: string): Date {
   const date = new Date(value);
   if (!Number.isNaN(date.getTime())) return date;
   throw undecodable(`the attribute "${name}" is no time: ${JSON.stringify(String(value).slice(0, 40))}`);
+}
+
+function count(name: string, value: string): number {
+  if (/^\d{1,9}$/.test(value)) return Number(value);
+  throw undecodable(`the attribute "${name}" is no number: ${JSON.stringify(String(value).slice(0, 40))}`);
 }
 
 function wholeNumber(value: string): bigint {

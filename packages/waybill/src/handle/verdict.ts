@@ -10,6 +10,7 @@ const hopeless: ReadonlySet<string> = new Set([
   'MESSAGE_TOO_LARGE',
   'SEQUENCE_MISSING',
   'HANDLER_CRASHED',
+  'HOP_LIMIT',
 ]);
 
 /** Runs at most, all told. */

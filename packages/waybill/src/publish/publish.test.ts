@@ -19,7 +19,7 @@ const V3 = defineEvent('shop.price', { schema: as, version: 3, key: (e: any) => 
 
 const room = (more: Partial<Parameters<typeof createPublish>[0]> = {}) => {
   const clock = virtualClock();
-  return { clock, ...createPublish({ service: 'shop', clock, signals: createSignals(), format: cloudEvents, middleware: [], propagate: [], noticeUnread: () => {}, ...more }) };
+  return { clock, ...createPublish({ service: 'shop', clock, signals: createSignals(), format: cloudEvents, middleware: [], propagate: [], hopsMax: 64, noticeUnread: () => {}, ...more }) };
 };
 const isCode = (code: string) => (error: unknown) => WaybillError.is(error, code as never) || assert.fail(String(error));
 

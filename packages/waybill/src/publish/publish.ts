@@ -15,6 +15,7 @@ import type { Format } from '../contract/format.ts';
 import { type Envelope, type OutgoingMessage, type WireMessage, replyType } from '../contract/message.ts';
 import type { Middleware, Published } from '../contract/api.ts';
 import type { Signals } from '../contract/signals.ts';
+import { nextHop } from '../contract/hops.ts';
 import { callContract } from '../contract/order.ts';
 import { checkData } from './data.ts';
 import { checkHeaders } from './headers.ts';
@@ -53,10 +54,11 @@ export function createPublish(options: {
   format: Format;
   middleware: readonly Middleware[];
   propagate: readonly string[];
+  hopsMax: number;
   /** Told of each contract that is published. */
   noticeUnread: (contract: ContractDefinition) => void;
 }): Publish {
-  const { service, clock, signals, format, middleware } = options;
+  const { service, clock, signals, format, middleware, hopsMax } = options;
   const propagate = Object.keys(checkHeaders(Object.fromEntries(options.propagate.map((name) => [name, '']))));
 
   return {
@@ -68,7 +70,7 @@ export function createPublish(options: {
       const inherited = cause ? inherit(cause.headers, propagate) : undefined;
       const ownHeaders = checkHeaders(given.headers);
       const own = inherited ? checkHeaders({ ...inherited, ...ownHeaders }) : ownHeaders;
-      const deliverMs = given.deliverAt?.getTime();
+      const dueMs = given.deliverAt?.getTime() ?? (given.delayMs ? time.getTime() + given.delayMs : undefined);
       const checked = await checkData(contract, data);
       options.noticeUnread(contract);
       if (checked.extra.length > 0 && signals.has('extra-fields')) {
@@ -88,6 +90,7 @@ export function createPublish(options: {
         ...given_('recipient', contract.to),
         ...given_('replyTo', given.replyTo),
         ...given_('replyKey', given.replyKey),
+        ...given_('hops', nextHop(contract.type, cause, (dueMs ?? 0) - time.getTime(), hopsMax)),
         ...given_('traceparent', cause?.traceparent),
         ...given_('expiresAt', given.ttlMs === undefined ? undefined : new Date(time.getTime() + given.ttlMs)),
       };
@@ -95,12 +98,6 @@ export function createPublish(options: {
       const envelope = { ...base, headers };
       const messages = [encode(contract, envelope, checked.json)];
       await addDowncasts(contract, checked.output, envelope, messages);
-      const dueMs =
-        deliverMs !== undefined
-          ? deliverMs
-          : given.delayMs !== undefined && given.delayMs > 0
-            ? time.getTime() + given.delayMs
-            : undefined;
       const types = messages.map((message) => message.type);
       return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, dueMs };
     },
@@ -117,6 +114,7 @@ export function createPublish(options: {
         time: new Date(clock.now()),
         correlationId: command.correlationId,
         causationId: command.id,
+        hops: (command.hops ?? 0) + 1,
         headers: inherit(command.headers, propagate),
       };
       return wire(envelope, format, json);

@@ -40,14 +40,14 @@ export function timeoutId(key: string, name: string): string {
 /** A row that brings the message back when it is due. */
 export function ownEntry(
   own: Own,
-  of: { readonly subscription: string; readonly service: string; readonly format: Format; readonly cause: Message; readonly nowMs: number; readonly dueMs: number; readonly attempts: number },
+  of: { readonly subscription: string; readonly service: string; readonly format: Format; readonly cause: Message; readonly hops: number | undefined; readonly nowMs: number; readonly dueMs: number; readonly attempts: number },
 ): WaitingEntry {
   const { service, cause, nowMs } = of;
   const id = ownId(own);
   const { type } = ownContract;
   const time = new Date(nowMs);
   const { headers, body } = of.format.encode(
-    { kind: 'event', id, source: service, type, time, key: own.key, correlationId: cause.correlationId, causationId: cause.id, headers: cause.headers },
+    { kind: 'event', id, source: service, type, time, key: own.key, correlationId: cause.correlationId, causationId: cause.id, headers: cause.headers, ...(of.hops !== undefined && { hops: of.hops }) },
     JSON.stringify(own),
   );
   const message: WireMessage = { kind: 'event', id, source: service, type, recipient: undefined, key: own.key, time: time.getTime(), headers, body };

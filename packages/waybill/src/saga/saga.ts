@@ -23,7 +23,8 @@ import { Reject, WaybillError, asError } from '../contract/errors.ts';
 import { storedError } from '../contract/failure.ts';
 import type { Format } from '../contract/format.ts';
 import type { Taker } from '../contract/handling.ts';
-import type { Message } from '../contract/message.ts';
+import { nextHop } from '../contract/hops.ts';
+import type { Envelope, Message } from '../contract/message.ts';
 import { describeIssues, validate } from '../contract/schema.ts';
 import type { SagaDefinition, SagaEvent } from '../contract/saga.ts';
 import type { SignalMap, Signals } from '../contract/signals.ts';
@@ -37,6 +38,7 @@ export interface SagaHost {
   readonly clock: Clock;
   readonly signals: Signals;
   readonly format: Format;
+  readonly hopsMax: number;
   /** Opened before any message comes. */
   readonly store: () => StoreSession;
   /** Of the subscription: runs that a message has, at most. */
@@ -212,7 +214,10 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
   };
 
   const addOwn = async (tx: StoreTransaction, own: Own, dueMs: number, ctx: Ctx): Promise<void> => {
-    const entry = ownEntry(own, { subscription: name, service, format, cause: ctx.message, nowMs: clock.now(), dueMs, attempts: host.attempts(name) });
+    const nowMs = clock.now();
+    // A step to undo belongs to the message that began it: it must not be refused.
+    const hops = own.does === 'undo' ? (ctx.message as Envelope).hops : nextHop(`a timeout of ${name}`, ctx.message, dueMs - nowMs, host.hopsMax);
+    const entry = ownEntry(own, { subscription: name, service, format, cause: ctx.message, hops, nowMs, dueMs, attempts: host.attempts(name) });
     await store().ports.waiting.add(tx, [entry]);
     tx.afterCommit(() => host.wake(name));
   };
