@@ -43,6 +43,18 @@ describe('README and examples', () => {
     assert.ok(!isQuoted(source.replace('9.5', '9.6'), [source]));
   });
 
+  it('the pages of features quote the programs that they name', async () => {
+    for (const name of ['event-store']) {
+      const page = await read(`docs/${name}.md`);
+      assert.ok(blocks(page, 'ts').length >= 3, name);
+      for (const block of blocks(page, 'ts')) assert.ok(isQuoted(block, [await read(`docs/examples/${name}.ts`)]), `not in docs/examples/${name}.ts:\n${block}`);
+    }
+  });
+
+  it('the program with an event store confirms an order once it is paid', async () => {
+    assert.equal(await runExample('event-store.ts'), 'confirmed 7\nrevenue 30\n');
+  });
+
   it('the smallest program prints the new price and ends', async () => {
     assert.equal(await runExample('smallest.ts'), 'new price 9.5\n');
   });

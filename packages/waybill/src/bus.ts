@@ -272,12 +272,39 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const internals: BusInternals = {
     service,
     clock,
+    signals,
     store: async () => (await wiring.rooms()).store,
     failures: async () => (await wiring.rooms()).failures,
     subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress() })),
     sagas: () => wiring.sagas(),
     wake: () => wiring.wake(),
     inFlight: () => wiring.inFlight() + userTransactions,
+    outstanding: async (ports) => (await Promise.all(wiring.annexes().map((annex) => annex.outstanding(ports)))).filter((what) => what !== undefined),
+    attach: (make) => wiring.attach(make),
+    desk: {
+      check: (contract, data) => checkData(contract, data),
+      async target(given, what) {
+        checkOpen(what);
+        const scope = scopes.current();
+        return targetOf(given, scope, (await wiring.rooms()).store, await wiring.requireTransaction(), what);
+      },
+      async own(work) {
+        const { store } = await wiring.rooms();
+        return counted(() => transact(store, clock, work));
+      },
+      async publish(tx, drafts) {
+        const { outbox } = await wiring.rooms();
+        const cause = scopes.current()?.cause;
+        const prepared = await Promise.all(drafts.map((draft) => room.prepare(definitionOfDraft(draft), draft.data, draft.options, cause)));
+        await outbox.append(tx, prepared);
+        return prepared.map(({ id, token }) => ({ id, token }));
+      },
+      cause: () => scopes.current()?.cause,
+      track: (work) => scopes.track(work),
+      wake() {
+        for (const annex of wiring.annexes()) annex.wake();
+      },
+    },
   };
 
   const bus = {

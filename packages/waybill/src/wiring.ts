@@ -7,6 +7,7 @@
 import type { Middleware } from './contract/api.ts';
 import { type Clock, sleep } from './contract/clock.ts';
 import { WaybillError } from './contract/errors.ts';
+import type { Annex, AnnexGround } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
 import { writeJson } from './contract/json.ts';
 import type { Loop } from './contract/loop.ts';
@@ -15,13 +16,13 @@ import { describeIssues, validate } from './contract/schema.ts';
 import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
 import type { Consumer, Declaration, Delivery, Transport, TransportSession } from './contract/transport.ts';
+import { versionsOf } from './contract/versions.ts';
 import { loadStore, loadTransport } from './drivers.ts';
 import { type Failures, createFailures } from './failures/failures.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
 import { createFreshness } from './freshness/freshness.ts';
 import { createDecode, replyError } from './handle/decode.ts';
 import { createGate } from './handle/gate.ts';
-import { versionsOf } from './handle/plan.ts';
 import { createRun } from './handle/run.ts';
 import { attemptsOf, verdict } from './handle/verdict.ts';
 import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
@@ -80,6 +81,9 @@ export interface Wiring {
   wake(): void;
   transportUp(): boolean;
   inFlight(): number;
+  /** Starts and stops with the bus. */
+  attach(make: (ground: AnnexGround) => Annex): void;
+  annexes(): readonly Annex[];
   subscriptions(): readonly RunningSubscription[];
 }
 
@@ -98,6 +102,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const requests = createRequests({ clock, signals });
   const instance = ground.instance ?? clock.id();
   const subscriptions = new Map<string, RunningSubscription>();
+  const annexes: Annex[] = [];
   const stopping = new AbortController();
   const trouble = (where: string, error: unknown): void => signals.emit('trouble', { where, error });
   const host: Host = { service, clock, signals, logger, migrate: options.migrate };
@@ -355,9 +360,23 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
 
   const wake = (): void => {
     for (const subscription of subscriptions.values()) subscription.wake();
+    for (const annex of annexes) annex.wake();
     mover?.wake();
     opened?.schedules.loop.wake();
     relay?.wake();
+  };
+
+  const attach = (make: (ground: AnnexGround) => Annex): void => {
+    const annex = make({
+      clock,
+      signals,
+      logger,
+      store: async () => (await rooms()).store,
+      within: (tx, work) => scopes.run({ kind: 'transaction', tx, cause: undefined }, work),
+      isInside: () => scopes.current() !== undefined,
+    });
+    annexes.push(annex);
+    if (starting) void starting.then(() => annex.start()).catch(() => {}); // whoever started the bus hears of it
   };
 
   const start = async (): Promise<void> => {
@@ -379,6 +398,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       opened!.schedules.loop.start();
     }
     retention!.start();
+    for (const annex of annexes) annex.start();
   };
 
   const stop = async (drainMs: number): Promise<void> => {
@@ -386,7 +406,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await opening?.catch(() => {});
     await starting?.catch(() => {});
     await retention?.stop();
-    await Promise.all([...subscriptions.values()].map((subscription) => subscription.stop(drainMs)));
+    await Promise.all([...subscriptions.values(), ...annexes].map((one) => one.stop(drainMs)));
     await opened?.schedules.loop.stop();
     await mover?.stop();
     await relay?.stop(drainMs);
@@ -417,7 +437,9 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     stop,
     wake,
     transportUp: () => transport !== undefined,
-    inFlight: () => [...subscriptions.values()].reduce((sum, s) => sum + s.inFlight(), 0) + (opened?.outbox.pending() ?? 0),
+    attach,
+    annexes: () => annexes,
+    inFlight: () => [...subscriptions.values(), ...annexes].reduce((sum, one) => sum + one.inFlight(), 0) + (opened?.outbox.pending() ?? 0),
     subscriptions: () => [...subscriptions.values()],
   };
 }

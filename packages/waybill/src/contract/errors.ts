@@ -47,6 +47,9 @@ export type WaybillErrorCode =
   | 'SAGA_NOT_FOUND' // a message for an instance that never began
   | 'SAGA_ENDED' // a message for an instance that has ended, or a call after its end
   | 'SAGA_UNSERVED' // no definition here fits the instance
+  // event store
+  | 'STREAM_CONFLICT' // the stream has another version than was expected
+  | 'EVENT_UNREADABLE' // an event of a stream that no contract here reads
   // stores
   | 'LEASE_LOST' // another instance has taken over; nothing was written
   | 'STORE_BUSY' // locked by others past the deadline

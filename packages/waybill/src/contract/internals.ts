@@ -1,15 +1,19 @@
-import type { Bus } from './api.ts';
+import type { Bus, Published } from './api.ts';
 import type { Clock } from './clock.ts';
+import type { ContractDefinition, Draft } from './contracts.ts';
 import { WaybillError } from './errors.ts';
 import type { Plan } from './handling.ts';
+import type { Message } from './message.ts';
 import type { SagaDefinition } from './saga.ts';
-import type { StoreSession } from './store.ts';
+import type { Logger, Signals } from './signals.ts';
+import type { StorePorts, StoreSession, StoreTransaction } from './store.ts';
 import type { SourceProgress } from './transport.ts';
 
 /** What `operations` and `testing` may reach behind a bus. Not public. */
 export interface BusInternals {
   readonly service: string;
   readonly clock: Clock;
+  readonly signals: Signals;
   /** Opens the store if that has not been done. */
   store(): Promise<StoreSession>;
   failures(): Promise<{
@@ -23,6 +27,49 @@ export interface BusInternals {
   wake(): void;
   /** Messages received and not settled, and transactions of own publishes that run. */
   inFlight(): number;
+  /** What the annexes still have to do now, by what is in the store; each named. */
+  outstanding(ports: StorePorts): Promise<readonly string[]>;
+  /** Starts and stops with the bus. `make` is called once for each life of it: in tests a bus may have several. */
+  attach(make: (ground: AnnexGround) => Annex): void;
+  readonly desk: Desk;
+}
+
+/** A part that lives with the bus beside a message's journey: a projection. */
+export interface Annex {
+  start(): void;
+  stop(drainMs: number): Promise<void>;
+  wake(): void;
+  inFlight(): number;
+  outstanding(ports: StorePorts): Promise<string | undefined>;
+}
+
+/** What an annex runs on. */
+export interface AnnexGround {
+  readonly clock: Clock;
+  readonly signals: Signals;
+  readonly logger: Logger;
+  store(): Promise<StoreSession>;
+  /** Runs user code so that the bus knows in which transaction it stands. */
+  within<R>(tx: StoreTransaction, work: () => R | Promise<R>): Promise<R>;
+  /** Whether the running code is a handler's, or a transaction's. */
+  isInside(): boolean;
+}
+
+/** What writes beside the ledger in the user's transaction by the rules of publish. */
+export interface Desk {
+  /** @throws WaybillError `CONTRACT_VIOLATION`, `SCHEMA_NOT_JSON` */
+  check(contract: ContractDefinition, data: unknown): Promise<{ readonly json: string; readonly output: unknown }>;
+  /** The transaction that is meant; undefined = one of its own. @throws WaybillError `TX_MISSING`, `NOT_A_TRANSACTION`, `STOPPED` */
+  target(given: unknown, what: string): Promise<StoreTransaction | undefined>;
+  /** A transaction of the bus's own. */
+  own<R>(work: (tx: StoreTransaction) => Promise<R>): Promise<R>;
+  publish(tx: StoreTransaction, drafts: readonly Draft[]): Promise<Published[]>;
+  /** The message that the running code handles. */
+  cause(): Message | undefined;
+  /** The transaction of the running code waits for it, awaited or not. */
+  track<R>(work: Promise<R>): Promise<R>;
+  /** Something was committed: the annexes look. */
+  wake(): void;
 }
 
 export const internalsKey: unique symbol = Symbol.for('waybill.internals') as never;

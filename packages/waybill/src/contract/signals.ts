@@ -62,6 +62,21 @@ export interface SignalMap {
   'wal-pinned': { readonly bytes: number };
   /** A source's ledger cannot be read as it should: trimmed, rewound, corrupt, newer, skipped. */
   ledger: { readonly source: string; readonly subscription?: string | undefined; readonly error: WaybillError };
+  /** Events were added to a stream and committed. */
+  appended: { readonly stream: string; readonly version: number; readonly events: number };
+  /** A projection has taken events; its writes are committed. */
+  projected: { readonly projection: string; readonly events: number; readonly cursor: string };
+  /** A projection cannot take an event: it stands before it and tries again. */
+  'projection-failed': {
+    readonly projection: string;
+    readonly stream: string;
+    readonly version: number;
+    readonly attempt: number;
+    readonly retryMs: number;
+    readonly error: unknown;
+  };
+  /** A projection begins again from the first event. */
+  'projection-rebuilt': { readonly projection: string };
   /** A reply that nobody waits for any more. */
   'late-reply': { readonly correlationId: string };
   /** An instance of a saga began (`was` is undefined), ended, was parked or goes on. */
@@ -104,6 +119,10 @@ const names: Record<SignalName, true> = {
   'slow-handler': true,
   'wal-pinned': true,
   ledger: true,
+  appended: true,
+  projected: true,
+  'projection-failed': true,
+  'projection-rebuilt': true,
   'late-reply': true,
   saga: true,
   'saga-ignored': true,

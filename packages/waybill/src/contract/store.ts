@@ -9,6 +9,7 @@ import type { Clock } from './clock.ts';
 import type { MessageKind, WireMessage } from './message.ts';
 import type { Inspect } from './inspect.ts';
 import type { Logger, Signals } from './signals.ts';
+import type { StreamsPort } from './streams.ts';
 
 export type MaybePromise<T> = T | Promise<T>;
 
@@ -86,6 +87,8 @@ export interface StorePorts {
   /** Undefined: this store keeps no sagas, and `run` refuses with `CAPABILITY_MISSING`. */
   readonly sagas?: SagasPort;
   readonly inspect: Inspect;
+  /** The event store. A store without it refuses with `CAPABILITY_MISSING`. */
+  readonly streams?: StreamsPort;
 }
 
 /**

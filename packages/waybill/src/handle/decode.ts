@@ -4,13 +4,12 @@ import { WaybillError, asError } from '../contract/errors.ts';
 import { checkReceived } from '../contract/bounds.ts';
 import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
-import { readJson, tooLarge } from '../contract/json.ts';
+import { tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
 import { callContract, checkKey, checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
-import { describeIssues, validate } from '../contract/schema.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import type { Delivery } from '../contract/transport.ts';
-import { versionsOf } from './plan.ts';
+import { readVersion, versionsOf } from '../contract/versions.ts';
 
 /** A type of the wire, and how a message of it becomes what the handler takes. */
 interface Route {
@@ -79,21 +78,7 @@ interface Decoded {
 }
 
 async function ready(route: Route, { envelope, json, wire }: Decoded, plan: Plan, clock: Clock): Promise<Incoming> {
-  let data = readJson(json, envelope.type);
-  for (const [i, contract] of route.steps.entries()) {
-    if (i > 0) {
-      const older = data;
-      data = callContract(contract, 'upcast', () => contract.upcast!(older));
-    }
-    const result = await validate(contract.schema, data, `${envelope.type} from ${envelope.source}`, clock);
-    if (result.issues) {
-      throw new WaybillError(
-        'CONTRACT_VIOLATION',
-        `${envelope.type} from ${envelope.source} does not fit ${contract.type}: ${describeIssues(result.issues)}`,
-      );
-    }
-    data = result.value;
-  }
+  const data = await readVersion(route.steps, json, { type: envelope.type, from: `${envelope.type} from ${envelope.source}`, clock });
   const { contract, key: ownKey } = route.taker;
   const key = ownKey ? checkKey(envelope.type, callContract(contract, 'key', () => ownKey(data, envelope))) : (envelope.key ?? keyOf(contract, data));
   const sequence =

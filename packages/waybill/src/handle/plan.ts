@@ -1,7 +1,7 @@
 import type { CommonOptions, Order, TransactionMode } from '../contract/api.ts';
-import type { ContractDefinition } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Plan, Taker } from '../contract/handling.ts';
+import { versionsOf } from '../contract/versions.ts';
 
 export interface PlanOptions extends CommonOptions {
   order?: Order;
@@ -104,13 +104,6 @@ export function addTaker(plan: Plan, taker: Taker): void {
     }
   }
   plan.handlers.set(contract.type, taker);
-}
-
-/** A contract and the older ones that it can be made from, newest first. */
-export function versionsOf(contract: ContractDefinition): ContractDefinition[] {
-  const versions = [contract];
-  for (let newer = contract; newer.previous && newer.upcast; newer = newer.previous) versions.push(newer.previous);
-  return versions;
 }
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,149}$/;

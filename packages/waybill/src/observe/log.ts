@@ -94,5 +94,10 @@ export function logSignals(signals: Signals, logger: Logger, now: () => number):
   hear('slow-transaction', 'warn', (d) => ['', `a transaction held the store for ${Math.round(d.heldMs)} ms`, {}]);
   hear('wal-pinned', 'warn', (d) => ['', `a read kept open makes the write-ahead log grow: ${d.bytes} bytes`, {}]);
   hear('ledger', 'warn', (d) => [`${d.source} ${d.error.code}`, d.error.message, { code: d.error.code }]);
+  hear('projection-failed', 'error', (d) => [
+    d.projection,
+    `the projection ${d.projection} cannot take event ${d.version} of ${d.stream}, attempt ${d.attempt}; it stands before it and tries again`,
+    { error: d.error },
+  ]);
   hear('trouble', 'error', (d) => [d.where, `${d.where} failed`, { error: d.error }]);
 }

@@ -20,7 +20,11 @@ export type Moment =
   /** A transaction that parked a message, or took one out of failures, has committed. */
   | 'failures.commit'
   /** A transaction that kept a result of `once` has committed. */
-  | 'once.commit';
+  | 'once.commit'
+  /** A transaction that added to a stream has committed. */
+  | 'stream.commit'
+  /** A transaction that moved a projection has committed, the table's writes with it. */
+  | 'projection.commit';
 
 export type CrashPoint = Moment | `before ${Moment}`;
 
@@ -35,6 +39,9 @@ export const moments: readonly Moment[] = [
   'failures.commit',
   'once.commit',
 ];
+
+/** Those beside the journey: of the event store. */
+export const streamMoments: readonly Moment[] = ['stream.commit', 'projection.commit'];
 
 /** Every crash point, in the order of a message's journey: for tests that try one after the other. */
 export const crashPoints: readonly CrashPoint[] = moments.flatMap((moment): CrashPoint[] => [`before ${moment}`, moment]);

@@ -1,5 +1,6 @@
 import type { WireMessage } from '../contract/message.ts';
 import type { MaybePromise, OutboxLease, StorePorts, StoreSession, StoreTransaction, TransactionOptions } from '../contract/store.ts';
+import type { ProjectionLease, StreamsPort } from '../contract/streams.ts';
 import type { CrashPoint, Moment } from './crash-points.ts';
 import { Died, type Life } from './life.ts';
 
@@ -103,7 +104,7 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
     });
   };
 
-  const { outbox, inbox, waiting, failures, once, sagas } = real.ports;
+  const { outbox, inbox, waiting, failures, once, sagas, streams } = real.ports;
   /** Members of a port as they are, but counted, silenced at death, and given the driver's own transaction. */
   const port = <P extends object>(members: P, own: Partial<P> = {}): P =>
     passing(members, own, (method) => (...given: unknown[]) => life.operation(() => method(...given.map(unwrapped))));
@@ -117,6 +118,29 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
           if (reach('before relay.settle')) throw new Died();
           await held.settle(position, parked);
           reach('relay.settle');
+        }),
+    });
+
+  const watchedStreams = (members: StreamsPort): StreamsPort =>
+    port(members, {
+      append: (tx, stream, expected, events) =>
+        life.operation(() => {
+          mark(realOf(tx), 'stream.commit');
+          return members.append(realOf(tx), stream, expected, events);
+        }),
+      acquire: (projection, owner, leaseMs) =>
+        life.operation(async () => {
+          const held = await members.acquire(projection, owner, leaseMs);
+          return held && projectionLease(held);
+        }),
+    });
+
+  const projectionLease = (held: ProjectionLease): ProjectionLease =>
+    port(held, {
+      settleIn: (tx, cursor) =>
+        life.operation(() => {
+          if (cursor !== undefined) mark(realOf(tx), 'projection.commit');
+          return held.settleIn(realOf(tx), cursor);
         }),
     });
 
@@ -182,6 +206,7 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
     }),
     ...(sagas && { sagas: port(sagas) }),
     inspect: port(real.ports.inspect),
+    ...(streams && { streams: watchedStreams(streams) }),
   };
 
   return passing(real, {

@@ -310,6 +310,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
         const { rows } = await ports.waiting.due(undefined, clock.now(), 1);
         if (rows.length > 0) found.push(`${service}: a delayed message is due`);
       }
+      found.push(...(await internals.outstanding(ports)));
       for (const { plan, active, sources } of internals.subscriptions()) {
         if (!active || paused.has(plan.name)) continue;
         const queued = sources.reduce((sum, source) => sum + (source.waiting ?? 0), 0);
@@ -461,7 +462,14 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     crash: () => die(undefined),
     history: () => [...history],
     get [internalsKey](): BusInternals {
-      return internalsOf(now.bus);
+      return {
+        ...internalsOf(now.bus),
+        attach(make) {
+          internalsOf(now.bus).attach(make);
+          registrations.push((real) => internalsOf(real).attach(make));
+          now.subscriptions.push(undefined);
+        },
+      };
     },
   };
   redeliverers.set(inhabitant, (id) => now.taps.reduce((sum, tap) => sum + tap.redeliver(id), 0));

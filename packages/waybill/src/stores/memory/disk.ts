@@ -1,5 +1,6 @@
 import type { WireMessage } from '../../contract/message.ts';
 import type { FailedRow, ListedSaga, OutboxRow, WaitingRow, Watermark } from '../../contract/store.ts';
+import type { ProjectionFailure, StoredEvent } from '../../contract/streams.ts';
 import { Table } from './table.ts';
 
 /** What outlives the sessions of one `memory()` value, as a file would: its tables, and the right to write to them. */
@@ -14,7 +15,15 @@ export class Disk {
   readonly failures: Table<number, FailedRow> = new Table();
   readonly once: Table<string, Result> = new Table();
   readonly sagas: Table<string, ListedSaga> = new Table();
-  readonly #tables = [this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once, this.sagas];
+  /** The log by position; positions by (stream, version); versions by stream. */
+  readonly events: Table<number, StoredEvent> = new Table();
+  readonly places: Table<string, number> = new Table();
+  readonly heads: Table<string, number> = new Table();
+  readonly projections: Table<string, Projected> = new Table();
+  readonly #tables = [
+    this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once, this.sagas,
+    this.events, this.places, this.heads, this.projections,
+  ]; // prettier-ignore
   #number = 0;
   #writing = false;
   readonly #queue = new Set<() => void>();
@@ -86,6 +95,17 @@ export interface Result {
   readonly result: string;
   readonly fingerprint: string | undefined;
   readonly expiresMs: number;
+}
+
+/** How far a projection has come, and who may move it. */
+export interface Projected {
+  readonly name: string;
+  readonly owner: string | undefined;
+  readonly epoch: number;
+  readonly expiresMs: number;
+  readonly position: number;
+  readonly movedMs: number | undefined;
+  readonly failure: ProjectionFailure | undefined;
 }
 
 /** Parts joined so that no two lists give one key. */

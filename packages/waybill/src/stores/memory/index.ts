@@ -16,6 +16,7 @@ import { createInspect } from './inspect.ts';
 import { createOnce } from './once.ts';
 import { createOutbox } from './outbox.ts';
 import { createSagas } from './sagas.ts';
+import { createStreams } from './streams.ts';
 import { scopeOf, Scope, Unit } from './transaction.ts';
 import { createWaiting } from './waiting.ts';
 
@@ -87,6 +88,7 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
       once: createOnce(access),
       sagas: createSagas(access),
       inspect: createInspect(disk),
+      streams: createStreams(access),
     },
     transaction,
     join(native) {

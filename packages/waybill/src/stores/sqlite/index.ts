@@ -12,6 +12,7 @@ import { createOncePort } from './once.ts';
 import { createOutboxPort } from './outbox.ts';
 import type { SqliteStoreSession } from './port.ts';
 import { createSagasPort } from './sagas.ts';
+import { createStreamsPort } from './streams.ts';
 import { createWaitingPort } from './waiting.ts';
 
 /**
@@ -38,6 +39,7 @@ async function open(file: string, host: Host): Promise<SqliteStoreSession> {
       once: createOncePort(database, host),
       sagas: createSagasPort(database),
       inspect: createInspect(database, host),
+      streams: createStreamsPort(database, host),
     },
     database,
     transaction: (work, options) => database.write(work, options),

@@ -11,6 +11,7 @@ import { anybodyInLine, keyInLine, whatIsDue, whatIsNext } from './waiting.ts';
 const scansAllowed = [
   /^SCAN waybill_identity$/,
   /^SCAN CONSTANT ROW$/,
+  /^SCAN waybill_projection$/, // a row each
   /^SCAN waybill_(waiting|failures) USING COVERING INDEX waybill_\w+_id$/,
   /^SCAN waybill_failures USING COVERING INDEX waybill_failures_group$/,
   /^SCAN waybill_saga USING COVERING INDEX waybill_saga_counts$/,
@@ -78,6 +79,21 @@ async function everything(store: SqliteStoreSession): Promise<void> {
   await outbox.trim(Infinity, 10);
   await inbox.trim(Infinity, 10);
   await once.trim(Number.MAX_SAFE_INTEGER, 10);
+  await everyStream(store);
+}
+
+async function everyStream(store: SqliteStoreSession): Promise<void> {
+  const streams = store.ports.streams!;
+  const event = { id: 'a', type: 't', timeMs: 1, correlationId: 'a', causationId: undefined, headers: {}, body: '{}' };
+  await store.transaction((tx) => streams.append(tx, 's', 0, [event]));
+  await streams.read('s', 0, 10);
+  const { next } = await streams.scan(undefined, 10);
+  const held = (await streams.acquire('p', 'me', 3_000))!;
+  await store.transaction((tx) => held.settleIn(tx, next));
+  await held.renew(undefined);
+  await streams.progress();
+  await held.release();
+  await store.transaction((tx) => streams.reset(tx, 'p'));
 }
 
 describe('the statements of the ports', () => {
@@ -103,7 +119,7 @@ describe('the statements of the ports', () => {
   it('find their rows by an index, however long a table is', () => {
     const mine = [...seen].filter((sql) => /waybill_[a-z]+ ?/.test(sql) && !/^(savepoint|release|rollback)/.test(sql) && !renaming.test(sql));
     assert.ok(mine.length >= 45, `only ${mine.length} statements were seen`);
-    for (const table of ['ledger', 'position', 'lease', 'inbox', 'watermark', 'waiting', 'failures', 'once', 'saga', 'identity']) {
+    for (const table of ['ledger', 'position', 'lease', 'inbox', 'watermark', 'waiting', 'failures', 'once', 'saga', 'identity', 'event', 'projection']) {
       assert.ok(mine.some((sql) => sql.includes(`waybill_${table}`)), table); // prettier-ignore
     }
     for (const sql of mine) {

@@ -78,6 +78,16 @@ create unique index waybill_waiting_schedule on waybill_waiting (id) where reaso
 alter table waybill_waiting add column owner text;
 alter table waybill_waiting add column claimed integer not null default 0;
 `,
+  `
+-- The event store. Position order is commit order, as in the ledger; a row is never changed, never removed.
+create table waybill_event (position integer primary key autoincrement, stream text not null, version integer not null,
+  id text not null, type text not null, time integer not null, correlation text not null, causation text, headers text not null,
+  body text not null, unique (stream, version)) strict;
+
+-- How far projections have come; who moves one is told by the lease '$projection NAME'.
+create table waybill_projection (name text primary key, position integer not null, moved integer, error_code text,
+  error_message text, error_stream text, error_version integer, attempts integer not null default 0) strict, without rowid;
+`,
 ];
 
 /** The format that this version of Waybill reads and writes. */

@@ -46,7 +46,7 @@ function brokenSession(honest: StoreSession, breakage: Breakage): StoreSession {
 }
 
 function brokenPorts(session: StoreSession, breakage: Breakage): StorePorts {
-  const { outbox, inbox, waiting, failures, once, sagas, inspect } = session.ports;
+  const { outbox, inbox, waiting, failures, once, sagas, inspect, streams } = session.ports;
   const brokenOutbox = instead(outbox, breakage.outbox?.(outbox, session) ?? {});
   return {
     outbox: instead(brokenOutbox, {
@@ -61,5 +61,6 @@ function brokenPorts(session: StoreSession, breakage: Breakage): StorePorts {
     once: instead(once, breakage.once?.(once, session) ?? {}),
     ...(sagas && { sagas: instead(sagas, breakage.sagas?.(sagas, session) ?? {}) }),
     inspect: instead(inspect, breakage.inspect?.(inspect, session) ?? {}),
+    ...(streams && { streams: instead(streams, breakage.streams?.(streams, session) ?? {}) }),
   };
 }

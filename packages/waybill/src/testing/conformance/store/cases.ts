@@ -5,6 +5,7 @@ import { outboxCases } from './outbox.ts';
 import { sagaCases } from './sagas.ts';
 import { sessionCases } from './sessions.ts';
 import { sqlCases } from './sql.ts';
+import { streamCases } from './streams.ts';
 import { transactionCases } from './transactions.ts';
 import { waitingCases } from './waiting.ts';
 import type { StoreCase } from './world.ts';
@@ -20,4 +21,5 @@ export const storeCases: readonly StoreCase[] = [
   ...keepingCases,
   ...sagaCases,
   ...inspectCases,
+  ...streamCases,
 ];

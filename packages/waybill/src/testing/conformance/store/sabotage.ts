@@ -2,6 +2,7 @@ import type { StoreSabotage } from './broken.ts';
 import { inspectSabotages, keepingSabotages, waitingSabotages } from './sabotage-later.ts';
 import { inboxSabotages, outboxSabotages } from './sabotage-messages.ts';
 import { sagaSabotages } from './sabotage-sagas.ts';
+import { streamSabotages } from './sabotage-streams.ts';
 import { transactionSabotages } from './sabotage-transactions.ts';
 
 /** For every case of the store suite a driver that breaks its promise. */
@@ -13,4 +14,5 @@ export const storeSabotages: readonly StoreSabotage[] = [
   ...keepingSabotages,
   ...sagaSabotages,
   ...inspectSabotages,
+  ...streamSabotages,
 ];

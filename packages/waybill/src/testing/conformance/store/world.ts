@@ -19,6 +19,8 @@ export type StoreAbility =
   | 'restart'
   /** Has tables of Waybill's that must be made first. */
   | 'migrations'
+  /** The event store. */
+  | 'streams'
   /** Its waits follow `world.pass`. */
   | 'hurry'
   /** Keeps sagas. */
