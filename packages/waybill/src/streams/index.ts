@@ -155,5 +155,5 @@ export function eventStore<B extends Bus, const Contracts extends readonly Event
 /** @throws WaybillError `CAPABILITY_MISSING` */
 function streamsOf(store: StoreSession): StreamsPort {
   if (store.ports.streams) return store.ports.streams;
-  throw new WaybillError('CAPABILITY_MISSING', 'this store has no event store: take SQLite, or keep streams in another database');
+  throw new WaybillError('CAPABILITY_MISSING', 'this store has no event store: take SQLite or PostgreSQL');
 }

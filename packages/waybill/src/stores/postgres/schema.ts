@@ -75,6 +75,20 @@ const migrations: readonly ((schema: string) => readonly string[])[] = [
     `create index saga_status on ${s}.saga (status, row)`,
     `create index saga_ended on ${s}.saga (changed) where status in ('completed', 'compensated')`,
   ],
+
+  (s) => [
+    // The event store. xid and pos as in the ledger: the log is read by saved snapshots. Never changed, never removed.
+    `create table ${s}.event (xid xid8 not null default pg_current_xact_id(),
+  pos bigint not null generated always as identity (cache 1), stream text collate "C" not null, version integer not null,
+  id text collate "C" not null, type text collate "C" not null, time bigint not null, correlation text not null, causation text,
+  headers text not null, body text not null, primary key (pos), unique (stream, version))`,
+    `create index event_xid on ${s}.event (xid, pos)`,
+
+    // How far projections have come (null: at the beginning), and who may move each.
+    `create table ${s}.projection (name text collate "C" primary key, owner text, epoch bigint not null, expires_at timestamptz not null,
+  cursor text, moved bigint, error_code text, error_message text, error_stream text, error_version integer,
+  attempts integer not null default 0) with (fillfactor = 50)`,
+  ],
 ];
 
 /** The format that this version of Waybill reads and writes. */

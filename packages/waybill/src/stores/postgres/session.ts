@@ -16,6 +16,7 @@ import type { Access, Client, PostgresTransaction, Statements } from './port.ts'
 import { createSagasPort } from './sagas.ts';
 import { quoted } from './schema.ts';
 import { nativeOf } from './sql-transaction.ts';
+import { createStreamsPort } from './streams.ts';
 import { Unit, type Scope, type Transactions } from './transaction.ts';
 import { createWaitingPort } from './waiting.ts';
 
@@ -110,6 +111,7 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
       once: createOncePort(access),
       sagas: createSagasPort(access),
       inspect: createInspect(access),
+      streams: createStreamsPort(access),
     },
     transaction: (work, options) => transaction(work, options),
     join(native): StoreTransaction<Tx> {
