@@ -336,6 +336,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       trouble,
       append,
       attempts: attemptsOf(plan.retry),
+      reads: (type) => bindingsOf(plan).some((binding) => binding.type === type),
       decode: createDecode(plan, cloudEvents, clock),
       verdict: (error, attempt) => verdict(error, attempt, plan.retry, () => clock.random()),
       reply: (command, { handlers }, value) => replyTo(command, handlers, value),

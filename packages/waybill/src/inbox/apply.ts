@@ -76,13 +76,17 @@ export function createApply(host: ApplyHost): Apply {
   const isFresh = async (tx: StoreTransaction, item: Item): Promise<boolean> =>
     item.row !== undefined || (await inbox.insert(tx, plan.name, [item.incoming.wire]))[0]!;
 
+  /** The newer form of this message came first, and waits for an instance that can read it: this one goes instead. */
+  const replacesNewer = async (tx: StoreTransaction, { newer }: Item): Promise<boolean> =>
+    newer !== undefined && (await waiting.settle(tx, newer));
+
   const takeOn: Apply['takeOn'] = async (tx, item, fresh, blocked) => {
     const { incoming, row } = item;
     if (row) {
       // Held until this transaction ends; gone when an operator or another instance took it.
       if (!(await waiting.settle(tx, row, {}))) return { kind: 'gone' };
     } else {
-      if (!fresh) return takenBefore(item);
+      if (!fresh && !(await replacesNewer(tx, item))) return takenBefore(item);
       const key = keyOf(item);
       if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', clock.now(), blocked);
       if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', clock.now(), blocked);

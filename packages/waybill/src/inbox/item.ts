@@ -14,6 +14,8 @@ export interface Item {
   readonly crashes: number;
   /** This run's start has been recorded. */
   started: boolean;
+  /** A newer form of it that waits here because this instance cannot read that: it goes instead, if that is still so. */
+  newer: WaitingRow | undefined;
   /** At most this many share a transaction with it, itself included: fewer after a batch with it had to be undone. */
   together: number;
   /** Its last run, in a transaction that is undone: its verdict is still to be written. */
@@ -33,9 +35,36 @@ export type Outcome =
  * The form alone says nothing: what was queued before this subscription was bound to the newer version came as the older
  * one only.
  */
-export function takenBefore({ incoming }: Item): Outcome {
-  const older = incoming.kind === 'run' && incoming.envelope.downcastOf !== undefined;
-  return older ? { kind: 'skipped', reason: 'downcast' } : { kind: 'duplicate' };
+export function takenBefore(item: Item): Outcome {
+  return isOlderForm(item) ? { kind: 'skipped', reason: 'downcast' } : { kind: 'duplicate' };
+}
+
+/** Whether it is the older form of a message that travels in a newer one too. */
+export function isOlderForm({ incoming }: Item): boolean {
+  return incoming.kind === 'run' && incoming.envelope.downcastOf !== undefined;
+}
+
+/**
+ * An older form goes before the newer one, where this instance can read the older one alone: the newer one is then the
+ * duplicate. They are sent together under one key, so nothing is overtaken.
+ */
+export function readableFirst(items: readonly Item[]): Item[] {
+  const older = new Map(items.filter(isOlderForm).toReversed().map((item) => [identity(item), item])); // the newest of them
+  if (older.size === 0) return [...items];
+  const ahead = new Set<Item>();
+  for (const item of items) {
+    const other = item.incoming.kind === 'leave' ? older.get(identity(item)) : undefined;
+    if (other) ahead.add(other);
+  }
+  return items.flatMap((item) => {
+    if (ahead.has(item)) return [];
+    const other = item.incoming.kind === 'leave' ? older.get(identity(item)) : undefined;
+    return other ? [other, item] : [item];
+  });
+}
+
+function identity({ incoming: { wire } }: Item): string {
+  return JSON.stringify([wire.source, wire.id]);
 }
 
 export function keyOf(item: Item): string | undefined {

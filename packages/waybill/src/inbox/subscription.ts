@@ -4,6 +4,7 @@ import type { StoreSession } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { Consumer, Declaration, SourceProgress, TransportSession } from '../contract/transport.ts';
+import { anyWaits, consumerOfNothing, dropWaiting, noneWaits } from './leftovers.ts';
 import type { Worker } from './worker.ts';
 
 /**
@@ -50,6 +51,8 @@ export function createSubscription(options: {
   let consumer: Consumer | undefined;
   let worker: Worker | undefined;
   let pausedEarly = false;
+  /** Unsubscribed, and its queue gone. */
+  let finishing = false;
   const promiseReady = (): PromiseWithResolvers<void> => {
     const made = Promise.withResolvers<void>();
     made.promise.catch(() => {}); // whoever wants to know awaits it
@@ -75,6 +78,18 @@ export function createSubscription(options: {
     await transact(store, clock, async (tx) => {
       for (const old of plan.formerly) await store.ports.inbox.rename(tx, old, plan.name);
     });
+  };
+
+  /** The queue is gone: what waits for its next run is run here, by a worker that takes nothing else. */
+  const finishWaiting = async (): Promise<void> => {
+    if (finishing || !(await anyWaits(options.store(), plan.name))) return;
+    finishing = true;
+    await worker?.stop(plan.timeoutMs);
+    await consumer?.close();
+    consumer = consumerOfNothing(clock);
+    worker = options.work(consumer);
+    if (pausedEarly) await worker.pause();
+    worker.start();
   };
 
   const end = async (next: 'removed' | 'stopped', drainMs: number): Promise<void> => {
@@ -145,6 +160,12 @@ export function createSubscription(options: {
       // Applied first: this instance goes on working until the transport says that the queue is gone.
       if (queued === 'drop') await worker?.pause();
       await transport.remove(plan.name, queued);
+      const store = options.store();
+      if (queued === 'drop') await dropWaiting(store, clock, plan.name);
+      else {
+        await finishWaiting();
+        await noneWaits(store, clock, plan.name);
+      }
       await end('removed', 0);
     },
     stop: (drainMs) => end('stopped', drainMs),

@@ -20,7 +20,7 @@ import type { Consumer, Delivery } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
 import { createClaims } from './claims.ts';
-import { type Item, type Outcome, deliveriesOf, halve, keyOf, takenTogether } from './item.ts';
+import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst, takenTogether } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
 import { Fit, Spoilt, createWhole } from './whole.ts';
@@ -39,6 +39,8 @@ export interface Worker {
 export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
   readonly consumer: Consumer;
   readonly decode: Decode;
+  /** Whether this instance has a handler that can read this type. */
+  readonly reads: (type: string) => boolean;
   readonly signals: Signals;
   /** Whose claims on what waits these are: see `Claim.owner`. */
   readonly owner: string;
@@ -141,7 +143,7 @@ export function createWorker(options: WorkerOptions): Worker {
       items.push({ ...plain, incoming: await decode(delivery), delivery });
     }
     if (mayNotRun()) return consumer.release(deliveries);
-    for (const item of items) lanes.push(item, keyOf(item)); // in one step: they share a transaction
+    for (const item of readableFirst(items)) lanes.push(item, keyOf(item)); // in one step: they share a transaction
   };
 
   const receiveMore = async (first: readonly Delivery[], max: number): Promise<readonly Delivery[]> => {
@@ -246,6 +248,7 @@ export function createWorker(options: WorkerOptions): Worker {
       await finish(items, [await alone.recordFailure(items[0]!, threw.error, threw.attempt)]);
       return [];
     }
+    for (const item of items) if (isOlderForm(item)) item.newer = await unreadNewer(item);
     let outcomes: Outcome[] = [];
     let spoilt: Spoilt | undefined;
     try {
@@ -266,6 +269,14 @@ export function createWorker(options: WorkerOptions): Worker {
     const done = items.slice(0, outcomes.length);
     await finish(done, outcomes);
     return items.slice(outcomes.length);
+  };
+
+  /** Looked for before the transaction, where reads need not wait for it; whether it is still so is seen inside. */
+  const unreadNewer = async ({ incoming }: Item): Promise<WaitingRow | undefined> => {
+    const type = incoming.kind === 'run' ? incoming.envelope.downcastOf : undefined;
+    if (type === undefined || options.reads(type)) return undefined;
+    const rows = await store.ports.inspect.waiting({ subscription: plan.name, id: incoming.wire.id });
+    return rows.find(({ reason, message }) => reason === 'no-handler' && message.source === incoming.wire.source);
   };
 
   /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
@@ -406,7 +417,7 @@ export function createWorker(options: WorkerOptions): Worker {
 }
 
 /** As it is delivered, when nothing is known of it yet. */
-const plain = { delivery: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined };
+const plain = { delivery: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
 
 function reasonOf(error: unknown): 'store' | 'transport' {
   return WaybillError.is(error) && error.code.startsWith('TRANSPORT') ? 'transport' : 'store';
