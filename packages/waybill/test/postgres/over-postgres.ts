@@ -38,6 +38,7 @@ export function overPostgres(server: () => PostgresServer): StoreDriver {
           await one.query(
             `update ${s}.position set expires_at = expires_at - ${past};
              update ${s}.ledger set created_at = created_at - ${past};
+             update ${s}.waiting set claimed = claimed - ${past};
              update ${s}.inbox set time = time - ${past};
              update ${s}.projection set expires_at = expires_at - ${past}`,
           );

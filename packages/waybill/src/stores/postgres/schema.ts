@@ -89,6 +89,11 @@ const migrations: readonly ((schema: string) => readonly string[])[] = [
   cursor text, moved bigint, error_code text, error_message text, error_stream text, error_version integer,
   attempts integer not null default 0) with (fillfactor = 50)`,
   ],
+
+  (s) => [
+    // who runs it, and until when nobody else may; left there when it has run out
+    `alter table ${s}.waiting add column owner text, add column claimed timestamptz not null default '-infinity'`,
+  ],
 ];
 
 /** The format that this version of Waybill reads and writes. */

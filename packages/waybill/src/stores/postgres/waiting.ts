@@ -34,27 +34,34 @@ export interface WaitingColumns extends MessageRow, ErrorRow {
 
 const nowMs = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
 
-export function createWaitingPort({ schema: s, sql, transaction, in: within }: Access): WaitingPort {
+export function createWaitingPort({ schema: s, sql, in: within }: Access): WaitingPort {
   const insert = `insert into ${s}.waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
     select m.subscription, ${messageFields}, m.due, m.reason, m.attempt, m.attempts, m.attempt, m.first_failed,
       m.error_code, m.error_message, m.error_stack, m.in_order, m.front, not m.in_line, ${nowMs}
     from json_to_recordset($1::text::json) as m(subscription text, ${messageRecord}, due bigint, reason text, attempt int, attempts int,
       first_failed bigint, ${errorRecord}, in_order boolean, front boolean, in_line boolean)
     on conflict do nothing`; // the only row that may be there already is a schedule's
+  // unchanged since it was read, and nobody else's now
+  const isMine = (owner: string): string => `(w.claimed <= clock_timestamp() or w.owner = ${owner}::text)`;
   // search by row; a row that another transaction has in hand is waited for, and seen as that left it
   const change = `update ${s}.waiting w set due = m.due, reason = m.reason, attempt = m.attempt, attempts = m.attempts, starts = m.attempt,
       first_failed = m.first_failed, error_code = m.error_code, error_message = m.error_message, error_stack = m.error_stack,
-      in_order = m.in_order, head = case when m.in_order = w.in_order then w.head else true end
+      in_order = m.in_order, head = case when m.in_order = w.in_order then w.head else true end, claimed = '-infinity'
     from json_to_record($2::text::json) as m(due bigint, reason text, attempt int, attempts int, first_failed bigint, ${errorRecord},
-      in_order boolean) where w.row = $1::text::bigint returning w.subscription, w.key`;
+      in_order boolean) where w.row = $1::text::bigint and w.attempt = $3::text::int and ${isMine('$4')} returning w.subscription, w.key`;
   const rewrite = `update ${s}.waiting w set (${messageColumns}) = (select ${messageFields}
       from json_to_record($2::text::json) as m(${messageRecord})) where w.row = $1::text::bigint`;
   // search by row
-  const remove = `delete from ${s}.waiting where row = $1::text::bigint returning subscription, key, in_order::text as ordered`;
+  const remove = `delete from ${s}.waiting w where w.row = $1::text::bigint and w.attempt = $2::text::int and ${isMine('$3')}
+    returning w.subscription, w.key, w.in_order::text as ordered`;
   // search by row, in the order of rows: two that start the same wait for each other in no circle
-  const start = `with mine as (select w.row from ${s}.waiting w join json_array_elements_text($1::text::json) as r(row) on w.row = r.row::bigint
-      order by w.row for update of w)
-    update ${s}.waiting w set starts = w.starts + 1 from mine where w.row = mine.row returning w.row::text, w.starts::text`;
+  const start = (condition: string): string => `with mine as (
+      select w.row from ${s}.waiting w join json_to_recordset($1::text::json) as r(row bigint, attempt int, starts int) on w.row = r.row
+      where ${condition} order by w.row for update of w)
+    update ${s}.waiting w set starts = w.starts + $4::text::int, owner = $2::text, claimed = clock_timestamp() + $3::text::float8 * interval '1 ms'
+    from mine where w.row = mine.row returning w.row::text, w.starts::text`;
+  const begin = start(`w.attempt = r.attempt and w.starts = r.starts and ${isMine('$2')}`);
+  const renewal = start('w.owner = $2::text');
   // search by waiting_line, and by failures_hold
   const blocked = `select k.key from json_array_elements_text($2::text::json) as k(key)
     where exists (select 1 from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order)
@@ -79,27 +86,32 @@ export function createWaitingPort({ schema: s, sql, transaction, in: within }: A
       await realign(statements, s, places);
     },
 
-    due: (subscription, now, max) => due(sql, s, { subscription, nowMs: now, max }),
+    due: (subscription, now, max, owner) => due(sql, s, { subscription, nowMs: now, max, owner }),
 
-    async start(rows) {
+    async start(rows, { owner, claimMs, renew = false }) {
       if (rows.length === 0) return [];
-      const started = await transaction((statements) =>
-        statements.query<{ row: string; starts: string }>(start, [JSON.stringify(rows.map(({ row }) => row))]),
-      );
+      const asked = rows.map(({ row, attempt, starts }) => ({ row, attempt, starts }));
+      const started = await sql.query<{ row: string; starts: string }>(renew ? renewal : begin, [JSON.stringify(asked), owner, claimMs, renew ? 0 : 1]);
       const starts = new Map(started.map((row) => [Number(row.row), Number(row.starts)]));
       return rows.map(({ row }) => starts.get(row));
     },
 
     async settle(tx, row, next) {
       const statements = within(tx);
+      const owner = row.owner ?? null;
       if (next === undefined) {
-        const [gone] = await statements.query<{ subscription: string; key: string | null; ordered: string }>(remove, [row.row]);
+        const [gone] = await statements.query<{ subscription: string; key: string | null; ordered: string }>(remove, [row.row, row.attempt, owner]);
         if (gone === undefined) return false;
         if (gone.ordered === 'true' && gone.key !== null) await release(statements, [{ subscription: gone.subscription, key: gone.key }]);
         return true;
       }
       const entry: WaitingEntry = { ...row, ...next };
-      const [moved] = await statements.query<{ subscription: string; key: string | null }>(change, [row.row, JSON.stringify(entryJson(entry))]);
+      const [moved] = await statements.query<{ subscription: string; key: string | null }>(change, [
+        row.row,
+        JSON.stringify(entryJson(entry)),
+        row.attempt,
+        owner,
+      ]);
       if (moved === undefined) return false;
       if (next.message !== undefined) await statements.query(rewrite, [row.row, JSON.stringify(messageJson(next.message))]);
       if (next.inOrder !== undefined && entry.message.key !== undefined) {
@@ -153,20 +165,21 @@ function entryJson(entry: WaitingEntry): object {
 async function due(
   sql: Statements,
   s: string,
-  { subscription, nowMs: now, max }: { subscription: string | undefined; nowMs: number; max: number },
+  { subscription, nowMs: now, max, owner }: { subscription: string | undefined; nowMs: number; max: number; owner: string | undefined },
 ): Promise<{ rows: WaitingRow[]; nextDueMs: number | undefined }> {
   const of = subscriptionColumn(subscription);
   // search by waiting_due, in its order, ended by limit: rows in line behind others are not in that index
   const rows = await sql.query<WaitingColumns>(
     `select ${waitingText} from ${s}.waiting w where w.subscription = $1::text and w.head and w.due <= $2::text::bigint
-     order by w.due, w.row limit $3::text::int`,
-    [of, wallMs(now), max + 1],
+     and (w.claimed <= clock_timestamp() or w.owner = $4::text) order by w.due, w.row limit $3::text::int`,
+    [of, wallMs(now), max + 1, owner ?? null],
   );
   if (rows.length > max) return { rows: rows.slice(0, max).map(waitingRow), nextDueMs: Number(rows[max]!.due) };
   // the same search, from there on
   const [next] = await sql.query<{ due: string }>(
-    `select w.due::text from ${s}.waiting w where w.subscription = $1::text and w.head and w.due > $2::text::bigint order by w.due limit 1`,
-    [of, wallMs(now)],
+    `select w.due::text from ${s}.waiting w where w.subscription = $1::text and w.head and w.due > $2::text::bigint
+     and (w.claimed <= clock_timestamp() or w.owner = $3::text) order by w.due limit 1`,
+    [of, wallMs(now), owner ?? null],
   );
   return { rows: rows.map(waitingRow), nextDueMs: next && Number(next.due) };
 }
