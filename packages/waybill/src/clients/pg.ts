@@ -1,14 +1,15 @@
 /**
- * node-postgres: a Pool as root; the PoolClient (or a Client of the user's own, after BEGIN) as transaction.
+ * node-postgres: a Pool as root; the PoolClient (or a Client of the user's own, after BEGIN) as transaction. Statements
+ * are unnamed, so a pooler in transaction mode may stand between.
  *
- * Costs a transaction: BEGIN, the statements, one question before COMMIT (none when a statement has told the id: COMMIT's
- * own tag shows a failure), COMMIT; a round trip each. With the Pool's option `pipeline` statements need not wait for each
- * other. Statements are unnamed, so a pooler in transaction mode may stand between.
+ * A connection that was given back to its pool and has begun another transaction there looks like an open one: nothing
+ * tells whose it is. Do not keep it after `release`.
  */
-import { attempt, failed } from './client/attempt.ts';
-import { notATransaction } from './client/port.ts';
-import type { Adapter, Client, OpenTransaction, Sql, Text } from './client/port.ts';
-import { texts } from './client/texts.ts';
+import { attempt } from './client/attempt.ts';
+import { failed, joined } from './client/open.ts';
+import type { Handle } from './client/open.ts';
+import type { Adapter, Client, Sql } from './client/port.ts';
+import { sqlOf } from './client/statements.ts';
 
 interface Result {
   readonly rows: object[];
@@ -17,7 +18,7 @@ interface Result {
 }
 
 interface PgClient {
-  query(text: string, values?: readonly Text[]): Promise<Result>;
+  query(text: string, values?: readonly (string | null)[]): Promise<Result>;
   /** Since pg 8.17: `I` idle, `T` in a transaction, `E` in a failed one. */
   getTransactionStatus?(): 'I' | 'T' | 'E' | null;
   readonly pipeline?: boolean;
@@ -40,7 +41,7 @@ export const pg: Adapter = {
   library,
   advice,
   client: (root) => (isPool(root) ? clientOf(root) : undefined),
-  transaction: (native) => (isClient(native) ? joined(native) : undefined),
+  transaction: (native) => (isClient(native) ? joined(handleOf(native)) : undefined),
 };
 
 function isPool(root: object): root is Pool {
@@ -56,19 +57,19 @@ function isClient(native: object): native is PgClient {
 function clientOf(pool: Pool): Client<PoolClient> {
   return {
     library,
-    ...sqlOf(pool),
-    transaction: (work) => attempt({ library, seesTag: true, run: (body) => run(pool, body) }, work),
+    ...statements(pool),
+    transaction: (work) => attempt({ library, seesTag: true, reuses: true, run: (body) => run(pool, body) }, work),
   };
 }
 
-async function run<R>(pool: Pool, body: (open: OpenTransaction<PoolClient>) => Promise<R>): Promise<R> {
+async function run<R>(pool: Pool, body: (handle: Handle<PoolClient>) => Promise<R>): Promise<R> {
   const client = await pool.connect();
   const lost = (): void => undefined; // the statement that it hits rejects; without a listener the process would end
   client.on('error', lost);
   let clean = false;
   try {
     await client.query('begin isolation level read committed');
-    const result = await body(openOf(client)).catch(async (error: unknown) => {
+    const result = await body(handleOf(client)).catch(async (error: unknown) => {
       clean = await client.query('rollback').then(() => true, () => false);
       throw error;
     });
@@ -82,30 +83,21 @@ async function run<R>(pool: Pool, body: (open: OpenTransaction<PoolClient>) => P
   }
 }
 
-function joined(client: PgClient): OpenTransaction<PgClient> {
-  const open = openOf(client);
-  open.assertOpen();
-  return open;
-}
-
-function openOf<C extends PgClient>(client: C): OpenTransaction<C> {
+function handleOf<C extends PgClient>(client: C): Handle<C> {
   return {
     library,
+    advice,
     native: client,
+    sql: statements(client),
     pipelines: client.pipeline === true,
-    xid: undefined,
-    ...sqlOf(client),
-    assertOpen() {
-      const status = client.getTransactionStatus?.();
-      if (status === 'I') throw notATransaction(library, 'this client is not in a transaction (before BEGIN, or after its end)', advice);
-      if (status === 'E') throw failed(library);
-    },
+    state: () => states[client.getTransactionStatus?.() ?? '?'],
   };
 }
+const states = { T: 'open', I: 'over', E: 'failed', '?': 'unknown' } as const;
 
-function sqlOf(client: PgClient): Sql {
-  return {
-    query: async (text, values) => texts((await client.query(text, values)).rows),
-    execute: async (text, values) => (await client.query(text, values)).rowCount ?? 0,
-  };
+function statements(client: PgClient): Sql {
+  return sqlOf({
+    rows: async (text, values) => (await client.query(text, values)).rows,
+    count: async (text, values) => (await client.query(text, values)).rowCount ?? 0,
+  });
 }

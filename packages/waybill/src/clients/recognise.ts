@@ -5,9 +5,19 @@
 import { WaybillError } from '../contract/errors.ts';
 import { notATransaction } from './client/port.ts';
 import type { Adapter, Client, OpenTransaction } from './client/port.ts';
+import { ownOf } from './client/open.ts';
+import { drizzle } from './drizzle.ts';
+import { knex } from './knex.ts';
+import { kysely } from './kysely.ts';
+import { mikroOrm } from './mikro-orm.ts';
 import { pg } from './pg.ts';
+import { postgresJs } from './postgres-js.ts';
+import { prisma } from './prisma.ts';
+import { sequelize } from './sequelize.ts';
+import { typeorm } from './typeorm.ts';
 
-const adapters: readonly Adapter[] = [pg];
+/** In this order, as in `supported.ts`: Prisma's proxies answer to many names, Drizzle's shape is the widest. */
+const adapters: readonly Adapter[] = [prisma, postgresJs, mikroOrm, pg, kysely, sequelize, knex, typeorm, drizzle];
 
 /** @throws WaybillError `INVALID_OPTION` when `root` is none of a supported library, or a transaction of one */
 export function clientOf(root: unknown): Client {
@@ -23,6 +33,8 @@ export function clientOf(root: unknown): Client {
 /** @throws WaybillError `NOT_A_TRANSACTION` for root clients, for what is over or has failed, and for anything else */
 export function transactionOf(native: unknown): OpenTransaction {
   if (isObject(native)) {
+    const own = ownOf(native);
+    if (own !== undefined) return own;
     for (const adapter of adapters) {
       if (adapter.client(native) !== undefined) throw notATransaction(adapter.library, 'this is a root client, whose statements commit by themselves', adapter.advice);
       const open = adapter.transaction(native);

@@ -119,18 +119,35 @@ export function clientCases({ name, open }: Library): void {
       });
     });
 
-    it('takes savepoints as plain SQL', async () => {
+    it('undoes a savepoint alone', async () => {
       await clear();
       await client.transaction(async (open) => {
         await put(open, 1);
-        await open.execute('savepoint part');
-        await put(open, 2);
-        await assert.rejects(put(open, 1), (error) => sqlStateOf(error) === '23505');
-        await open.execute('rollback to savepoint part');
-        await open.execute('release savepoint part');
-        await put(open, 3);
+        const part = open.savepoint(async (inner) => {
+          await put(inner, 2);
+          await user.sql(inner.native, 'insert into thing (id) values (20)');
+          await put(inner, 1);
+        });
+        await assert.rejects(part, (error) => sqlStateOf(error) === '23505');
+        assert.equal(await open.savepoint((inner) => put(inner, 3)), 1);
+        const nested = open.savepoint(async (outer) => {
+          await put(outer, 4);
+          await outer.savepoint((inner) => put(inner, 5));
+          await outer.savepoint(async (inner) => { await put(inner, 6); throw new Error('six'); }).catch(() => {});
+        });
+        await nested;
       });
-      assert.deepEqual(await ids(), ['1', '3']);
+      assert.deepEqual(await ids(), ['1', '3', '4', '5']);
+    });
+
+    it('commits nothing when a statement of a savepoint failed and its error was caught in it', async () => {
+      await clear();
+      const fails = client.transaction(async (open) => {
+        await put(open, 1);
+        await open.savepoint(async (inner) => { await put(inner, 1).catch(() => {}); });
+      });
+      await assert.rejects(fails);
+      assert.deepEqual(await ids(), []);
     });
 
     it('commits nothing when a statement failed and its error was caught', async () => {
@@ -164,7 +181,7 @@ export function clientCases({ name, open }: Library): void {
     it('knows the transaction’s id when COMMIT is cut from its answer, and the database tells what became of it', async () => {
       await clear();
       const proxy = await startProxy(server.port);
-      const behind = await open(url.replace(String(server.port), String(proxy.port)), 1);
+      const behind = await open(url.replace(String(server.port), String(proxy.port)), 4);
       try {
         const cut = clientOf(behind.root);
         await cut.query('select 1::text as one');
@@ -191,12 +208,13 @@ export function clientCases({ name, open }: Library): void {
     it('tells a connection lost before COMMIT from a handler’s own lost connection', async () => {
       await clear();
       const proxy = await startProxy(server.port);
-      const behind = await open(url.replace(String(server.port), String(proxy.port)), 1);
+      const behind = await open(url.replace(String(server.port), String(proxy.port)), 4);
       try {
         const through = clientOf(behind.root);
         const cut = through.transaction(async (tx) => {
           await put(tx, 1);
           proxy.cut();
+          await noticed();
           await put(tx, 2);
         });
         await assert.rejects(cut, (error) => error instanceof ConnectionLost && error.begun);
@@ -204,18 +222,31 @@ export function clientCases({ name, open }: Library): void {
         await assert.rejects(through.transaction(async (tx) => { await put(tx, 1); throw elsewhere; }), (error) => error === elsewhere);
         assert.deepEqual(await ids(), []);
         await cutWhileIdle(proxy, through);
+        const inPart = through.transaction((tx) => tx.savepoint(async (part) => {
+          await put(part, 4);
+          proxy.cut();
+          await noticed();
+          await put(part, 5);
+        }));
+        await assert.rejects(inPart, (error) => error instanceof ConnectionLost);
+        assert.deepEqual(await ids(), []);
       } finally {
         await behind.close();
         await proxy.close();
       }
     });
 
+    /** Enough turns for a socket of this process to hear that it was cut. */
+    async function noticed(): Promise<void> {
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+
     /** The connection breaks while the work waits for something else: nothing may end the process. */
     async function cutWhileIdle(proxy: Proxy, through: Client): Promise<void> {
       const fails = through.transaction(async (tx) => {
         await put(tx, 3);
         proxy.cut();
-        for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+        await noticed();
       });
       await assert.rejects(fails, (error) => error instanceof ConnectionLost);
     }
@@ -224,8 +255,7 @@ export function clientCases({ name, open }: Library): void {
       const proxy = await startProxy(server.port);
       const behind = await open(url.replace(String(server.port), String(proxy.port)), 1);
       try {
-        proxy.refuse();
-        proxy.cut();
+        await proxy.refuse();
         await assert.rejects(clientOf(behind.root).transaction(async () => 1), (error) => error instanceof ConnectionLost && !error.begun);
       } finally {
         await behind.close();

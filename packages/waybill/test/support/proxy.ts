@@ -12,19 +12,16 @@ export interface Proxy {
   cutAnswerOf(pattern: RegExp): Promise<void>;
   /** Cuts every connection, now. */
   cut(): void;
-  /** Refuses new connections, until `accept`. */
-  refuse(): void;
-  accept(): void;
+  /** From now on nobody listens. */
+  refuse(): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function startProxy(toPort: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
   let armed: { pattern: RegExp; happened: () => void } | undefined;
-  let refusing = false;
 
   const server: Server = createServer((client) => {
-    if (refusing) return void client.destroy();
     const upstream = createConnection(toPort, '127.0.0.1');
     let cutting: (() => void) | undefined;
     const end = (): void => {
@@ -64,11 +61,13 @@ export async function startProxy(toPort: number): Promise<Proxy> {
     port: address.port,
     cutAnswerOf: (pattern) => new Promise((happened) => (armed = { pattern, happened })),
     cut,
-    refuse: () => void (refusing = true),
-    accept: () => void (refusing = false),
-    async close() {
+    async refuse() {
       cut();
       await new Promise((resolve) => server.close(resolve));
+    },
+    async close() {
+      cut();
+      if (server.listening) await new Promise((resolve) => server.close(resolve));
     },
   };
 }

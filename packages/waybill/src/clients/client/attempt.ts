@@ -1,29 +1,28 @@
 /**
  * One attempt at one transaction, the same for every library: which error came from where.
  *
- *     begin ─► work ─► last question ─► COMMIT
- *       └────────┴──────────┴─ any error: thrown on, nothing committed
- *                                          └─ CommitFailed: perhaps committed
+ *     begin ─► work ─► flush ─► last question ─► COMMIT
+ *       └────────┴───────┴────────┴─ any error: thrown on, nothing committed
+ *                                                   └─ CommitFailed: perhaps committed
  */
 import { WaybillError } from '../../contract/errors.ts';
-import { CommitFailed, ConnectionLost, notATransaction } from './port.ts';
+import { openOf, own } from './open.ts';
+import type { Handle } from './open.ts';
+import { CommitFailed, ConnectionLost } from './port.ts';
 import type { OpenTransaction } from './port.ts';
 import { isConnectionLost, sqlStateOf } from './sql-state.ts';
 
 /** Answers the id, and fails when a statement before it has failed: the server then takes nothing but a rollback. */
 const lastQuestion = 'select pg_current_xact_id_if_assigned()::text as xid';
 
-/** in_failed_sql_transaction */
-const failedBefore = '25P02';
-
 export interface Attempt<Tx, R> {
   readonly library: string;
   /** The library's own transaction: calls `body` once with the transaction, then commits or rolls back. */
-  run(body: (open: OpenTransaction<Tx>) => Promise<R>): Promise<R>;
-  /** What the library would write by itself before COMMIT: an identity map's changes. */
-  flush?(native: Tx): Promise<unknown>;
+  run(body: (handle: Handle<Tx>) => Promise<R>): Promise<R>;
   /** `run` sees by COMMIT's tag that a statement had failed; then a known id makes the last question needless. */
   readonly seesTag?: boolean;
+  /** The library hands out the same object for later transactions. */
+  readonly reuses?: boolean;
 }
 
 export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTransaction<Tx>) => Promise<R>): Promise<R> {
@@ -31,16 +30,16 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
   let before: { readonly error: unknown } | undefined;
   let worked = false;
   try {
-    return await way.run(async (begun) => {
-      open = begun;
+    return await way.run(async (handle) => {
+      const begun = (open = openOf(handle));
       try {
-        const result = await work(begun);
-        await way.flush?.(begun.native);
+        const result = await own(begun, () => work(begun), way.reuses);
+        await handle.flush?.();
         if (!way.seesTag || begun.xid === undefined) await ask(begun);
         worked = true;
         return result;
       } catch (error) {
-        before = { error: await told(begun, error) };
+        before = { error: await told(handle, error) };
         throw error;
       }
     });
@@ -52,26 +51,24 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
 }
 
 async function ask(open: OpenTransaction): Promise<void> {
-  try {
-    const [row] = await open.query<{ xid: string | null }>(lastQuestion);
-    open.xid = row?.xid ?? undefined;
-  } catch (error) {
-    throw sqlStateOf(error) === failedBefore ? failed(open.library, error) : error;
-  }
+  const [row] = await open.query<{ xid: string | null }>(lastQuestion);
+  open.xid = row?.xid ?? undefined;
 }
 
-/** What `work` threw, or that the connection is gone. */
-async function told(open: OpenTransaction, error: unknown): Promise<unknown> {
+/** What `work` threw, or that the connection is gone: whether it is, is asked of the connection itself. */
+async function told<Tx>({ library, sql, state }: Handle<Tx>, error: unknown): Promise<unknown> {
   if (!isConnectionLost(error)) return error;
+  await turn();
+  if (state() === 'lost') return new ConnectionLost(library, true, error);
   try {
-    await open.query('select null as alive');
+    await sql.query('select null as alive');
     return error;
   } catch (second) {
-    return sqlStateOf(second) === failedBefore ? error : new ConnectionLost(open.library, true, error);
+    return isConnectionLost(second) || sqlStateOf(second) === undefined ? new ConnectionLost(library, true, error) : error;
   }
 }
 
-/** A statement had failed; whoever ran it kept that to himself. */
-export function failed(library: string, cause?: unknown): Error {
-  return notATransaction(library, 'a statement of this transaction has failed, so nothing of it can be committed', 'let the error end the transaction, or wrap that statement in a savepoint', cause);
+/** Whoever else was told of the broken connection in this turn has heard it then. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

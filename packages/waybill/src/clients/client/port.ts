@@ -4,25 +4,37 @@
  * that transaction, the same text for every library. Nothing is imported: a library is known by its shape. A crash leaves
  * what the database leaves: nothing of a transaction whose COMMIT had not arrived.
  *
- * **One encoding for all.** Values go in as text or null, and are cast in the statement: `$1::text::bigint`,
- * `$1::text::jsonb`, `$1::text::text[]`, `decode($1::text, 'base64')`. The inner `::text` matters: without it postgres.js
- * asks the server for the parameter's type and encodes the text a second time. Columns come out as text or null and are
- * cast likewise (`position::text`, `encode(body, 'base64')`), because every library reads types in its own way, and users
- * replace the parsers. **Name every column by one lower-case word** (`position`, not `created_at`): some libraries rename
- * columns for their users (`CamelCasePlugin`, `postgres.toPascal`), and one word survives that.
+ * **One encoding for all.** Values go in as text, number or null, and are cast in the statement from text:
+ * `$1::text::bigint`, `$1::text::jsonb`, `$1::text::text[]`, `decode($1::text, 'base64')`. The inner `::text` matters:
+ * without it postgres.js asks the server for the parameter's type and encodes the text a second time. Columns come out as
+ * text or null and are cast likewise (`position::text`, `encode(body, 'base64')`), because every library reads types in
+ * its own way, and users replace the parsers; `void` and `xid8` Prisma cannot read at all. **Name every column by one lower-case word**
+ * (`position`, not `created_at`): some libraries rename columns for their users (`CamelCasePlugin`, `postgres.toPascal`),
+ * and one word survives that.
  *
- * **Savepoints** are plain SQL. `void` and `xid8` are cast to text (Prisma cannot read them).
+ * What a transaction costs, in round trips besides its statements (a `{ tx }` of the user's own in brackets, per publish):
+ *
+ * | library | begin and commit | last question | |
+ * |---|---|---|---|
+ * | pg | 2 | 1, or 0 when the id is known | (0; 1 with a pg that does not tell its state) pipelines with the Pool's `pipeline` |
+ * | postgres.js | 2 | 1 | (1) pipelines; one more per new statement where `prepare: false` |
+ * | Kysely | 2 | 1 | (1; 0 in a controlled transaction) |
+ * | Drizzle on pg, on postgres.js | 2, 3 | 1 | (0, 1) |
+ * | Prisma | 3 | 1 | (0) |
+ * | TypeORM, Sequelize | 3 | 1 | (0) |
+ * | Knex | 2 | 1 | (0) |
+ * | MikroORM | 2 | 1 | (0) and the flush of what was persisted |
  */
 import { WaybillError } from '../../contract/errors.ts';
 
-/** A value on its way in, or a column on its way out. */
-export type Text = string | null;
+/** A value on its way in. */
+export type SqlValue = string | number | null;
 
 export interface Sql {
-  /** Runs one statement with `$1` placeholders and answers its rows. Every column must be text and named by one word. */
-  query<Row extends object = Record<string, Text>>(text: string, values?: readonly Text[]): Promise<Row[]>;
+  /** Runs one statement with `$1` placeholders and answers its rows. Every column must be text, and named by one word. */
+  query<Row extends object = Record<string, string | null>>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
   /** Runs one statement with `$1` placeholders and answers how many rows it touched. */
-  execute(text: string, values?: readonly Text[]): Promise<number>;
+  execute(text: string, values?: readonly SqlValue[]): Promise<number>;
 }
 
 /** A transaction that is open now, of any supported library. */
@@ -36,8 +48,13 @@ export interface OpenTransaction<out Tx = unknown> extends Sql {
    * it anyway, or warn.
    */
   readonly pipelines: boolean;
-  /** Its id (`pg_current_xact_id()::text`), if a statement has told it: saves the round trip that asks for it before COMMIT. */
+  /** Its id (`pg_current_xact_id()::text`), if a statement has told it: on pg saves the question before COMMIT. */
   xid: string | undefined;
+  /**
+   * Runs `work` in a savepoint, undone when it throws; the error is thrown on. Plain `savepoint` statements will not do
+   * for every library: postgres.js gives up the whole transaction once any statement of it has failed outside its own.
+   */
+  savepoint<R>(work: (part: OpenTransaction<Tx>) => Promise<R>): Promise<R>;
   /** @throws WaybillError `NOT_A_TRANSACTION` when it is known to be over or to have failed */
   assertOpen(): void;
 }
@@ -63,11 +80,13 @@ export interface Adapter {
   readonly library: string;
   /** How a transaction of it is come by; ends the error of whoever passes a root client. */
   readonly advice: string;
-  /** The root client, or undefined when `root` is none of this library. */
+  /**
+   * The root client, or undefined when `root` is none of this library.
+   * @throws WaybillError `INVALID_OPTION` when it is, but cannot be used
+   */
   client(root: object): Client | undefined;
   /**
-   * The transaction, or undefined when `native` is none of this library. Answers anew for each statement of a user:
-   * whether it is still open is asked then.
+   * The transaction, or undefined when `native` is none of this library.
    * @throws WaybillError `NOT_A_TRANSACTION` when it can be seen at once that it is over or has failed
    */
   transaction(native: object): OpenTransaction | undefined;

@@ -51,9 +51,9 @@ const brokenNames: ReadonlySet<string> = new Set([
   'KnexTimeoutError',
 ]);
 
-/** pg has no codes for these; the texts stand in pg/lib/client.js and pg-pool/index.js. */
+/** pg has no codes for these; the texts stand in pg/lib/client.js and pg-pool/index.js. Knex puts its statement in front. */
 const brokenMessages =
-  /^(Connection terminated|Client has encountered a connection error|Client was closed and is not queryable|timeout exceeded when trying to connect|timeout expired|Query read timeout|Server has closed the connection)/;
+  /(?:^| - )(?:Connection terminated|Client has encountered a connection error|Client was closed and is not queryable|timeout exceeded when trying to connect|timeout expired|Query read timeout|Server has closed the connection)/;
 
 function isState(value: unknown): value is string {
   return typeof value === 'string' && sqlState.test(value);

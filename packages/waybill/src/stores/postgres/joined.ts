@@ -12,7 +12,6 @@ import type { OpenTransaction, PostgresTransaction, SqlValue } from './port.ts';
 export class Joined<Tx> implements PostgresTransaction<Tx> {
   readonly store: object;
   readonly #open: OpenTransaction;
-  #savepoints = 0;
 
   constructor(store: object, open: OpenTransaction) {
     this.store = store;
@@ -35,20 +34,8 @@ export class Joined<Tx> implements PostgresTransaction<Tx> {
   /** Nobody asks: its COMMIT is the user's. */
   told(): void {}
 
-  async savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R> {
-    const name = `waybill_joined_${this.#savepoints++}`;
-    this.#open.assertOpen();
-    await this.#open.execute(`savepoint ${name}`);
-    let result: R;
-    try {
-      result = await work(this.native);
-    } catch (error) {
-      await this.#open.execute(`rollback to savepoint ${name}`);
-      await this.#open.execute(`release savepoint ${name}`);
-      throw error;
-    }
-    await this.#open.execute(`release savepoint ${name}`);
-    return result;
+  savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R> {
+    return this.#open.savepoint(async (part) => work(part.native as Tx));
   }
 
   afterCommit(fn: () => void): void {

@@ -51,7 +51,7 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
     store,
     client,
     native(scope) {
-      if (!owned) return scope.unit.foreign as Tx;
+      if (!owned) return scope.unit.foreign(scope) as Tx;
       const native = nativeOf(scope as Scope<any>);
       natives.set(native, scope);
       return native as Tx;

@@ -76,7 +76,7 @@ export class Unit<Tx> {
       if (this.#onBegin !== undefined) await this.#runOnBegin(this.#onBegin);
       this.#assertGoing();
       this.#state = 'open';
-      for (const at of this.#savepoints.keys()) await this.#open.execute(`savepoint waybill_${at}`);
+      for (const scope of this.#savepoints) await this.#openPart(scope);
       return this.#open;
     } catch (error) {
       this.#failure ??= { error };
@@ -114,9 +114,14 @@ export class Unit<Tx> {
   async using(scope: Scope<Tx>): Promise<OpenTransaction> {
     this.assertUsable(scope);
     if (scope.early) return this.#open!;
-    const open = await this.begin();
+    await this.begin();
     this.assertUsable(scope);
-    return open;
+    return this.#openOf(scope);
+  }
+
+  /** The connection as the client's library wants it used in this part: some have a handle of its own for a savepoint. */
+  #openOf(scope: Scope<Tx>): OpenTransaction {
+    return scope.part?.open ?? this.#open!;
   }
 
   /** @throws WaybillError `NOT_A_TRANSACTION` when `scope` or its transaction is over; or why it was lost */
@@ -136,62 +141,72 @@ export class Unit<Tx> {
 
   async enter(scope: Scope<Tx>): Promise<void> {
     this.#savepoints.push(scope);
-    if (this.#open !== undefined) this.host.entered(scope, this.#open);
-    if (this.#state === 'open') await this.#command(`savepoint waybill_${this.#savepoints.length - 1}`);
+    if (this.#state === 'open') await this.#openPart(scope);
+    if (this.#open !== undefined) this.host.entered(scope, this.#openOf(scope));
+  }
+
+  /** The savepoint of the client's library stays open until `part.end` is settled. */
+  async #openPart(scope: Scope<Tx>): Promise<void> {
+    const end = Promise.withResolvers<void>();
+    end.promise.catch(() => {});
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const ended = this.#openOf(scope.parent!).savepoint(async (open) => {
+          scope.part = { open, end, ended: () => ended };
+          resolve();
+          await end.promise;
+        });
+        ended.catch(reject);
+      });
+    } catch (thrown) {
+      throw this.#lost(thrown);
+    }
   }
 
   /** Ends a savepoint. Throws when the whole transaction cannot commit any more, or its part was lost unnoticed. */
   async leave(scope: Scope<Tx>, outcome: 'keep' | 'undo'): Promise<void> {
     scope.over = true;
     if (this.#state === 'beginning') await this.#begun?.catch(() => {});
-    const at = this.#savepoints.length - 1;
-    if (this.#savepoints[at] !== scope && this.#state !== 'over') {
+    if (this.#savepoints.at(-1) !== scope && this.#state !== 'over') {
       this.#failure ??= { error: new WaybillError('NESTED_TRANSACTION', 'Two savepoints of one transaction overlap: await one before the next.') };
     }
     this.#assertGoing();
     this.#savepoints.pop();
-    if (this.#open !== undefined) this.host.entered(scope.parent!, this.#open);
+    if (this.#open !== undefined) this.host.entered(scope.parent!, this.#openOf(scope.parent!));
     const undo = outcome === 'undo' || scope.poisoned !== undefined;
     if (undo) this.#afterCommit.length = scope.callbacksBefore;
-    if (this.#state === 'open') await this.#endSavepoint(at, undo, scope);
+    if (scope.part !== undefined) await this.#endPart(scope, scope.part, undo);
     if (outcome === 'keep' && scope.poisoned !== undefined) throw scope.poisoned.error;
   }
 
   /** A failed statement that user code kept to itself shows here, and is undone with its part. */
-  async #endSavepoint(at: number, undo: boolean, scope: Scope<Tx>): Promise<void> {
-    if (!undo) {
-      try {
-        await this.#open!.execute(`release savepoint waybill_${at}`);
-        return;
-      } catch (error) {
-        if (sqlStateOf(error) !== inFailedTransaction) this.#failure ??= { error: asStatementError(error) };
-        this.#assertGoing();
-        this.#afterCommit.length = scope.callbacksBefore;
-        scope.poisoned = { error: spoilt(error) };
-      }
+  async #endPart(scope: Scope<Tx>, { end, ended }: Part, undo: boolean): Promise<void> {
+    if (undo) end.reject(undone);
+    else end.resolve();
+    try {
+      await ended();
+    } catch (error) {
+      if (error === undone) return;
+      if (isConnectionLost(error) || sqlStateOf(error) === undefined) throw this.#lost(error);
+      this.#afterCommit.length = scope.callbacksBefore;
+      scope.poisoned ??= { error: spoilt(error) };
     }
-    await this.#command(`rollback to savepoint waybill_${at}`);
-    await this.#command(`release savepoint waybill_${at}`);
   }
 
-  async #command(text: string): Promise<void> {
-    try {
-      await this.#open!.execute(text);
-    } catch (thrown) {
-      const error = asStatementError(thrown);
-      this.#failure ??= { error };
-      throw error;
-    }
+  #lost(thrown: unknown): unknown {
+    const error = asStatementError(thrown);
+    this.#failure ??= { error };
+    return error;
   }
 
   told(xid: string): void {
     if (this.#open !== undefined) this.#open.xid ??= xid;
   }
 
-  /** The transaction as the client's library has it. */
-  get foreign(): unknown {
+  /** The transaction, or the savepoint, as the client's library has it. */
+  foreign(scope: Scope<Tx>): unknown {
     if (this.#open === undefined) throw over('transaction');
-    return this.#open.native;
+    return this.#openOf(scope).native;
   }
 
   get callbacks(): number {
@@ -264,6 +279,8 @@ export class Scope<Tx> implements PostgresTransaction<Tx> {
   readonly callbacksBefore: number;
   over = false;
   poisoned: { readonly error: unknown } | undefined;
+  /** Of a savepoint that was set. */
+  part: Part | undefined;
   #native: Tx | undefined;
 
   constructor(unit: Unit<Tx>, parent: Scope<Tx> | undefined, early = false) {
@@ -323,8 +340,16 @@ export class Scope<Tx> implements PostgresTransaction<Tx> {
   }
 }
 
-/** in_failed_sql_transaction */
-const inFailedTransaction = '25P02';
+/** A savepoint of the client's library. */
+interface Part {
+  readonly open: OpenTransaction;
+  /** Releases it when it resolves, rolls back to it when it rejects. */
+  readonly end: PromiseWithResolvers<void>;
+  readonly ended: () => Promise<void>;
+}
+
+/** What a savepoint is rejected with so that it is undone. */
+const undone: Error = new Error('undone');
 
 function spoilt(cause: unknown): WaybillError {
   return new WaybillError('NOT_A_TRANSACTION', 'A statement in this savepoint failed, so nothing of it can be kept: let its error through.', { cause });
