@@ -7,3 +7,4 @@ export type { CrashPoint } from './crash-points.ts';
 export { virtualClock } from './clock.ts';
 export type { VirtualClock, VirtualClockOptions } from './clock.ts';
 export * from './conformance/index.ts';
+export * from './simulation/index.ts';

@@ -7,34 +7,53 @@ import { Table } from './table.ts';
 export class Disk {
   /** The service that opened it first, and owns it from then on. */
   service: string | undefined;
-  readonly outbox: Table<number, OutboxRow & { readonly storedMs: number }> = new Table();
-  readonly relay: Table<'relay', Relay> = new Table();
-  readonly inbox: Table<string, Taken> = new Table();
-  readonly watermarks: Table<string, Watermark> = new Table();
-  readonly waiting: Table<number, Waiting> = new Table();
-  readonly failures: Table<number, FailedRow> = new Table();
-  readonly once: Table<string, Result> = new Table();
-  readonly sagas: Table<string, ListedSaga> = new Table();
+  readonly outbox: Table<number, OutboxRow & { readonly storedMs: number }>;
+  readonly relay: Table<'relay', Relay>;
+  readonly inbox: Table<string, Taken>;
+  readonly watermarks: Table<string, Watermark>;
+  readonly waiting: Table<number, Waiting>;
+  readonly failures: Table<number, FailedRow>;
+  readonly once: Table<string, Result>;
+  readonly sagas: Table<string, ListedSaga>;
   /** The log by position; positions by (stream, version); versions by stream. */
-  readonly events: Table<number, StoredEvent> = new Table();
-  readonly places: Table<string, number> = new Table();
-  readonly heads: Table<string, number> = new Table();
-  readonly projections: Table<string, Projected> = new Table();
-  readonly #tables = [
-    this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once, this.sagas,
-    this.events, this.places, this.heads, this.projections,
-  ]; // prettier-ignore
+  readonly events: Table<number, StoredEvent>;
+  readonly places: Table<string, number>;
+  readonly heads: Table<string, number>;
+  readonly projections: Table<string, Projected>;
+  readonly #tables: readonly Pick<Table<never, unknown>, 'commit' | 'rollback' | 'mark'>[];
+  readonly #beneath: Disk | undefined;
   #number = 0;
   #writing = false;
   readonly #queue = new Set<() => void>();
 
+  /** @param beneath a disk of which this one is another transaction's view, for a store that has several at once */
+  constructor(beneath?: Disk) {
+    this.#beneath = beneath;
+    this.outbox = new Table(beneath?.outbox);
+    this.relay = new Table(beneath?.relay);
+    this.inbox = new Table(beneath?.inbox);
+    this.watermarks = new Table(beneath?.watermarks);
+    this.waiting = new Table(beneath?.waiting);
+    this.failures = new Table(beneath?.failures);
+    this.once = new Table(beneath?.once);
+    this.sagas = new Table(beneath?.sagas);
+    this.events = new Table(beneath?.events);
+    this.places = new Table(beneath?.places);
+    this.heads = new Table(beneath?.heads);
+    this.projections = new Table(beneath?.projections);
+    this.#tables = [
+      this.outbox, this.relay, this.inbox, this.watermarks, this.waiting, this.failures, this.once, this.sagas,
+      this.events, this.places, this.heads, this.projections,
+    ]; // prettier-ignore
+  }
+
   /** Rows of all tables are numbered in one sequence; a number is never used twice. */
   number(): number {
-    return ++this.#number;
+    return this.#beneath?.number() ?? ++this.#number;
   }
 
   get lastNumber(): number {
-    return this.#number;
+    return this.#beneath?.lastNumber ?? this.#number;
   }
 
   /** Whether the right to write was free; if not, `granted` is called later unless the returned function is called. */

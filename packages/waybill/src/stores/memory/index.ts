@@ -6,7 +6,7 @@
  * the middle of a transaction leaves nothing of it, as a process that dies would; what was committed stays for the next.
  */
 import { WaybillError } from '../../contract/errors.ts';
-import type { Host, MaybePromise, Store, StoreSession, StoreTransaction, TransactionOptions } from '../../contract/store.ts';
+import type { Host, MaybePromise, Store, StorePorts, StoreSession, StoreTransaction, TransactionOptions } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import type { Access } from './access.ts';
 import { Disk } from './disk.ts';
@@ -80,16 +80,7 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
 
   return {
     capabilities: { parallelTransactions: false, cheapSavepoints: true },
-    ports: {
-      outbox: createOutbox(access),
-      inbox: createInbox(access),
-      waiting: createWaiting(access),
-      failures: createFailures(access),
-      once: createOnce(access),
-      sagas: createSagas(access),
-      inspect: createInspect(disk),
-      streams: createStreams(access),
-    },
+    ports: portsOver(access),
     transaction,
     join(native) {
       const scope = scopeOf(native);
@@ -102,6 +93,20 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
       closed = true;
       for (const unit of open) unit.rollback();
     },
+  };
+}
+
+/** Every port over one access to a disk; the simulator has an access of its own. */
+export function portsOver(access: Access): StorePorts {
+  return {
+    outbox: createOutbox(access),
+    inbox: createInbox(access),
+    waiting: createWaiting(access),
+    failures: createFailures(access),
+    once: createOnce(access),
+    sagas: createSagas(access),
+    inspect: createInspect(access.disk),
+    streams: createStreams(access),
   };
 }
 

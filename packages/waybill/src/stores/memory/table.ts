@@ -3,8 +3,18 @@
  * `mark` and `rewind` are a savepoint. Rows are never changed in place.
  */
 export class Table<Key, Row> {
-  readonly committed: Map<Key, Row> = new Map();
+  readonly committed: Map<Key, Row>;
   #changes = new Map<Key, Row | undefined>();
+
+  /** @param beneath a table over whose committed rows this one is another transaction's view */
+  constructor(beneath?: Table<Key, Row>) {
+    this.committed = beneath?.committed ?? new Map<Key, Row>();
+  }
+
+  /** What the open transaction has changed; undefined where it removed a row. */
+  changes(): readonly (readonly [Key, Row | undefined])[] {
+    return [...this.#changes];
+  }
 
   get(key: Key): Row | undefined {
     return this.#changes.has(key) ? this.#changes.get(key) : this.committed.get(key);

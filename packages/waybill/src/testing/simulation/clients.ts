@@ -1,0 +1,167 @@
+/** What stands outside the services and asks things of the shop: it never crashes, and asks again when it hears nothing. */
+import type { Chance } from './chance.ts';
+import type { SimulatedTransaction } from './database.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Instance } from './simulation.ts';
+import { Ask, Do, type Fate, type Knobs, Later, Priced, Renamed, type Step, Stepped } from './workload.ts';
+
+export interface Clients {
+  /** Begins all operations, spread over this time. */
+  start(spreadMs: number): void;
+  /** Operations that will be asked again. */
+  pending(): number;
+  /** Told that they are done. */
+  readonly acknowledged: ReadonlySet<string>;
+  /** Asked for exactly once. */
+  readonly once: ReadonlySet<string>;
+  /** By the id of a delayed message. */
+  readonly dueMs: ReadonlyMap<string, number>;
+  /** Taken back, by the word of the bus. */
+  readonly cancelled: ReadonlySet<string>;
+  /** Nobody knows: the answer was lost. */
+  readonly perhapsCancelled: ReadonlySet<string>;
+  /** By operation. */
+  readonly fates: ReadonlyMap<string, Fate>;
+}
+
+export interface ClientsHost {
+  readonly instances: readonly Instance[];
+  readonly knobs: Knobs;
+  readonly scheduler: Scheduler;
+  readonly random: Chance;
+  readonly violate: (invariant: string, what: string, id?: string) => void;
+  readonly tell: (id: string, line: string) => void;
+}
+
+/** A client that has heard nothing asks again. */
+const patienceMs = 4_000;
+const triesMax = 60;
+const keys = ['a', 'b', 'c'];
+
+export function createClients({ instances, knobs, scheduler, random, violate }: ClientsHost): Clients {
+  let pending = 0;
+  const acknowledged = new Set<string>();
+  const once = new Set<string>();
+  const dueMs = new Map<string, number>();
+  const cancelled = new Set<string>();
+  const perhapsCancelled = new Set<string>();
+  const fates = new Map<string, Fate>();
+
+  const shop = (): Instance | undefined => {
+    const up = instances.filter(({ service, process, stopping }) => service === 'shop' && !process.dead && !stopping);
+    return up.length > 0 ? random.pick(up) : undefined;
+  };
+
+  /** The answer, or undefined when none came in time, or an error. */
+  const ask = async <R>(question: (instance: Instance) => Promise<R>): Promise<{ readonly is: R } | undefined> => {
+    const instance = shop();
+    if (!instance) {
+      await scheduler.sleep(500);
+      return undefined;
+    }
+    return Promise.race([
+      question(instance).then(
+        (is) => ({ is }),
+        () => undefined,
+      ),
+      scheduler.sleep(patienceMs).then(() => undefined),
+    ]);
+  };
+
+  const fate = (operation: string): Fate => {
+    const drawn: Fate = knobs.poison && fates.size === 3 ? 'poison' : random.is(knobs.doomed) ? random.pick(['doomed', 'rejected'] as const) : 'fine';
+    fates.set(operation, drawn);
+    return drawn;
+  };
+
+  /** Writes a row and publishes what tells of it, in one transaction. */
+  const change = async ({ bus }: Instance, tx: SimulatedTransaction, operation: string, key: string): Promise<string[]> => {
+    const n = (await tx.lock(key)) + 1;
+    await tx.put(key, n);
+    const step: Step = { key, n, op: operation, fate: fates.get(operation)! };
+    const kind = operation.charCodeAt(operation.length - 1) % 4;
+    const published =
+      kind === 0
+        ? [await bus.publish(Renamed, step, { tx: tx as never })]
+        : kind === 1
+          ? [await bus.publish(Priced, { ...step, currency: 'EUR' }, { tx: tx as never })]
+          : [await bus.publish(Stepped, step, { tx: tx as never })];
+    if (kind === 3 && operation.length % 2 === 0) published.push(await bus.send(Do, step, { tx: tx as never }));
+    const ids = published.map(({ id }) => id);
+    await tx.order({ operation, ids });
+    return ids;
+  };
+
+  const operations: Readonly<Record<string, (name: string, key: string) => Promise<void>>> = {
+    async once(name, key) {
+      once.add(name);
+      fate(name);
+      for (let tries = 0; tries < triesMax; tries++) {
+        const answer = await ask((instance) => instance.bus.once('change', name, (tx) => change(instance, tx, name, key)));
+        if (answer) return void acknowledged.add(name);
+        await scheduler.sleep(random.whole(10, 500));
+      }
+      violate('I19', `${name} was asked for ${triesMax} times in vain`);
+    },
+    async plain(name, key) {
+      fate(name);
+      if (await ask((instance) => instance.bus.transaction(async (tx) => void (await change(instance, tx, name, key))))) acknowledged.add(name);
+    },
+    async later(name, key) {
+      once.add(name);
+      fates.set(name, 'fine');
+      const delayMs = random.whole(500, 6_000);
+      let id: string | undefined;
+      for (let tries = 0; tries < triesMax && id === undefined; tries++) {
+        const answer = await ask(({ bus, process }) =>
+          bus.once('later', name, async (tx) => {
+            const untilMs = process.clock.now() + delayMs;
+            const published = await bus.publish(Later, { key, n: 0, op: name, fate: 'fine' }, { tx: tx as never, delayMs });
+            dueMs.set(published.id, untilMs);
+            await tx.order({ operation: name, ids: [published.id] });
+            return published.id;
+          }),
+        );
+        id = answer?.is.result;
+        if (id === undefined) await scheduler.sleep(random.whole(10, 500));
+      }
+      if (id === undefined) return violate('I19', `${name} was asked for ${triesMax} times in vain`);
+      acknowledged.add(name);
+      if (!random.is(0.3)) return;
+      await scheduler.sleep(random.whole(0, delayMs));
+      const answer = await ask(({ bus }) => bus.cancel(id));
+      if (answer?.is) cancelled.add(id);
+      else if (!answer) perhapsCancelled.add(id);
+    },
+    async command(name, key) {
+      fates.set(name, 'fine');
+      await ask(({ bus }) => bus.send(Do, { key, n: 0, op: '', fate: 'fine' }, { tx: 'own' }));
+    },
+    async request() {
+      const n = random.whole(1, 1_000);
+      const answer = await ask(({ bus }) => bus.request(Ask, { n }, { timeoutMs: 3_000 }));
+      if (answer && answer.is.twice !== 2 * n) violate('I17', `asked for twice ${n}, and was told ${answer.is.twice}`);
+    },
+  };
+
+  return {
+    start(spreadMs) {
+      for (let number = 0; number < knobs.operations; number++) {
+        const kind = random.is(knobs.laters) ? 'later' : random.pick(['once', 'once', 'once', 'plain', 'plain', 'command', 'request']);
+        const name = `${kind}${number}`;
+        const key = random.pick(keys);
+        pending++;
+        scheduler.after(random.next() * spreadMs, () => {
+          void operations[kind]!(name, key).finally(() => pending--);
+        });
+      }
+    },
+    pending: () => pending,
+    acknowledged,
+    once,
+    dueMs,
+    cancelled,
+    perhapsCancelled,
+    fates,
+  };
+}

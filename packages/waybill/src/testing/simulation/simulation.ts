@@ -1,0 +1,346 @@
+/**
+ * One run: services on simulated machines, under faults, then healed; and the story of it, judged. The same scenario
+ * gives the same run, to the last event.
+ *
+ * First phase: clients work, everything goes wrong that the scenario says. Second phase: nothing goes wrong any more,
+ * everything is started that is down, and all must drain within a bounded time.
+ */
+import { internalsOf } from '../../contract/internals.ts';
+import type { Bus } from '../../contract/api.ts';
+import { assembleBus } from '../../bus.ts';
+import type { Logger } from '../../contract/signals.ts';
+import type { WireMessage } from '../../contract/message.ts';
+import type { WaitingRow } from '../../contract/store.ts';
+import type { Delivery } from '../../contract/transport.ts';
+import { keyOf } from '../../stores/memory/disk.ts';
+import { Broker } from './broker.ts';
+import { chance, mix } from './chance.ts';
+import { check } from './checker.ts';
+import { createClients } from './clients.ts';
+import { Database, type SimulatedTransaction, type Transaction } from './database.ts';
+import { type Fault, aimOf, createFaults } from './faults.ts';
+import { type Machine, Process } from './process.ts';
+import { createScheduler } from './scheduler.ts';
+import { type Told, storyOf } from './retell.ts';
+import type { Run, Story, Violation } from './story.ts';
+import { type Knobs, canonical, drawKnobs, subscribeAll, subscribed } from './workload.ts';
+
+/** What is to be run; as data, so that it can be checked in. */
+export interface Scenario {
+  readonly seed: number;
+  /** In place of what the seed would draw. */
+  readonly knobs?: Partial<Knobs> | undefined;
+  /** Exactly these; undefined: drawn from the seed. */
+  readonly faults?: readonly Fault[] | undefined;
+  /** Pathology: the broker loses so many of the messages that it confirmed. */
+  readonly loses?: number | undefined;
+}
+
+export interface Outcome {
+  readonly scenario: Scenario;
+  readonly knobs: Knobs;
+  readonly violations: readonly Violation[];
+  readonly story: Story;
+  /** Of everything that happened, in order. */
+  readonly hash: string;
+  readonly faults: readonly Fault[];
+  /** Names of the faults that struck: coverage. */
+  readonly hit: ReadonlySet<string>;
+  readonly steps: number;
+  /** Kept on request. */
+  readonly trace: readonly string[];
+}
+
+/** Virtual time of the first phase: enough for leases to run out and retries to come due under fire. */
+const faultsMs = 10_000;
+/** Everything must be drained so soon after the last fault. */
+const drainMs = 900_000;
+const lookEveryMs = 1_000;
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** A place where an instance of a service runs, over all its lives. */
+export interface Instance {
+  readonly service: 'shop' | 'basket';
+  readonly database: Database;
+  readonly name: string;
+  process: Process;
+  bus: Bus<SimulatedTransaction>;
+  up: boolean;
+  stopping: boolean;
+}
+
+export async function simulate(scenario: Scenario, options: { readonly trace?: boolean } = {}): Promise<Outcome> {
+  const random = chance(mix(`seed ${scenario.seed}`));
+  const aim = aimOf(scenario.seed);
+  const knobs: Knobs = { ...drawKnobs(random.stream('knobs'), aim.call), ...scenario.knobs };
+  const scheduler = createScheduler();
+  const faults = createFaults(random.stream('faults'), scenario.faults, aim);
+  const lines: string[] = [];
+  let hash = 0;
+  const trace = (line: string): void => {
+    hash = mix(line, hash);
+    if (options.trace) lines.push(line);
+  };
+  const seen: Violation[] = [];
+  const violate = (invariant: string, what: string, id?: string): void => void seen.push({ invariant, what, ...(id !== undefined && { id }) });
+  const instances: Instance[] = [];
+  const machine: Machine = {
+    scheduler,
+    faults,
+    chance: random.stream('machine'),
+    trace,
+    powerOff() {
+      for (const { process } of instances) process.die('power');
+    },
+  };
+  const { parallel, cheapSavepoints } = knobs;
+  const databaseOf = (name: string): Database => new Database({ name, scheduler, parallel, cheapSavepoints });
+  const databases = { shop: databaseOf('shop'), basket: databaseOf('basket') };
+  const told: Told = new Map();
+  const tell = (id: string, line: string): void => {
+    const at = `${scheduler.nowMs.toFixed(1)} ${line}`;
+    const lines = told.get(id);
+    if (lines) lines.push(at);
+    else told.set(id, [at]);
+  };
+  const runs: Run[] = [];
+  const handlers = random.stream('handlers');
+
+  // --- the rules about a moment ----------------------------------------------------------------------------------------
+
+  const takenOn = (subscription: string, { headers }: Delivery): boolean => {
+    const service = subscription.startsWith('shop.') ? 'shop' : 'basket';
+    const { inbox } = databases[service].disk;
+    return [subscription, `${subscription}-renamed`].some((name) => inbox.committed.has(keyOf(name, headers['ce-source']!, headers['ce-id']!)));
+  };
+  /** Who committed that it had taken a message on. */
+  const finishedBy = new Map<string, Process>();
+  const broker = new Broker({
+    scheduler,
+    chance: random.stream('broker'),
+    onSettled(subscription, deliveries) {
+      for (const delivery of deliveries) {
+        const id = delivery.headers['ce-id']!;
+        tell(id, `acknowledged in ${subscription}`);
+        if (!takenOn(subscription, delivery)) violate('I7', `${subscription} acknowledged it, and nothing of it is in the database`, id);
+      }
+    },
+    onGoodbye(subscription, deliveries, process) {
+      for (const { headers } of deliveries) {
+        const id = headers['ce-id']!;
+        if (finishedBy.get(`${subscription} ${id}`) === process) violate('I21', `${subscription} was stopped and gave back what it had finished`, id);
+      }
+    },
+  });
+  broker.toLose = scenario.loses ?? 0;
+  for (const database of Object.values(databases)) {
+    database.onSettled = (from, to, parked) => {
+      for (const row of database.disk.outbox.committed.values()) {
+        if (row.position <= from || row.position > to || parked.includes(row.id) || row.type === 'waybill.reply.v1' || row.kind === 'reply') continue;
+        if (isOfNobody(row) || broker.stored.has(`${row.source} ${row.id} ${row.type}`)) continue;
+        violate('I8', 'it counts as published, and the broker has not confirmed it', row.id);
+      }
+    };
+    database.onCommit = (transaction) => {
+      noteBegun(transaction);
+      for (const [, row] of transaction.disk.inbox.changes()) if (row) finishedBy.set(`${row.subscription} ${row.id}`, transaction.process);
+      for (const [, row] of transaction.disk.outbox.changes()) if (row) tell(row.id, `committed to ${database.options.name}'s ledger as ${row.type}`);
+      for (const [, row] of transaction.effects.changes()) if (row) tell(row.id, `${row.subscription} committed its effect`);
+      for (const [, row] of transaction.disk.failures.changes()) if (row) tell(row.message.id, `${row.subscription ?? 'the sender'} gave it up: ${row.error.code}`);
+      for (const [, row] of transaction.disk.waiting.changes()) if (row) tell(row.message.id, `${row.subscription ?? 'the sender'} lets it wait: ${row.reason}, run ${row.attempt}`);
+    };
+  }
+
+  /** Runs of what waits that began and have no verdict: by process, (subscription, id). */
+  const begun = new Map<Process, Set<string>>();
+  const crashedAlone = new Map<string, number>();
+  const noteBegun = ({ process, disk, database }: Transaction): void => {
+    const mine = begun.get(process) ?? new Set();
+    begun.set(process, mine);
+    for (const [row, now] of disk.waiting.changes()) {
+      const was = database.disk.waiting.committed.get(row);
+      if (was) for (const runs of begun.values()) runs.delete(runOf(was)); // also of one that began it too
+      if (now && now.starts > now.attempt) mine.add(runOf(now));
+    }
+  };
+  const noteCrash = (process: Process): void => {
+    const [run, ...others] = begun.get(process) ?? [];
+    if (run !== undefined && others.length === 0) crashedAlone.set(run, (crashedAlone.get(run) ?? 0) + 1);
+  };
+
+  // --- processes --------------------------------------------------------------------------------------------------------
+
+  let renamed = false;
+  let lives = 0;
+  const live = (instance: Omit<Instance, 'process' | 'bus' | 'up' | 'stopping'>): Pick<Instance, 'process' | 'bus' | 'up' | 'stopping'> => {
+    const process = new Process(`${instance.name}#${++lives}`, machine);
+    const bus = assembleBus<SimulatedTransaction>(
+      { service: instance.service, store: instance.database.store(process), transport: broker.transport(process), logger: silent, requireTransaction: false },
+      { clock: process.clock, env: {} },
+    );
+    subscribeAll(bus, instance.service, {
+      process,
+      random: handlers,
+      knobs,
+      renamed,
+      ran(subscription, id, attempt) {
+        if (process.dead) return;
+        runs.push({ subscription, id, attempt });
+        tell(id, `${process.name} runs it in ${subscription}, run ${attempt}`);
+      },
+    });
+    for (const name of ['duplicate', 'stale', 'sent', 'unroutable'] as const) {
+      bus.on(name, (detail) => {
+        if (!process.dead) tell(detail.id, `${process.name} ${name} ${'subscription' in detail ? detail.subscription : ''}`);
+      });
+    }
+    return { process, bus, up: false, stopping: false };
+  };
+
+  const begin = (instance: Instance): void => {
+    const { process, bus } = instance;
+    trace(`${process.name} starts`);
+    process.onDeath(() => {
+      if (instance.process !== process) return;
+      noteCrash(process);
+      instance.up = false;
+      scheduler.after(random.whole(50, 2_000), () => {
+        Object.assign(instance, live(instance));
+        begin(instance);
+      });
+    });
+    bus.start().then(
+      () => {
+        if (instance.process === process && !process.dead) instance.up = true;
+      },
+      (error: unknown) => {
+        trace(`${process.name} could not start: ${String(error)}`);
+        process.die('it could not start');
+      },
+    );
+  };
+
+  /** SIGTERM: it ends in peace, and another takes its place. */
+  const restart = async (instance: Instance): Promise<void> => {
+    const { process, bus } = instance;
+    if (!instance.up || instance.stopping) return;
+    instance.stopping = true;
+    trace(`${process.name} is asked to stop`);
+    await bus.stop({ drainMs: 5_000 });
+    process.die('stopped');
+  };
+
+  const add = (service: 'shop' | 'basket', number: number): void => {
+    const place = { service, database: databases[service], name: `${service}-${number}` };
+    const instance: Instance = Object.assign(place, live(place));
+    instances.push(instance);
+    begin(instance);
+  };
+  for (let number = 1; number <= knobs.baskets; number++) add('basket', number);
+  for (let number = 1; number <= knobs.shops; number++) add('shop', number);
+
+  // --- first phase ------------------------------------------------------------------------------------------------------
+
+  const clients = createClients({ instances, knobs, scheduler, random: random.stream('clients'), violate, tell });
+  // Subscriptions are bound before the first message, or nobody could say who has to have it. Faults may strike already.
+  const names = subscribed(knobs).map(({ name }) => name);
+  const isBound = (): boolean => names.every((name) => broker.declared.has(name) || broker.declared.has(`${name}-renamed`));
+  if (!(await scheduler.run(120_000, isBound))) violate('I19', 'not every subscription was bound within two minutes');
+  clients.start(faultsMs * 0.6);
+  const weather = random.stream('weather');
+  const at = (fromMs: number, fn: () => void): void => void scheduler.after(weather.next() * fromMs, fn);
+  if (knobs.outage) {
+    at(faultsMs * 0.6, () => {
+      trace('the broker goes away');
+      broker.goAway();
+      scheduler.after(weather.whole(100, 9_000), () => broker.back());
+    });
+  }
+  if (knobs.renames) {
+    at(faultsMs * 0.6, () => {
+      trace('a subscription is renamed');
+      renamed = true;
+      for (const instance of instances) if (instance.service === 'basket') scheduler.after(weather.whole(0, 3_000), () => void restart(instance));
+    });
+  }
+  if (knobs.restarts) for (let i = 0; i < 3; i++) at(faultsMs * 0.8, () => void restart(weather.pick(instances)));
+  if (knobs.repeats) for (let i = 0; i < 5; i++) at(faultsMs * 1.2, () => broker.repeat());
+  const phaseEndMs = scheduler.nowMs + faultsMs;
+  await scheduler.run(phaseEndMs, () => false);
+
+  // --- second phase -----------------------------------------------------------------------------------------------------
+
+  trace('healed');
+  faults.heal();
+  broker.back();
+  for (const database of Object.values(databases)) database.downUntilMs = 0;
+  for (const { process } of instances) {
+    process.jump(0);
+    process.wake();
+  }
+  /** What is still to be done; undefined when all is at rest. */
+  const outstanding = (): string | undefined => {
+    const down = instances.find(({ up, process }) => !up || process.dead);
+    if (down) return `${down.name} is not up`;
+    if (renamed && knobs.takes.includes('sets')) {
+      const old = instances.find(({ service, bus }) => service === 'basket' && !internalsOf(bus).subscriptions().some(({ plan }) => plan.name === 'basket.sets-renamed'));
+      if (old) {
+        void restart(old);
+        return `${old.name} has the old name`;
+      }
+    }
+    if (clients.pending() > 0) return `${clients.pending()} clients wait`;
+    for (const [name, { disk, open }] of Object.entries(databases)) {
+      const position = disk.relay.committed.get('relay')?.position ?? 0;
+      if ([...disk.outbox.committed.keys()].some((row) => row > position)) return `${name}'s ledger is not sent`;
+      if (disk.waiting.committed.size > 0) {
+        const row = [...disk.waiting.committed.values()][0]!;
+        return `${name}: ${row.message.id} waits in ${row.subscription ?? 'the sender'}: ${row.reason}`;
+      }
+      if (open.size > 0) return `${name} has open transactions`;
+    }
+    for (const { bus, name } of instances) {
+      const internals = internalsOf(bus);
+      if (internals.inFlight() > 0) return `${name} has messages in hand`;
+      const idle = internals.subscriptions().find(({ active }) => !active);
+      if (idle) return `${name} does not consume ${idle.plan.name} yet`;
+      const queued = internals.subscriptions().find(({ sources }) => sources.some(({ waiting = 0 }) => waiting > 0));
+      if (queued) return `${queued.plan.name} has a queue`;
+    }
+    return undefined;
+  };
+  const deadlineMs = scheduler.nowMs + drainMs;
+  let calm = 0;
+  let what: string | undefined;
+  while (calm < 3 && scheduler.nowMs < deadlineMs) {
+    await scheduler.run(scheduler.nowMs + lookEveryMs, () => false);
+    what = outstanding();
+    calm = what === undefined ? calm + 1 : 0;
+  }
+  if (what !== undefined) violate('I19', `${drainMs / 1000} s after the last fault: ${what}`);
+  const left = Object.entries(databases).flatMap(([name, { locks }]) => (locks.size > 0 ? [`${name}: ${locks.size} locks are held`] : []));
+  const clocksAgree = !faults.injected.some(({ kind }) => kind === 'clock');
+  const story = storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, clocksAgree });
+  for (const { process } of instances) process.die('the end');
+  return {
+    scenario,
+    knobs,
+    violations: check(story),
+    story,
+    hash: `${hash.toString(16).padStart(8, '0')}-${scheduler.steps}`,
+    faults: faults.injected,
+    hit: faults.hit,
+    steps: scheduler.steps,
+    trace: lines,
+  };
+}
+
+function runOf({ subscription, message }: WaitingRow): string {
+  return `${canonical(subscription ?? '')} ${message.id}`;
+}
+
+/** An event that no subscription takes is published by nobody's hearing it. */
+function isOfNobody(_row: WireMessage): boolean {
+  return false;
+}

@@ -1,0 +1,68 @@
+/**
+ * The whole bus over simulated machines: a bounded part of what `npm run simulate` does for longer. A seed that fails
+ * prints what was violated and the shortest story of the message; `npm run simulate -- --from SEED --seeds 1` repeats it,
+ * and makes it small.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { type Outcome, type Scenario, everyFault, shrink, simulate, tell } from 'waybill/testing';
+
+const seeds = Number(process.env.SIMULATION_SEEDS ?? 350);
+
+function assertHolds({ violations, story, scenario }: Outcome): void {
+  assert.ok(violations.length === 0, `seed ${scenario.seed}\n${violations.map((violation) => tell(violation, story)).join('\n')}`);
+}
+
+describe('the simulation', () => {
+  it(`finds no violation of an invariant in ${seeds} seeds, under faults of every kind`, async () => {
+    const kinds = new Set<string>();
+    for (let seed = 1; seed <= seeds; seed++) {
+      const outcome = await simulate({ seed });
+      assertHolds(outcome);
+      for (const { kind } of outcome.faults) kinds.add(kind);
+    }
+    const wanted = new Set(everyFault().map((name) => name.split(' ')[0]!));
+    assert.deepEqual([...wanted].filter((kind) => !kinds.has(kind)), []);
+  });
+
+  it('runs the same way again, to the last event', async () => {
+    for (const seed of [5, 17, 160]) assert.equal((await simulate({ seed })).hash, (await simulate({ seed })).hash);
+  });
+
+  it('runs the same way from the list of its faults', async () => {
+    for (const seed of [5, 17, 160]) {
+      const { hash, faults } = await simulate({ seed });
+      assert.equal((await simulate({ seed, faults })).hash, hash);
+    }
+  });
+
+  it('runs another way for another seed', async () => {
+    assert.notEqual((await simulate({ seed: 5 })).hash, (await simulate({ seed: 6 })).hash);
+  });
+
+  it('notices when a broker loses what it confirmed, and makes the run small', async () => {
+    const failing = async (): Promise<Outcome> => {
+      for (let seed = 1; seed < 20; seed++) {
+        const outcome = await simulate({ seed, loses: 1 });
+        if (outcome.violations.some(({ invariant }) => invariant === 'I1')) return outcome;
+      }
+      return assert.fail('no seed noticed');
+    };
+    const failed = await failing();
+    const small = await shrink(failed);
+    assert.deepEqual(small.faults, []);
+    assert.ok(small.knobs.operations <= failed.knobs.operations && small.knobs.takes.length === 1);
+    assert.match(tell(small.violations[0]!, small.story), /has neither its effect nor a dead letter/);
+  });
+
+  const directory = join(import.meta.dirname, 'scenarios');
+  for (const name of readdirSync(directory)) {
+    it(`holds for what once failed: ${name}`, async () => {
+      const { why, ...scenario } = JSON.parse(readFileSync(join(directory, name), 'utf8')) as Scenario & { why: string };
+      assert.ok(why.length > 0);
+      assertHolds(await simulate(scenario));
+    });
+  }
+});
