@@ -7,6 +7,7 @@ import { transact } from '../contract/transact.ts';
 import type { Consumer } from '../contract/transport.ts';
 import { type Apply, type ApplyHost, isRedelivered } from './apply.ts';
 import { type Item, type Outcome, deliveriesOf, takenBefore } from './item.ts';
+import { underAllNames } from './names.ts';
 
 /**
  * A transaction for each message: modes `own` and `manual`, where the handler may wait for something outside. Its
@@ -22,7 +23,8 @@ export function createAlone(
   host: Omit<ApplyHost, 'took'> & { readonly consumer: Consumer; readonly clock: Clock; readonly apply: Apply },
 ): Alone {
   const { plan, store, clock, consumer, apply, runs, stopping, verdict, reply, replyFailed, append, trouble } = host;
-  const { inbox, waiting } = store.ports;
+  const { waiting } = store.ports;
+  const inbox = underAllNames(store.ports.inbox, plan);
 
 
   /** What commits before the handler's first write: fence, inbox row, watermark. */

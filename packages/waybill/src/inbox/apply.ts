@@ -5,6 +5,7 @@ import type { Plan, Ready, Verdict } from '../contract/handling.ts';
 import type { Envelope, WireMessage } from '../contract/message.ts';
 import type { StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
 import { type Item, type Outcome, keyOf, takenBefore } from './item.ts';
+import { underAllNames } from './names.ts';
 
 /** A run of the handler, as the room `handle` offers it. */
 export interface Runs {
@@ -67,7 +68,8 @@ export interface Apply {
 
 export function createApply(host: ApplyHost): Apply {
   const { plan, store, clock, runs, stopping } = host;
-  const { inbox, waiting, failures } = store.ports;
+  const { waiting, failures } = store.ports;
+  const inbox = underAllNames(store.ports.inbox, plan);
   const inOrder = plan.order === 'by-key';
 
   /** A run's own part of the transaction: what it leaves under way cannot write into another's once it is undone. */

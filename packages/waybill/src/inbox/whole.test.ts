@@ -51,7 +51,7 @@ function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; 
       return items.map(() => ({ kind: 'applied', attempt: 1 }));
     },
   } as unknown as Apply;
-  const plan = { name: 'p', setBased } as Plan;
+  const plan = { name: 'p', formerly: [] as readonly string[], setBased } as Plan;
   const run = createWhole({ plan, store, stopping: new AbortController().signal }, apply, async () => new Set());
   return { run: (...ids: string[]) => run(tx, ids.map(item)), ran };
 }

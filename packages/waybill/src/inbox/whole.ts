@@ -1,6 +1,7 @@
-import type { StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { InboxPort, StoreTransaction } from '../contract/store.ts';
 import type { Apply, ApplyHost } from './apply.ts';
 import type { Item, Outcome } from './item.ts';
+import { underAllNames } from './names.ts';
 
 /**
  * A batch without savepoints, for stores where each would be a round trip: one insert for all inbox rows, the handlers
@@ -78,7 +79,7 @@ export function createWhole(
   };
 
   return async (tx, items) => {
-    const fresh = await insertAll(store, plan.name, tx, items);
+    const fresh = await insertAll(underAllNames(store.ports.inbox, plan), plan.name, tx, items);
     return plan.setBased ? asSet(tx, items, fresh) : singly(tx, items, fresh);
   };
 }
@@ -86,13 +87,13 @@ export function createWhole(
 type Fresh = (item: Item) => boolean;
 
 /** In the order of their ids: two instances that insert the same ones (a redelivery) wait for each other, in no circle. */
-async function insertAll(store: StoreSession, subscription: string, tx: StoreTransaction, items: readonly Item[]): Promise<Fresh> {
+async function insertAll(inbox: Pick<InboxPort, 'insert'>, subscription: string, tx: StoreTransaction, items: readonly Item[]): Promise<Fresh> {
   const delivered = items.filter((item) => !item.row);
   if (delivered.length === 0) return () => true;
   const id = (item: Item): string => item.incoming.wire.id;
   // A stable sort: of two with one id, the one delivered first stays first.
   const inOrder = delivered.toSorted((a, b) => (id(a) < id(b) ? -1 : id(a) > id(b) ? 1 : 0));
-  const found = await store.ports.inbox.insert(tx, subscription, inOrder.map((item) => item.incoming.wire));
+  const found = await inbox.insert(tx, subscription, inOrder.map((item) => item.incoming.wire));
   const fresh = new Set(inOrder.filter((_, i) => found[i]));
   return (item) => item.row !== undefined || fresh.has(item);
 }

@@ -6,12 +6,13 @@ import { unreachable, type Faults } from './faults.ts';
 import type { Entry, Queue } from './queue.ts';
 
 /**
- * One instance's hold on a queue: `working`, until its subscription is removed (`retired`) or it is closed (`closed`).
+ * One instance's hold on a queue: `working`, until its subscription has another name (`relieved`) or is
+ * removed (`retired`), or it is closed (`closed`).
  * Only a working consumer takes deliveries or lets their transaction commit.
  */
 export class QueueConsumer implements Consumer {
-  #state: 'working' | 'retired' | 'closed' = 'working';
-  #queue: Queue;
+  #state: 'working' | 'relieved' | 'retired' | 'closed' = 'working';
+  readonly #queue: Queue;
   readonly #clock: Clock;
   readonly #faults: Faults;
   readonly #held = new Map<Delivery, Entry>();
@@ -65,6 +66,7 @@ export class QueueConsumer implements Consumer {
 
   settleIn(): void {
     if (this.#state === 'working') return;
+    if (this.#state === 'relieved') throw new WaybillError('LEASE_LOST', `${this.#queue.name} has another name now, and others work on it`);
     throw new WaybillError('STOPPED', `this consumer of ${this.#queue.name} is ${this.#state}: nothing may be committed`);
   }
 
@@ -122,8 +124,10 @@ export class QueueConsumer implements Consumer {
     this.#held.clear();
   }
 
-  attach(queue: Queue): void {
-    this.#queue = queue;
+  /** The subscription has another name: what is held here goes back, and comes to those who know it. */
+  relieve(): void {
+    if (this.#state === 'working') this.#state = 'relieved';
+    this.#giveBack([...this.#held.keys()], false);
   }
 
   /** Those that wait see whether there is something for them now. */

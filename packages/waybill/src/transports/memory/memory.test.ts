@@ -132,13 +132,17 @@ describe('memory transport', () => {
     assert.deepEqual(labels(await now(consumer)), ['c']);
   });
 
-  it('lets the consumers of a renamed subscription go on', async () => {
+  it('relieves the consumers of a renamed subscription: what they hold comes to those who know the new name', async () => {
     const { session, consumer } = await start();
     await session.send([message('a')]);
     const held = await now(consumer);
-    await session.declare(to('basket.new', { formerly: [prices.name] }));
+    const renamed = to('basket.new', { formerly: [prices.name] });
+    await session.declare(renamed);
     await session.send([message('b')]);
     await consumer.release(held);
-    assert.deepEqual(labels(await now(consumer)), ['a', 'b']);
+    assert.equal(consumer.active, false);
+    assert.deepEqual(labels(await now(consumer)), []);
+    assert.throws(() => void consumer.settleIn({} as never, held), (error) => WaybillError.is(error, 'LEASE_LOST'));
+    assert.deepEqual(labels(await now(await session.consume(renamed))), ['a', 'b']);
   });
 });

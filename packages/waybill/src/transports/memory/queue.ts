@@ -109,12 +109,9 @@ export class Queue {
     return { outstanding: [...this.#ready, ...held], lastMs: this.#lastMs };
   }
 
-  /** Everything, consumers too, moves to the queue of the subscription's new name. */
+  /** Everything moves to the queue of the subscription's new name; those who work under the old one do so no more. */
   moveTo(target: Queue): void {
-    for (const consumer of this.consumers) {
-      consumer.attach(target);
-      target.consumers.add(consumer);
-    }
+    for (const consumer of [...this.consumers]) consumer.relieve();
     this.consumers.clear();
     for (const [source, ms] of this.#lastMs) target.#lastMs.set(source, Math.max(ms, target.#lastMs.get(source) ?? ms));
     target.putBack(this.#ready);
