@@ -49,6 +49,13 @@ const SAMPLES: Record<string, { breaks: readonly Sample[]; keeps: readonly Sampl
     breaks: [['transports/postgres/index.ts', `import { ledger } from '../../stores/sqlite/ledger.ts';`]],
     keeps: [['transports/postgres/index.ts', `import { ledger } from '../../stores/postgres/ledger.ts';`]],
   },
+  'transports/azure-service-bus': {
+    breaks: [
+      ['transports/azure-service-bus/index.ts', `import { settle } from '../rabbitmq/settle.ts';`],
+      ['transports/azure-service-bus/index.ts', `const { connect } = await import('amqplib');`],
+    ],
+    keeps: [['transports/azure-service-bus/index.ts', `import type * as Sdk from '@azure/service-bus';\nconst sdk = await import('@azure/service-bus');`]],
+  },
   'transports/*': {
     breaks: [
       ['transports/memory/index.ts', `import { sqlite } from '../../stores/sqlite/index.ts';`],

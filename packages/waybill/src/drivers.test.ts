@@ -31,6 +31,16 @@ describe('loadStore and loadTransport', () => {
     }
   });
 
+  it('know Azure Service Bus by URL and by connection string', async () => {
+    for (const transport of ['sb://Name:key@shop.servicebus.windows.net', 'Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKeyName=Name;SharedAccessKey=key']) {
+      assert.equal((await loadTransport({ service, transport }, {})).kind, 'azure-service-bus');
+    }
+    await assert.rejects(loadTransport({ service, transport: 'sb://secret@shop.servicebus.windows.net' }, {}), (error) => {
+      assert.doesNotMatch(String(error), /secret/);
+      return isCode('INVALID_URL')(error);
+    });
+  });
+
   it('refuse URLs that no driver reads, and repeat nothing after the scheme', async () => {
     for (const url of ['', ' ', 'a.db', '/tmp/a.db', ':memory:', '://x', '1x:y', 'post gres://x', 'postgres://user:secret@host', 'mysql://u:secret@h', 'sqlite:', 'sqlite://host/a', 'sqlite:a\0b', 'file:///a.db', 'memory']) {
       for (const load of [() => loadStore({ service, store: url }, { NODE_ENV: 'production' }), () => loadTransport({ service, transport: url }, { NODE_ENV: 'production' })]) {

@@ -48,7 +48,7 @@ export async function loadTransport(options: BusOptions<any>, env: Env): Promise
     const { sqlite } = await import('./transports/sqlite/index.ts');
     return sqlite(defaultDirectory());
   }
-  const [scheme, rest] = split(given, 'transport');
+  const [scheme, rest] = /^endpoint=sb:/i.test(given) ? ['sb', ''] : split(given, 'transport'); // Azure's connection string
   switch (scheme) {
     case 'sqlite': {
       const { sqlite } = await import('./transports/sqlite/index.ts');
@@ -58,8 +58,12 @@ export async function loadTransport(options: BusOptions<any>, env: Env): Promise
       const { memory } = await import('./transports/memory/index.ts');
       return memory();
     }
+    case 'sb': {
+      const { azureServiceBus } = await import('./transports/azure-service-bus/index.ts');
+      return azureServiceBus(given);
+    }
     default:
-      throw unknown('transport', scheme, 'sqlite:DIRECTORY or memory:');
+      throw unknown('transport', scheme, 'sb://…, sqlite:DIRECTORY or memory:');
   }
 }
 

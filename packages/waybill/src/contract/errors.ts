@@ -65,7 +65,10 @@ export type WaybillErrorCode =
   | 'LEDGER_REWOUND' // a publisher's ledger went back in time (restored from a backup)
   | 'LEDGER_SKIPPED' // a file of the directory that is not read, and why
   | 'TRANSPORT_UNREACHABLE' // the broker cannot be reached
-  | 'TRANSPORT_REFUSED'; // the broker refused a message for good
+  | 'TRANSPORT_DENIED' // the broker knows the user not, or lets it not do this
+  | 'TRANSPORT_REFUSED' // the broker refused a message for good
+  | 'TOPOLOGY_CONFLICT' // a queue or exchange is there with other arguments
+  | 'TOPOLOGY_MISSING'; // `migrate: 'check'` and a queue or exchange is missing
 
 /** The brand that survives two copies of the package in one process. */
 const brand: unique symbol = Symbol.for('waybill.error') as never;

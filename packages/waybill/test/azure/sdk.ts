@@ -3,8 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { ServiceBusAdministrationClient, ServiceBusClient, type ServiceBusMessage, type ServiceBusReceivedMessage, type ServiceBusReceiver } from '@azure/service-bus';
 import type { StandIn } from './stand-in/index.ts';
 
-export function sdkClient({ connectionString }: StandIn): ServiceBusClient {
-  return new ServiceBusClient(connectionString, { retryOptions: { maxRetries: 1, retryDelayInMs: 50, timeoutInMs: 1_000 } });
+/** @param timeoutMs how long an operation waits whose answer was lost */
+export function sdkClient({ connectionString }: StandIn, timeoutMs = 1_000): ServiceBusClient {
+  return new ServiceBusClient(connectionString, { retryOptions: { maxRetries: 1, retryDelayInMs: 50, timeoutInMs: timeoutMs } });
 }
 
 /** The SDK has https built in: its requests are turned to the stand-in on their way. */

@@ -43,6 +43,7 @@ export class Connections {
       this.#open.add(connection);
       this.#ever.add(connection);
       connection.setMaxListeners(0); // one for each of its links
+      (connection as any).socket?.setNoDelay(true);
     });
     for (const event of ['connection_close', 'disconnected']) {
       this.container.on(event, ({ connection }: EventContext) => {
@@ -227,7 +228,7 @@ export class Connections {
     const taker: Taker = {
       session,
       destructive,
-      wants: () => link.sendable(),
+      wants: () => link.sendable() && (link as any).credit > unsent(link),
       give: (stored, token) => this.#give(link, stored, token, destructive ? undefined : tokens),
       served: () => {
         if (!(link as any)._draining) return;
@@ -297,6 +298,12 @@ function settle(entity: Entity, token: string, state: any): void {
   if (kind !== 'rejected') return entity.abandon(token);
   const { DeadLetterReason, DeadLetterErrorDescription, ...changes } = state.error?.info ?? {};
   return entity.reject(token, DeadLetterReason ?? undefined, DeadLetterErrorDescription ?? undefined, changes);
+}
+
+/** rhea takes credit off only when it writes; a client's link has a session of its own. */
+function unsent(link: Sender): number {
+  const { outgoing } = link.session as any;
+  return outgoing.next_delivery_id - outgoing.next_pending_delivery;
 }
 
 function sever(connection: Connection): void {

@@ -1,0 +1,87 @@
+/** From a connection string, a URL or a host name to the SDK's clients, which the user brings and which are loaded here. */
+import type * as Sdk from '@azure/service-bus';
+import { WaybillError } from '../../contract/errors.ts';
+import type { AzureAdministration, AzureClient } from './client.ts';
+
+export interface Connection {
+  /** Azure's connection string, or the namespace's host name with a credential. */
+  readonly target: string;
+  readonly credential: unknown;
+  readonly prefix: string | undefined;
+  /** A local emulator's administration: http on this port. */
+  readonly administrationPort: number | undefined;
+}
+
+/** Within the SDK, before an error is ours to handle. An operation whose answer was lost waits this long: the default is a minute. */
+const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_000, timeoutInMs: 10_000 };
+
+/**
+ * `Endpoint=sb://…` as Azure's portal gives it, `sb://KEYNAME:KEY@HOST[:PORT][/PREFIX]`, or a host name beside a credential.
+ * @throws WaybillError `INVALID_URL`; it repeats nothing, as all of it may be secret
+ */
+export function readConnection(given: string, credential: unknown): Connection {
+  if (/^endpoint=sb:\/\//i.test(given)) return { target: given, credential: undefined, prefix: undefined, administrationPort: undefined };
+  if (credential !== undefined && /^[a-z0-9.-]+$/i.test(given)) return { target: given, credential, prefix: undefined, administrationPort: undefined };
+  const url = URL.canParse(given) ? new URL(given) : undefined;
+  if (url?.protocol !== 'sb:' || url.host === '') throw invalid('write sb://KEYNAME:KEY@NAMESPACE.servicebus.windows.net, or the connection string as Azure gives it');
+  const prefix = decodeURIComponent(url.pathname).replace(/^\/|\/$/g, '') || undefined;
+  const port = url.searchParams.get('administrationPort');
+  const administrationPort = port === null ? undefined : Number(port);
+  if (credential !== undefined) return { target: url.hostname, credential, prefix, administrationPort };
+  const [name, key] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
+  if (name === '' || key === '') throw invalid('the URL has no key name and key; write sb://KEYNAME:KEY@HOST, or pass a `credential` to azureServiceBus()');
+  const emulator = url.searchParams.get('emulator') === 'true' ? 'UseDevelopmentEmulator=true;' : '';
+  return { target: `Endpoint=sb://${url.host};SharedAccessKeyName=${name};SharedAccessKey=${key};${emulator}`, credential: undefined, prefix, administrationPort };
+}
+
+function invalid(why: string): WaybillError {
+  return new WaybillError('INVALID_URL', `Azure Service Bus: ${why}`);
+}
+
+/** @throws WaybillError `DRIVER_MISSING`, `INVALID_URL` */
+export async function connect({ target, credential, administrationPort }: Connection): Promise<{ client: AzureClient; administration: AzureAdministration }> {
+  const sdk = await loadSdk();
+  try {
+    const { ServiceBusClient, ServiceBusAdministrationClient } = sdk;
+    if (credential !== undefined) {
+      const token = credential as ConstructorParameters<typeof ServiceBusClient>[1] & { getToken: never };
+      return { client: new ServiceBusClient(target, token, { retryOptions }), administration: new ServiceBusAdministrationClient(target, token) };
+    }
+    const administration = new ServiceBusAdministrationClient(target);
+    if (administrationPort !== undefined) redirect(administration as unknown as WithPipeline, administrationPort);
+    return { client: new ServiceBusClient(target, { retryOptions }), administration };
+  } catch (cause) {
+    throw new WaybillError('INVALID_URL', 'Azure Service Bus: the SDK does not take this connection string; copy it from the portal anew', { cause });
+  }
+}
+
+async function loadSdk(): Promise<typeof Sdk> {
+  try {
+    return await import('@azure/service-bus');
+  } catch (cause) {
+    throw new WaybillError('DRIVER_MISSING', 'Azure Service Bus needs its SDK: npm install @azure/service-bus', { cause });
+  }
+}
+
+interface WithPipeline {
+  readonly pipeline: { addPolicy(policy: { name: string; sendRequest(request: PipelineRequest, next: (request: PipelineRequest) => Promise<any>): Promise<any> }): void };
+}
+
+interface PipelineRequest {
+  url: string;
+  allowInsecureConnection?: boolean;
+}
+
+/** An emulator administers itself over plain http on a port of its own; the SDK has https and the namespace's port built in. */
+function redirect({ pipeline }: WithPipeline, port: number): void {
+  pipeline.addPolicy({
+    name: 'to the emulator',
+    sendRequest(request, next) {
+      const url = new URL(request.url.replace(/^https:/, 'http:'));
+      url.port = String(port);
+      request.url = url.toString();
+      request.allowInsecureConnection = true;
+      return next(request);
+    },
+  });
+}

@@ -1,0 +1,67 @@
+/**
+ * Azure Service Bus through its official SDK, which the user brings (`npm install @azure/service-bus`).
+ *
+ * In: ledger rows from the relay. Out: deliveries under peek-lock, completed after the effect has committed. Guaranteed: a
+ * message counts as stored once the service has accepted it; one topic takes all events, so the order of a key holds over
+ * types; `by-key` subscriptions are sessions, which one instance holds at a time; commands go to a queue of their own,
+ * and are unroutable where there is none. A crash leaves locks that run out, then the messages come again: those that
+ * were in flight say so (`suspect`).
+ */
+import { WaybillError } from '../../contract/errors.ts';
+import type { Transport } from '../../contract/transport.ts';
+import type { AzureAdministration, AzureClient } from './client.ts';
+import { connect, readConnection } from './connection.ts';
+import { openSession } from './session.ts';
+
+export interface AzureServiceBusOptions {
+  /** What topics and queues begin with: systems with different prefixes share a namespace without meeting. @default 'waybill' */
+  readonly prefix?: string;
+  /** How long a message is locked before it comes again, in milliseconds; renewed while it is in hand. 5,000 to 300,000. Used when an entity is created. @default 30000 */
+  readonly lockMs?: number;
+  /** Beside a host name: a `TokenCredential`, as `@azure/identity` makes them. */
+  readonly credential?: { getToken(scopes: string | string[], options?: any): Promise<unknown> };
+  /** Beside a client: the `ServiceBusAdministrationClient` that creates entities. Without one they are only looked for. */
+  readonly administration?: AzureAdministration;
+  /** The administration of a local emulator is plain http on this port. */
+  readonly administrationPort?: number;
+}
+
+const lockDefaultMs = 30_000;
+const lockMinMs = 5_000;
+const lockMaxMs = 300_000;
+const prefixPattern = /^[a-z0-9](?:[a-z0-9._-]{0,60}[a-z0-9])?$/;
+
+/**
+ * A transport over Azure Service Bus. URLs: `sb://KEYNAME:KEY@HOST`, or the connection string as Azure gives it.
+ * @param connection a connection string, a `sb://` URL, a host name (with `credential`), or a `ServiceBusClient`, which stays the caller's to close
+ * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; on connecting `DRIVER_MISSING`, `TRANSPORT_DENIED`, `TOPOLOGY_MISSING`
+ */
+export function azureServiceBus(connection: string | AzureClient, options: AzureServiceBusOptions = {}): Transport {
+  const { lockMs = lockDefaultMs, credential } = options;
+  if (!Number.isInteger(lockMs / 1_000) || lockMs < lockMinMs || lockMs > lockMaxMs) {
+    throw new WaybillError('INVALID_OPTION', `azureServiceBus: lockMs must be whole seconds from ${lockMinMs} to ${lockMaxMs} milliseconds`);
+  }
+  const read = typeof connection === 'string' ? readConnection(connection, credential) : undefined;
+  const prefix = options.prefix ?? read?.prefix ?? 'waybill';
+  if (!prefixPattern.test(prefix)) {
+    throw new WaybillError('INVALID_OPTION', 'azureServiceBus: prefix must be 1 to 62 lower-case letters, digits, dots, dashes and underscores, a letter or digit at both ends');
+  }
+  return {
+    kind: 'azure-service-bus',
+    async connect(host) {
+      if (!read) {
+        const client = connection as AzureClient;
+        return openSession({ client, administration: options.administration, ownsClient: false, prefix, lockMs }, host);
+      }
+      const made = await connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort });
+      try {
+        return await openSession({ ...made, ownsClient: true, prefix, lockMs }, host);
+      } catch (error) {
+        await made.client.close().catch(() => {});
+        throw error;
+      }
+    },
+  };
+}
+
+export type { AzureAdministration, AzureClient } from './client.ts';

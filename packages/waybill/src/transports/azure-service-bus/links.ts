@@ -1,0 +1,165 @@
+/**
+ * The links to an entity without sessions. Credit is given for what is asked for, and what is in hand counts: an instance
+ * locks no more than it works on, and leaves the rest to the others. Locks of what it holds are renewed for as long as
+ * it holds it. They outlive their link: after a reconnect they are settled over the management link.
+ */
+import type { Clock } from '../../contract/clock.ts';
+import type { AzureClient, AzureReceived, AzureReceiver } from './client.ts';
+import type { Held, Sink, Source } from './held.ts';
+import type { Place } from './topology.ts';
+import { isLockLost, isMissing } from './trouble.ts';
+
+/** Messages in hand, at most: what four hundred renewals a second would keep, at 15 seconds each, is far above. */
+export const creditMax = 2_000;
+const options = { receiveMode: 'peekLock', skipParsingBodyAsJson: true, maxAutoLockRenewalDurationInMs: 0 } as const;
+/** What Azure lets a lock be, at most. */
+const lockMaxMs = 300_000;
+
+interface Link {
+  readonly receiver: AzureReceiver;
+  readonly stop: () => Promise<void>;
+}
+
+export class Links implements Source {
+  readonly kind: Place['kind'];
+  readonly holds = true;
+  readonly #client: AzureClient;
+  readonly #place: Place;
+  readonly #sink: Sink;
+  readonly #clock: Clock;
+  /** Settles and renews, whatever becomes of the links. */
+  readonly #settler: AzureReceiver;
+  readonly #links = new Set<Link>();
+  /** Given to the links that are open, and how much of it is in hand. */
+  #account = { credit: 0, inHand: 0 };
+  #closed = false;
+  readonly #renewals = new Map<Held, () => void>();
+
+  constructor(place: Place, { client, sink, clock }: { client: AzureClient; sink: Sink; clock: Clock }) {
+    this.kind = place.kind;
+    this.#place = place;
+    this.#client = client;
+    this.#sink = sink;
+    this.#clock = clock;
+    this.#settler = this.#receiver();
+  }
+
+  #receiver(): AzureReceiver {
+    const { topic, name } = this.#place;
+    return topic === undefined ? this.#client.createReceiver(name, options) : this.#client.createReceiver(topic, name, options);
+  }
+
+  /** Somebody waits for up to `max`. */
+  want(max: number): void {
+    const { credit, inHand } = this.#account;
+    if (this.#closed || credit > inHand) return;
+    const more = Math.min(max, creditMax - credit);
+    if (more <= 0) return;
+    this.#account.credit += more;
+    void this.#open(more);
+  }
+
+  /** The SDK's stream tells of trouble only after several tries, and of success not at all: so it is looked at as well. */
+  async #open(credit: number): Promise<void> {
+    const probe = this.#links.size === 0 ? this.#settler.peekMessages(1) : undefined;
+    this.#stream(credit);
+    try {
+      await probe;
+    } catch (error) {
+      this.#trouble(error);
+    }
+  }
+
+  #stream(credit: number): void {
+    const receiver = this.#receiver();
+    const account = this.#account;
+    const subscription = receiver.subscribe(
+      {
+        processMessage: (message) => this.#take(message, account),
+        processError: async ({ error, errorSource }) => {
+          if (errorSource === 'receive' || errorSource === 'internal') this.#trouble(error);
+        },
+      },
+      { autoCompleteMessages: false, maxConcurrentCalls: credit },
+    );
+    this.#links.add({ receiver, stop: () => subscription.close() });
+  }
+
+  #take(message: AzureReceived, account: { inHand: number }): Promise<void> {
+    // Every message of ours names a session. Here it means nothing, but the SDK would refuse to settle it once its link is gone.
+    (message as { sessionId?: string | undefined }).sessionId = undefined;
+    return new Promise((resolve) => {
+      account.inHand++;
+      this.#sink.arrived(this, message, false, () => {
+        account.inHand--;
+        resolve();
+      });
+    });
+  }
+
+  #trouble(error: unknown): void {
+    if (this.#closed) return;
+    void this.stop();
+    if (isMissing(error)) this.#sink.gone();
+    else this.#sink.broken(error);
+  }
+
+  /** Takes nothing more; what is in hand stays. The next `want` begins anew. */
+  async stop(): Promise<void> {
+    const links = [...this.#links];
+    this.#links.clear();
+    this.#account = { credit: 0, inHand: 0 };
+    await Promise.all(
+      links.map(async ({ stop, receiver }) => {
+        await stop().catch(() => {});
+        await receiver.close().catch(() => {});
+      }),
+    );
+  }
+
+  // --- locks ------------------------------------------------------------------------------------------------------------
+
+  /** Renews its lock at half time, until it is no longer held. */
+  keep(held: Held): void {
+    const leftMs = Math.min(Math.max(1_000, (held.message.lockedUntilUtc?.getTime() ?? 0) - this.#clock.now()), lockMaxMs);
+    this.#renewals.set(held, this.#clock.after(leftMs / 2, () => void this.#renew(held)));
+  }
+
+  async #renew(held: Held): Promise<void> {
+    if (held.state === 'done' || held.state === 'lost') return;
+    try {
+      await this.#settler.renewMessageLock(held.message); // which also sets its `lockedUntilUtc`
+    } catch (error) {
+      if (isLockLost(error)) {
+        held.free();
+        held.state = 'lost';
+        this.#renewals.delete(held);
+        return;
+      }
+    }
+    if (!this.#closed && (held.state === 'buffered' || held.state === 'given')) this.keep(held);
+  }
+
+  #drop(held: Held): void {
+    this.#renewals.get(held)?.();
+    this.#renewals.delete(held);
+  }
+
+  async complete(held: Held): Promise<void> {
+    this.#drop(held);
+    await this.#settler.completeMessage(held.message);
+  }
+
+  async abandon(held: Held, changes: { [name: string]: number } | undefined): Promise<void> {
+    this.#drop(held);
+    await this.#settler.abandonMessage(held.message, changes);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const cancel of this.#renewals.values()) cancel();
+    this.#renewals.clear();
+    await this.stop();
+    await this.#settler.close().catch(() => {});
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * What stands in the namespace, made idempotently: one topic for all events, a subscription on it for each subscription
+ * of ours, a queue for each command of a service. Without the right to manage, or with `migrate: 'check'`, it is only
+ * looked at over AMQP. Why one topic: docs/decisions (Azure's topology).
+ */
+import { type Clock, sleep } from '../../contract/clock.ts';
+import { WaybillError } from '../../contract/errors.ts';
+import type { Declaration } from '../../contract/transport.ts';
+import type { AzureAdministration, AzureClient, AzureFilter } from './client.ts';
+import { drainInto } from './move.ts';
+import type { Names } from './names.ts';
+import { doing, isDenied, isMissing, isThere } from './trouble.ts';
+
+export interface TopologyOptions {
+  readonly service: string;
+  readonly client: AzureClient;
+  /** Undefined: there is none, or it is not to be used. */
+  readonly administration: AzureAdministration | undefined;
+  readonly names: Names;
+  readonly lockMs: number;
+  readonly clock: Clock;
+  readonly warn: (text: string) => void;
+}
+
+/** What a subscription of ours is received from. */
+export interface Place {
+  readonly kind: 'event' | 'command' | 'reply';
+  readonly topic?: string;
+  readonly name: string;
+}
+
+/** We count attempts ourselves; this is the back-stop for what kills every process before it is counted. Azure allows 2000. */
+const maxDeliveryCount = 100;
+/** While what is queued is applied before a removal. */
+const pollMs = 100;
+/** Azure deletes a queue for replies this long after its instance has gone; 5 minutes is the least. */
+const idleReplies = 'PT5M';
+
+export class Topology {
+  readonly #options: TopologyOptions;
+  #administration: AzureAdministration | undefined;
+
+  constructor(options: TopologyOptions) {
+    this.#options = options;
+    this.#administration = options.administration;
+  }
+
+  get manages(): boolean {
+    return this.#administration !== undefined;
+  }
+
+  /** The topic: made, or found to be there. */
+  async open(): Promise<void> {
+    const { names } = this.#options;
+    await this.#make(
+      `creating the topic ${names.topic}`,
+      async (administration) => {
+        if (!(await administration.topicExists(names.topic))) await unlessThere(administration.createTopic(names.topic));
+      },
+      () => this.#lookAtTopic(),
+    );
+  }
+
+  async #lookAtTopic(): Promise<void> {
+    const { client, names } = this.#options;
+    const sender = client.createSender(names.topic);
+    try {
+      await sender.createMessageBatch();
+    } catch (error) {
+      if (isMissing(error)) throw missing(`the topic ${names.topic}`);
+      throw error;
+    } finally {
+      await sender.close().catch(() => {});
+    }
+  }
+
+  /** With the administration while it lets us; from the first denial on only by looking. */
+  async #make(what: string, make: (administration: AzureAdministration) => Promise<void>, look: () => Promise<void>): Promise<void> {
+    const administration = this.#administration;
+    if (administration) {
+      try {
+        return await make(administration);
+      } catch (error) {
+        if (!isDenied(error)) return doing(what, () => Promise.reject(error as Error));
+        this.#administration = undefined;
+        this.#options.warn('these credentials may not manage the Azure Service Bus namespace: entities are looked for and not created');
+      }
+    }
+    await doing(what, look);
+  }
+
+  /** Where a subscription's messages come from. */
+  places({ name, bindings }: Declaration): Place[] {
+    const { names, service } = this.#options;
+    const places: Place[] = [];
+    if (bindings.some(({ kind }) => kind === 'event')) places.push({ kind: 'event', topic: names.topic, name: names.subscription(name) });
+    for (const { kind, type } of bindings) if (kind !== 'event') places.push({ kind, name: names.queue(kind, service, type) });
+    return places;
+  }
+
+  async declare(declaration: Declaration): Promise<void> {
+    const requiresSession = declaration.order === 'by-key';
+    const places = this.places(declaration);
+    await this.#make(
+      `declaring ${declaration.name}`,
+      async (administration) => {
+        if (declaration.from !== 'now') await this.#refusePast(administration, declaration);
+        for (const place of places) {
+          if (place.topic === undefined) await this.#ensureQueue(administration, place.name, { requiresSession, userMetadata: declaration.name });
+          else await this.#ensureSubscription(administration, place.name, declaration, requiresSession);
+        }
+        for (const former of declaration.formerly) await this.#move(administration, former, declaration, requiresSession);
+      },
+      async () => {
+        if (declaration.from !== 'now') throw tooLate(declaration.name);
+        for (const place of places) await this.#lookAt(place);
+      },
+    );
+  }
+
+  async #refusePast(administration: AzureAdministration, { name, formerly }: Declaration): Promise<void> {
+    for (const one of [name, ...formerly]) if (await this.#subscription(administration, one)) return;
+    throw tooLate(name);
+  }
+
+  async #subscription(administration: AzureAdministration, name: string): Promise<{ requiresSession: boolean; userMetadata?: string } | undefined> {
+    const { names } = this.#options;
+    return orUndefined(administration.getSubscription(names.topic, names.subscription(name)));
+  }
+
+  /** The first rule is made with the subscription: one that takes everything, as Azure's default does, is never there. */
+  async #ensureSubscription(administration: AzureAdministration, entity: string, declaration: Declaration, requiresSession: boolean): Promise<void> {
+    const { names, lockMs } = this.#options;
+    const rules = declaration.bindings.filter(({ kind }) => kind === 'event').flatMap(({ type }) => this.#rulesFor(type));
+    let found = await this.#subscription(administration, declaration.name);
+    if (!found) {
+      const options = { requiresSession, lockDuration: `PT${lockMs / 1_000}S`, maxDeliveryCount, userMetadata: declaration.name };
+      await unlessThere(administration.createSubscription(names.topic, entity, { ...options, defaultRuleOptions: rules[0] }));
+      found = await this.#subscription(administration, declaration.name);
+    }
+    if (found && found.requiresSession !== requiresSession) throw conflict(declaration.name, found.requiresSession);
+    if (found?.userMetadata !== undefined && found.userMetadata !== '' && found.userMetadata !== declaration.name) {
+      throw new WaybillError('TOPOLOGY_CONFLICT', `the Azure subscription ${entity} belongs to ${found.userMetadata}, not to ${declaration.name}; choose another name`);
+    }
+    const there = new Set<string>();
+    for await (const { name } of administration.listRules(names.topic, entity)) there.add(name);
+    for (const { name, filter } of rules) {
+      if (!there.has(name)) await unlessThere(administration.createRule(names.topic, entity, name, filter));
+    }
+  }
+
+  /** By subject, which our own senders set; by the attribute, for other senders of CloudEvents. */
+  #rulesFor(type: string): { name: string; filter: AzureFilter }[] {
+    const { names } = this.#options;
+    return [
+      { name: names.rule(type), filter: { subject: type } },
+      { name: names.rule(type, '_ce'), filter: { applicationProperties: { cloudEvents_type: type } } },
+      { name: names.rule(type, '_ce1'), filter: { applicationProperties: { 'cloudEvents:type': type } } },
+    ];
+  }
+
+  async #ensureQueue(administration: AzureAdministration, name: string, { requiresSession, userMetadata }: { requiresSession: boolean; userMetadata: string }): Promise<void> {
+    const lockDuration = `PT${this.#options.lockMs / 1_000}S`;
+    let found = await orUndefined(administration.getQueue(name));
+    if (!found) {
+      await unlessThere(administration.createQueue(name, { requiresSession, lockDuration, maxDeliveryCount, userMetadata }));
+      found = await administration.getQueue(name);
+    }
+    if (found.requiresSession !== requiresSession) throw conflict(name, found.requiresSession as boolean);
+    // It was being removed, or belongs to a former name.
+    if (found.status !== 'Active' || found.userMetadata !== userMetadata) await administration.updateQueue({ ...found, status: 'Active', userMetadata });
+  }
+
+  async #lookAt({ topic, name }: Place): Promise<void> {
+    const { client } = this.#options;
+    const receiver = topic === undefined ? client.createReceiver(name) : client.createReceiver(topic, name);
+    try {
+      await receiver.peekMessages(1);
+    } catch (error) {
+      if (isMissing(error)) throw missing(topic === undefined ? `the queue ${name}` : `the subscription ${name} of the topic ${topic}`);
+      throw error;
+    } finally {
+      await receiver.close().catch(() => {});
+    }
+  }
+
+  // --- renaming ---------------------------------------------------------------------------------------------------------
+
+  /** The new subscription is there already: what comes meanwhile comes twice rather than not at all, and the inbox sees to it. */
+  async #move(administration: AzureAdministration, former: string, declaration: Declaration, requiresSession: boolean): Promise<void> {
+    const { names, client, clock } = this.#options;
+    const found = await this.#subscription(administration, former);
+    if (!found) return;
+    const entity = names.subscription(former);
+    await this.#unbind(administration, entity);
+    const target = names.moved(declaration.name);
+    await this.#ensureQueue(administration, target, { requiresSession, userMetadata: declaration.name });
+    await drainInto(target, {
+      client,
+      clock,
+      source: { topic: names.topic, name: entity, sessions: found.requiresSession },
+      left: async () => (await administration.getSubscriptionRuntimeProperties(names.topic, entity)).activeMessageCount,
+    });
+    await unlessMissing(administration.deleteSubscription(names.topic, entity));
+  }
+
+  async #unbind(administration: AzureAdministration, entity: string): Promise<void> {
+    const { names } = this.#options;
+    const rules: string[] = [];
+    for await (const { name } of administration.listRules(names.topic, entity)) rules.push(name);
+    for (const rule of rules) await unlessMissing(administration.deleteRule(names.topic, entity, rule));
+  }
+
+  /** What a renamed subscription has to apply first, if there is anything left of it. */
+  async movedTo(name: string): Promise<string | undefined> {
+    const queue = this.#options.names.moved(name);
+    if (!this.#administration) return undefined;
+    return (await orUndefined(this.#administration.getQueue(queue))) === undefined ? undefined : queue;
+  }
+
+  /** Messages left in the queue of a former name; once there is none, it is gone. */
+  async leftIn(queue: string): Promise<number> {
+    const administration = this.#administration;
+    const counts = administration && (await orUndefined(administration.getQueueRuntimeProperties(queue)));
+    if (counts && counts.activeMessageCount > 0) return counts.activeMessageCount;
+    if (counts) await unlessMissing(administration!.deleteQueue(queue));
+    return 0;
+  }
+
+  // --- removing ---------------------------------------------------------------------------------------------------------
+
+  async remove(name: string, queued: 'apply' | 'drop', stop: AbortSignal): Promise<void> {
+    const administration = this.#administration;
+    if (!administration) {
+      throw new WaybillError('CAPABILITY_MISSING', `${name} cannot be removed: these credentials may not manage the namespace; remove it with others`);
+    }
+    await doing(`removing ${name}`, async () => {
+      const { names } = this.#options;
+      const entity = names.subscription(name);
+      const queues = await this.#queuesOf(administration, name);
+      const subscribed = (await this.#subscription(administration, name)) !== undefined;
+      if (queued === 'apply') {
+        if (subscribed) await this.#unbind(administration, entity);
+        for (const queue of queues) await unlessMissing(administration.getQueue(queue).then((found) => administration.updateQueue({ ...found, status: 'SendDisabled' })));
+        if (!(await this.#untilEmpty(administration, subscribed ? entity : undefined, queues, stop))) return;
+      }
+      if (subscribed) await unlessMissing(administration.deleteSubscription(names.topic, entity));
+      for (const queue of queues) await unlessMissing(administration.deleteQueue(queue));
+    });
+  }
+
+  async #queuesOf(administration: AzureAdministration, subscription: string): Promise<string[]> {
+    const queues: string[] = [];
+    for await (const { name, userMetadata } of administration.listQueues()) if (userMetadata === subscription) queues.push(name);
+    return queues;
+  }
+
+  /** False when it was declared again meanwhile: it lives. */
+  async #untilEmpty(administration: AzureAdministration, entity: string | undefined, queues: readonly string[], stop: AbortSignal): Promise<boolean> {
+    const { names, clock } = this.#options;
+    for (;;) {
+      let left = 0;
+      if (entity !== undefined) {
+        for await (const _ of administration.listRules(names.topic, entity)) return false;
+        left += (await administration.getSubscriptionRuntimeProperties(names.topic, entity)).activeMessageCount;
+      }
+      for (const queue of queues) {
+        const found = await orUndefined(administration.getQueue(queue));
+        if (found?.status === 'Active') return false;
+        if (found) left += (await administration.getQueueRuntimeProperties(queue)).activeMessageCount;
+      }
+      if (left === 0) return true;
+      await sleep(clock, pollMs, stop);
+      if (stop.aborted) throw new WaybillError('STOPPED', 'this session was closed before the subscription was empty');
+    }
+  }
+
+  // --- replies ----------------------------------------------------------------------------------------------------------
+
+  async makeReplies(queue: string): Promise<void> {
+    await this.#make(
+      `creating the queue ${queue}`,
+      async (administration) => unlessThere(administration.createQueue(queue, { autoDeleteOnIdle: idleReplies, maxDeliveryCount: 1 })),
+      () => Promise.reject(new WaybillError('CAPABILITY_MISSING', 'requests need a queue for their replies, which these credentials may not create (Manage)')),
+    );
+  }
+
+  async dropReplies(queue: string): Promise<void> {
+    await unlessMissing(this.#administration?.deleteQueue(queue) ?? Promise.resolve());
+  }
+}
+
+async function unlessThere(work: Promise<unknown>): Promise<void> {
+  await work.catch((error: unknown) => {
+    if (!isThere(error)) throw error;
+  });
+}
+
+async function unlessMissing(work: Promise<unknown>): Promise<void> {
+  await work.catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+  });
+}
+
+async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+function missing(what: string): WaybillError {
+  return new WaybillError('TOPOLOGY_MISSING', `${what} is not there; start once with credentials that may manage the namespace`);
+}
+
+function conflict(name: string, requiresSession: boolean): WaybillError {
+  const is = requiresSession ? 'requires sessions, which only order by-key does' : 'has no sessions, which order by-key needs';
+  return new WaybillError('TOPOLOGY_CONFLICT', `${name} ${is}, and Azure cannot change that: give the subscription a new name, with formerly`);
+}
+
+function tooLate(name: string): WaybillError {
+  return new WaybillError('CAPABILITY_MISSING', `Azure Service Bus: ${name} cannot begin in the past, as a topic keeps nothing of what was sent before; use from: 'now'`);
+}
