@@ -56,6 +56,13 @@ const SAMPLES: Record<string, { breaks: readonly Sample[]; keeps: readonly Sampl
     ],
     keeps: [['transports/azure-service-bus/index.ts', `import type * as Sdk from '@azure/service-bus';\nconst sdk = await import('@azure/service-bus');`]],
   },
+  'transports/rabbitmq': {
+    breaks: [
+      ['transports/rabbitmq/index.ts', `import { memory } from '../memory/index.ts';`],
+      ['transports/rabbitmq/client.ts', `import { connect } from 'amqplib';`],
+    ],
+    keeps: [['transports/rabbitmq/client.ts', `import { sleep } from '../../contract/clock.ts';\nconst amqplib = await import('amqplib');`]],
+  },
   'transports/*': {
     breaks: [
       ['transports/memory/index.ts', `import { sqlite } from '../../stores/sqlite/index.ts';`],

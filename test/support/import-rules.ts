@@ -34,6 +34,7 @@ export const RULES: readonly Rule[] = [
   { place: 'transports/sqlite', may: ['contract', 'stores/sqlite'], thirdPartyTypes: true },
   { place: 'transports/postgres', may: ['contract', 'stores/postgres'], thirdPartyTypes: true },
   { place: 'transports/azure-service-bus', may: ['contract'], thirdPartyTypes: true, brought: ['@azure/service-bus'] },
+  { place: 'transports/rabbitmq', may: ['contract'], thirdPartyTypes: true, brought: ['amqplib'] },
   { place: 'transports/*', may: ['contract'], thirdPartyTypes: true },
   { place: 'stores/postgres', may: ['contract', 'clients/*'], thirdPartyTypes: true, brought: ['pg'] },
   { place: 'stores/*', may: ['contract', 'clients/*'], thirdPartyTypes: true },

@@ -13,6 +13,10 @@ export const PROGRAMS = {
     folders: '/usr/lib/postgresql/*/bin',
     install: 'apt-get install -y --no-install-recommends postgresql',
   },
+  rabbitmq: {
+    names: ['rabbitmq-server'],
+    install: 'apt-get install -y --no-install-recommends rabbitmq-server',
+  },
 } as const satisfies Record<string, { names: readonly string[]; folders?: string; install: string }>;
 
 export type Program = keyof typeof PROGRAMS;

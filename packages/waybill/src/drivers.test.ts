@@ -53,6 +53,17 @@ describe('loadStore and loadTransport', () => {
     }
   });
 
+  it('take an AMQP URL for RabbitMQ, without connecting, and repeat nothing of one that is wrong', async () => {
+    for (const transport of ['amqp://user:secret@host/vhost', 'amqps://host']) {
+      assert.equal((await loadTransport({ service, transport }, {})).kind, 'rabbitmq');
+    }
+    await assert.rejects(loadTransport({ service, transport: 'amqp://user:secret@ho st' }, {}), (error) => {
+      assert.ok(WaybillError.is(error, 'INVALID_URL'));
+      assert.doesNotMatch(String(error), /secret/);
+      return true;
+    });
+  });
+
   it('refuse the embedded default in production, but not when it is asked for', async () => {
     const env = { NODE_ENV: 'production' };
     await assert.rejects(loadStore({ service }, env), isCode('NOT_CONFIGURED'));

@@ -62,8 +62,13 @@ export async function loadTransport(options: BusOptions<any>, env: Env): Promise
       const { azureServiceBus } = await import('./transports/azure-service-bus/index.ts');
       return azureServiceBus(given);
     }
+    case 'amqp':
+    case 'amqps': {
+      const { rabbitmq } = await import('./transports/rabbitmq/index.ts');
+      return rabbitmq(given);
+    }
     default:
-      throw unknown('transport', scheme, 'sb://…, sqlite:DIRECTORY or memory:');
+      throw unknown('transport', scheme, 'amqp(s)://…, sb://…, sqlite:DIRECTORY or memory:');
   }
 }
 

@@ -47,6 +47,12 @@ export interface TransportCapabilities {
    * between instances: the next one takes over at once what another began and did not end.
    */
   readonly exclusive?: boolean;
+  /**
+   * Calls of `send` that may be in flight at once. Then the transport holds back a message while an earlier one of its key
+   * has no outcome, and a call that rejects takes all others in flight along: nothing overtakes its own key.
+   * @default 1
+   */
+  readonly sendsMax?: number;
 }
 
 /** The sender's side of a transport whose queue is the ledger itself. */

@@ -80,7 +80,11 @@ export const outcomeCases: readonly TransportCase[] = [
       const outcomes = await send(catalog, message('a'), bad, message('b'));
       assert.deepEqual(outcomes.map(({ kind }) => kind), ['stored', 'refused', 'stored']);
       assert.ok(outcomes[1]?.kind === 'refused' && outcomes[1].reason !== '', 'with a reason');
-      assert.deepEqual(labels(await receive(world, await basket.session.consume(to('basket.prices')), 2)), ['a', 'b']);
+      const consumer = await basket.session.consume(to('basket.prices'));
+      const got: string[] = [];
+      while (!got.includes('b')) got.push(...labels(await receive(world, consumer, 1)));
+      // A broker may tell of the refusal by breaking off: what was in flight beside it is then sent again.
+      assert.deepEqual([...new Set(got)], ['a', 'b']);
     },
   },
   {

@@ -1,0 +1,107 @@
+/**
+ * What is this instance's alone: a queue that lives as long as its connection, for replies and for what its siblings
+ * (the service's other instances) tell it. After a loss it is made again under a new name and with the same bindings; a
+ * reply that came in between is lost, and the request ends by its time-out.
+ */
+import { type Clock, sleep } from '../../contract/clock.ts';
+import { unreachable, type AmqpChannel, type AmqpMessage } from './client.ts';
+import type { Link } from './link.ts';
+import type { Names } from './names.ts';
+
+const pauseFirstMs = 100;
+const pauseMaxMs = 10_000;
+
+export class Instance {
+  readonly #options: InstanceOptions;
+  readonly #bindings = new Map<string, (message: AmqpMessage) => void>();
+  #channel: AmqpChannel | undefined;
+  #queue = '';
+  #opening: Promise<AmqpChannel> | undefined;
+  #reviving = false;
+
+  constructor(options: InstanceOptions) {
+    this.#options = options;
+  }
+
+  /** From now on messages with this routing key come to `take`. */
+  async bind(routingKey: string, take: (message: AmqpMessage) => void): Promise<void> {
+    this.#bindings.set(routingKey, take);
+    try {
+      const channel = await this.#get();
+      await channel.bindQueue(this.#queue, this.#options.names.exchange, routingKey);
+    } catch (error) {
+      this.#bindings.delete(routingKey);
+      throw unreachable('listening', error);
+    }
+  }
+
+  async unbind(routingKey: string): Promise<void> {
+    if (!this.#bindings.delete(routingKey)) return;
+    await this.#channel?.unbindQueue(this.#queue, this.#options.names.exchange, routingKey).catch(() => {}); // gone with its queue
+  }
+
+  #get(): Promise<AmqpChannel> {
+    if (this.#channel) return Promise.resolve(this.#channel);
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined;
+    });
+    return this.#opening;
+  }
+
+  async #open(): Promise<AmqpChannel> {
+    const { link, names, service, clock } = this.#options;
+    const channel = await link.channel();
+    const queue = names.instance(service, clock.id());
+    channel.on('close', () => {
+      if (this.#channel !== channel) return;
+      this.#channel = undefined;
+      void this.#revive();
+    });
+    // Exclusive: of this connection alone, and removed with it; such a queue is not replicated anywhere.
+    await channel.assertQueue(queue, { durable: false, exclusive: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } });
+    for (const routingKey of this.#bindings.keys()) await channel.bindQueue(queue, names.exchange, routingKey);
+    await channel.consume(queue, (message) => message && this.#take(message), { noAck: true });
+    this.#queue = queue;
+    this.#channel = channel;
+    return channel;
+  }
+
+  #take(message: AmqpMessage): void {
+    try {
+      this.#bindings.get(message.fields.routingKey)?.(message);
+    } catch (error) {
+      this.#options.trouble('a reply', error);
+    }
+  }
+
+  async #revive(): Promise<void> {
+    if (this.#reviving) return;
+    this.#reviving = true;
+    const { clock, closed } = this.#options;
+    for (let pauseMs = pauseFirstMs; !closed.aborted && !this.#channel; pauseMs = Math.min(pauseMs * 2, pauseMaxMs)) {
+      await sleep(clock, pauseMs * (0.5 + clock.random() / 2), closed);
+      if (closed.aborted) break;
+      await this.#get().catch(() => {}); // the next attempt
+    }
+    this.#reviving = false;
+  }
+}
+
+export interface InstanceOptions {
+  readonly link: Link;
+  readonly names: Names;
+  readonly service: string;
+  readonly clock: Clock;
+  readonly closed: AbortSignal;
+  readonly trouble: (where: string, error: unknown) => void;
+}
+
+/** Reads an object that a sibling sent; undefined when it is none. */
+export function told(message: AmqpMessage): { removed?: unknown; how?: unknown; by?: unknown } | undefined {
+  try {
+    const value: unknown = JSON.parse(message.content.toString('utf8'));
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

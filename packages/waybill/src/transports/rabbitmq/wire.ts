@@ -1,0 +1,93 @@
+import type { WireMessage } from '../../contract/message.ts';
+import type { Delivery } from '../../contract/transport.ts';
+import type { AmqpMessage } from './client.ts';
+
+/**
+ * A message on the wire, for whoever looks at the queue: `message_id`, `type`, `app_id` (the source), `content_type`, and
+ * the headers of its format. AMQP 0-9-1 has no CloudEvents binding; the attributes are named as in the one for AMQP 1.0
+ * (`cloudEvents:id`). Names that begin with `waybill-` are this transport's own.
+ */
+const attribute = 'cloudEvents:';
+const timeHeader = 'waybill-time';
+/** Where a message that was moved to a queue came from: its first routing key. */
+export const routeHeader = 'waybill-route';
+
+/** What a message needs besides routing key and body. */
+export function propertiesOf({ id, source, type, time, headers }: WireMessage): object {
+  const carried: Record<string, string | number> = { [timeHeader]: time };
+  let contentType: string | undefined;
+  for (const name of Object.keys(headers)) {
+    const value = headers[name]!;
+    if (name === 'content-type') contentType = value;
+    else carried[name.startsWith('ce-') ? attribute + name.slice(3) : name] = value;
+  }
+  return {
+    persistent: true,
+    mandatory: true,
+    messageId: id,
+    type,
+    appId: source,
+    ...(contentType !== undefined && { contentType }),
+    headers: carried,
+  };
+}
+
+/** The bytes, without a copy. */
+export function contentOf({ body }: WireMessage): Buffer {
+  return Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+}
+
+export interface Received {
+  readonly delivery: Delivery;
+  readonly source: string;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+/** What RabbitMQ adds on the way, and what is ours. */
+const added: ReadonlySet<string> = new Set([
+  timeHeader, routeHeader, 'x-death', 'x-delivery-count', 'x-acquired-count', 'x-opt-rabbitmq-received-time',
+  'x-first-death-exchange', 'x-first-death-queue', 'x-first-death-reason',
+  'x-last-death-exchange', 'x-last-death-queue', 'x-last-death-reason',
+]); // prettier-ignore
+
+/** A received message, or the reason why it cannot be one: some other program put it there. */
+export function received(message: AmqpMessage, suspect: boolean): Received | string {
+  const { headers: carried = {}, contentType, appId } = message.properties;
+  const headers: Record<string, string> = {};
+  if (typeof contentType === 'string') headers['content-type'] = contentType;
+  for (const name of Object.keys(carried)) {
+    if (added.has(name)) continue;
+    const value = carried[name];
+    const text = typeof value === 'string' ? value : isScalar(value) ? String(value) : undefined;
+    if (text === undefined) return `the header ${JSON.stringify(name.slice(0, 80))} is neither text, number nor boolean`;
+    headers[plainName(name)] = text;
+  }
+  const time = carried[timeHeader];
+  return {
+    delivery: {
+      kind: kindOf(String(carried[routeHeader] ?? message.fields.routingKey)),
+      headers,
+      body: message.content,
+      redelivered: message.fields.redelivered,
+      suspect,
+    },
+    source: typeof appId === 'string' ? appId : '',
+    time: typeof time === 'number' ? time : 0,
+  };
+}
+
+function isScalar(value: unknown): boolean {
+  return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint';
+}
+
+/** The names that the AMQP 1.0 binding allows for an attribute, and HTTP's. */
+function plainName(name: string): string {
+  if (name.startsWith(attribute) || name.startsWith('cloudEvents_')) return `ce-${name.slice(attribute.length)}`;
+  return name;
+}
+
+function kindOf(routingKey: string): Delivery['kind'] {
+  if (routingKey.startsWith('command.')) return 'command';
+  return routingKey.startsWith('reply.') ? 'reply' : 'event';
+}
