@@ -387,7 +387,15 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const whenConnected = async (session: TransportSession | undefined): Promise<void> => {
       if (!session || stopping.signal.aborted) return;
       if (!session.capabilities.publishesAtCommit && options.relay !== 'off') {
-        relay ??= createRelay({ outbox: store.ports.outbox, send: (messages) => session.send(messages), owner: clock.id(), clock, signals });
+        const { sendsMax } = session.capabilities;
+        relay ??= createRelay({
+          outbox: store.ports.outbox,
+          send: (messages) => session.send(messages),
+          ...(sendsMax !== undefined && { sendsMax }),
+          owner: clock.id(),
+          clock,
+          signals,
+        });
         relay.start();
       }
       for (const subscription of first) await startOn(session, subscription);

@@ -3,7 +3,7 @@ import type { Clock } from './clock.ts';
 /**
  * A loop that works while there is work, sleeps while there is none, and is woken by hints. Relay, waiting and
  * retention are loops. `turn` says how long to sleep: 0 = go on at once. A turn that throws is reported to `onError`
- * and followed by a pause that doubles from 100 ms to 30 s, jittered by half: trouble never makes a busy loop.
+ * and followed by a pause that doubles from 100 ms to 30 s (or `pauseMaxMs`), jittered by half: trouble never makes a busy loop.
  */
 export interface Loop {
   start(): void;
@@ -14,14 +14,15 @@ export interface Loop {
 }
 
 const pauseFirstMs = 100;
-const pauseMaxMs = 30_000;
+const pauseMaxDefaultMs = 30_000;
 
 export function createLoop(options: {
   clock: Clock;
   turn: (signal: AbortSignal) => Promise<number>;
   onError: (error: unknown) => void;
+  pauseMaxMs?: number;
 }): Loop {
-  const { clock, turn, onError } = options;
+  const { clock, turn, onError, pauseMaxMs = pauseMaxDefaultMs } = options;
   const stopping = new AbortController();
   let running: Promise<void> | undefined;
   let hinted = false;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { WireMessage } from '../contract/message.ts';
+import type { OutboxPort } from '../contract/store.ts';
 import type { SendOutcome } from '../contract/transport.ts';
 import { createSignals } from '../observe/signals.ts';
 import { memory } from '../stores/memory/index.ts';
@@ -22,8 +23,8 @@ async function ledger() {
   const heard: string[] = [];
   for (const name of ['sent', 'refused', 'unroutable'] as const) signals.on(name, ({ id }) => heard.push(`${name} ${id}`));
   signals.on('relay-paused', ({ error }) => heard.push(`paused: ${(error as Error).message}`));
-  const relay = (send: (messages: readonly WireMessage[]) => Promise<readonly SendOutcome[]>, owner = 'one') =>
-    createRelay({ outbox: store.ports.outbox, send, owner, clock, signals });
+  const relay = (send: (messages: readonly WireMessage[]) => Promise<readonly SendOutcome[]>, owner = 'one', more: { sendsMax?: number; outbox?: OutboxPort } = {}) =>
+    createRelay({ outbox: store.ports.outbox, send, owner, clock, signals, ...more });
   return { clock, store, append, heard, relay };
 }
 
@@ -136,11 +137,23 @@ describe('the relay', () => {
     const { clock, append, relay, store } = await ledger();
     const gate = Promise.withResolvers<void>();
     const sent: string[] = [];
-    const frozen = relay(async (messages) => {
-      sent.push('frozen');
-      await gate.promise;
-      return stored(messages);
-    }, 'frozen');
+    // A process that is frozen renews nothing: what it asks of the store gets there when it goes on.
+    const outbox: OutboxPort = {
+      ...store.ports.outbox,
+      async acquire(owner, leaseMs) {
+        const lease = await store.ports.outbox.acquire(owner, leaseMs);
+        return lease && { ...lease, renew: () => gate.promise.then(() => lease.renew()), settle: (...given) => gate.promise.then(() => lease.settle(...given)) };
+      },
+    };
+    const frozen = relay(
+      async (messages) => {
+        sent.push('frozen');
+        await gate.promise;
+        return stored(messages);
+      },
+      'frozen',
+      { outbox },
+    );
     await append(message('a'));
     frozen.start();
     await clock.advance(10);
@@ -180,5 +193,101 @@ describe('the relay', () => {
     await clock.advance(40_000);
     await ended;
     assert.ok(clock.monotonic() - began <= 40_000);
+  });
+
+  it('has several windows in flight where the transport allows it, and settles their prefix alone', async () => {
+    const { clock, append, relay, store, heard } = await ledger();
+    const sends: { ids: string[]; answer: () => void }[] = [];
+    const one = relay(
+      (messages) => new Promise((resolve) => sends.push({ ids: messages.map(({ id }) => id), answer: () => resolve(stored(messages)) })),
+      'one',
+      { sendsMax: 3 },
+    );
+    await append(...Array.from({ length: 1_800 }, (_, i) => message(`m${i}`)));
+    one.start();
+    await clock.advance(10);
+    assert.deepEqual(sends.map(({ ids }) => ids.length), [500, 500, 500], 'three and no more');
+    sends[1]!.answer();
+    await clock.advance(10);
+    assert.equal((await store.ports.inspect.counts()).ready, 1_800, 'the first has no answer');
+    sends[0]!.answer();
+    await clock.advance(10);
+    assert.equal((await store.ports.inspect.counts()).ready, 800, 'both, in one commit');
+    assert.equal(sends.length, 4);
+    sends[2]!.answer();
+    sends[3]!.answer();
+    await clock.advance(300);
+    assert.equal((await store.ports.inspect.counts()).ready, 0);
+    assert.deepEqual(heard.filter((line) => line.startsWith('sent')), Array.from({ length: 1_800 }, (_, i) => `sent m${i}`));
+    await one.stop(0);
+  });
+
+  it('sends everything from the settled position again when one of several windows has no answer', async () => {
+    const { clock, append, relay, store } = await ledger();
+    const sent: string[][] = [];
+    let broken = true;
+    const one = relay(
+      async (messages) => {
+        sent.push(messages.map(({ id }) => id));
+        if (broken && sent.length >= 2) throw new Error('away');
+        return stored(messages);
+      },
+      'one',
+      { sendsMax: 3 },
+    );
+    await append(...Array.from({ length: 1_200 }, (_, i) => message(`m${i}`)));
+    one.start();
+    await clock.advance(50);
+    broken = false;
+    await clock.advance(60_000);
+    assert.equal((await store.ports.inspect.counts()).ready, 0);
+    const again = sent.findIndex((ids, i) => i > 2 && ids[0] === 'm500');
+    assert.ok(again > 0, 'from the second window on, in its place');
+    assert.deepEqual(sent[again]!.length, 500);
+    await one.stop(0);
+  });
+
+  it('has one window at most that is not full, so that a trickle goes out in sets', async () => {
+    const { clock, append, relay } = await ledger();
+    const sends: { ids: string[]; answer: () => void }[] = [];
+    const one = relay(
+      (messages) => new Promise((resolve) => sends.push({ ids: messages.map(({ id }) => id), answer: () => resolve(stored(messages)) })),
+      'one',
+      { sendsMax: 4 },
+    );
+    one.start();
+    await append(message('a'));
+    await clock.advance(10);
+    for (const id of ['b', 'c', 'd']) {
+      await append(message(id));
+      one.wake();
+      await clock.advance(1);
+    }
+    assert.deepEqual(sends.map(({ ids }) => ids.join()), ['a']);
+    sends[0]!.answer();
+    await clock.advance(10);
+    assert.deepEqual(sends.map(({ ids }) => ids.join()), ['a', 'b,c,d']);
+    sends[1]!.answer();
+    await clock.advance(10);
+    await one.stop(0);
+  });
+
+  it('keeps its lease while a broker takes its time', async () => {
+    const { clock, append, relay } = await ledger();
+    const gate = Promise.withResolvers<void>();
+    const sent: string[] = [];
+    const slow = relay(async (messages) => (sent.push('slow'), await gate.promise, stored(messages)), 'slow');
+    const other = relay(async (messages) => (sent.push('other'), stored(messages)), 'other');
+    await append(message('a'));
+    slow.start();
+    await clock.advance(10);
+    other.start();
+    await clock.advance(60_000);
+    gate.resolve();
+    await clock.advance(1_000);
+    assert.deepEqual(sent, ['slow']);
+    const ended = [slow.stop(0), other.stop(0)];
+    await clock.advance(10);
+    await Promise.all(ended);
   });
 });

@@ -3,12 +3,19 @@
  *
  * In: rows of this service's ledger, whoever wrote them. Out: each row handed to the transport; what the broker took is
  * settled, what it refused for good is parked in failures in the same commit. Guaranteed: a row counts as published only
- * after the broker's word; rows go out in position order; one instance of the service sends at a time (a lease with a
- * fence), the others stand by. A crash between send and settle leaves rows that the next holder sends again, under the
- * same ids; a crash anywhere else leaves nothing to mend. This poll is also the checker that finds what a crash left.
+ * after the broker's word; per key rows go out in position order, each after the word on the one before; one instance of
+ * the service sends at a time (a lease with a fence), the others stand by. This poll is also the checker that finds what a
+ * crash left.
  *
- * Cost per window of up to 500 rows: one read, one send, one commit to settle. Idle: a read each 250 ms and a renewal
- * each second.
+ * Several windows are in flight where the transport allows it, and settled as their prefix is complete. A process that dies …
+ *
+ *     after reading, or while windows are in flight    leaves the position: its successor sends the same rows again
+ *     after the confirms, before the settle            the same: second copies under the same ids, which inboxes know
+ *     after the settle                                 nothing to mend
+ *     frozen past its lease                            settles nothing more; at most late copies of what it was sending
+ *
+ * Cost per window of up to 500 rows: one read, one send, one commit to settle (or one for several that are ready at once).
+ * Idle: a read each 250 ms and a renewal each second.
  */
 import { type Clock, sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
@@ -31,61 +38,124 @@ export interface Relay {
 const windowMax = 500;
 const leaseMs = 3_000;
 const renewMs = 1_000;
+/** Past this part of the lease nothing is sent without renewing it: another may be about to take over. */
+const sureMs = leaseMs * 0.8;
 /** The checker's poll: what no hint announced (another process died between commit and hint) is found this soon. */
 const pollMs = 250;
+/** While there was something a moment ago. */
+const pollFirstMs = 5;
 /** While another instance holds the lease. */
 const standbyMs = 500;
+/** After trouble; short enough that what waited leaves soon after the broker is back. */
+const pauseMaxMs = 5_000;
+
+interface Window {
+  readonly rows: readonly OutboxRow[];
+  /** Of the send; handled wherever it is awaited. */
+  readonly sent: Promise<readonly SendOutcome[]>;
+  outcomes?: readonly SendOutcome[];
+}
 
 export function createRelay(options: {
   outbox: OutboxPort;
   send: TransportSession['send'];
+  /** Sends in flight at once. @default 1 */
+  sendsMax?: number;
   owner: string;
   clock: Clock;
   signals: Signals;
 }): Relay {
-  const { outbox, clock, signals, owner } = options;
+  const { outbox, clock, signals, owner, sendsMax = 1 } = options;
   let lease: OutboxLease | undefined;
   let renewedMs = 0;
-  /** Read and not yet settled: sent again, the same rows, until the broker has answered for all of them. */
-  let window: readonly OutboxRow[] = [];
+  let idleMs = pollFirstMs;
+  /** Read, sent and not settled, in position order. */
+  let windows: Window[] = [];
   let drained = (): void => {};
 
-  const turn = async (): Promise<number> => {
+  const turn = async (signal: AbortSignal): Promise<number> => {
     try {
-      return await step();
+      return await step(signal);
     } catch (error) {
       // A lost lease, a store or broker that is away: all memory goes, the position in the store is the truth.
       const held = lease;
       lease = undefined;
-      window = [];
+      windows = [];
       signals.emit('relay-paused', { error });
       await held?.release().catch(() => {});
       throw error;
     }
   };
 
-  const step = async (): Promise<number> => {
+  const step = async (signal: AbortSignal): Promise<number> => {
     if (!lease) {
       lease = await outbox.acquire(owner, leaseMs);
       if (!lease) return standbyMs;
       renewedMs = clock.monotonic();
     }
-    if (window.length === 0) window = await lease.read(windowMax);
-    if (window.length === 0) {
-      drained();
-      if (clock.monotonic() - renewedMs >= renewMs) {
-        if (!(await lease.renew())) lease = undefined;
-        renewedMs = clock.monotonic();
-      }
-      return pollMs;
-    }
-    const outcomes = await options.send(window);
-    const parked = window.flatMap((row, i) => parkedBy(row, outcomes[i], clock.now()));
-    await lease.settle(window.at(-1)!.position, parked);
-    renewedMs = clock.monotonic();
-    report(window, outcomes);
-    window = [];
+    await fill(lease);
+    if (windows.length === 0) return idle(lease);
+    idleMs = pollFirstMs;
+    if (await firstAnswered(lease, signal)) await settle(lease);
     return 0;
+  };
+
+  const idle = async (held: OutboxLease): Promise<number> => {
+    drained();
+    if (clock.monotonic() - renewedMs >= renewMs) {
+      if (!(await held.renew())) lease = undefined; // another took over while there was nothing to do
+      renewedMs = clock.monotonic();
+    }
+    const sleepMs = idleMs;
+    idleMs = Math.min(pollMs, idleMs * 2);
+    return sleepMs;
+  };
+
+  /** One window that is not full at most: a handful at a time costs the broker three times as much per message. */
+  const fill = async (held: OutboxLease): Promise<void> => {
+    while (windows.length < sendsMax && (windows.at(-1)?.rows.length ?? windowMax) === windowMax) {
+      const rows = await held.read(windowMax);
+      if (rows.length === 0) return;
+      if (clock.monotonic() - renewedMs > sureMs) await renew(held);
+      const window: Window = { rows, sent: options.send(rows) };
+      window.sent.then(
+        (outcomes) => (window.outcomes = outcomes),
+        () => {}, // found when it is the first
+      );
+      windows.push(window);
+    }
+  };
+
+  /** Waits for the broker's word on the oldest window, and keeps the lease meanwhile; false when the relay is to stop. */
+  const firstAnswered = async (held: OutboxLease, signal: AbortSignal): Promise<boolean> => {
+    const answered = windows[0]!.sent.then(() => 'answered' as const);
+    for (;;) {
+      const woken = new AbortController();
+      const tick = sleep(clock, renewMs, AbortSignal.any([signal, woken.signal])).then(() => 'tick' as const);
+      try {
+        if ((await Promise.race([answered, tick])) === 'answered') return true;
+      } finally {
+        woken.abort();
+      }
+      if (signal.aborted) return false;
+      await renew(held);
+    }
+  };
+
+  const renew = async (held: OutboxLease): Promise<void> => {
+    if (!(await held.renew())) throw new WaybillError('LEASE_LOST', 'another instance sends now; this one stands by');
+    renewedMs = clock.monotonic();
+  };
+
+  /** All windows from the oldest on that have been answered, in one commit. */
+  const settle = async (held: OutboxLease): Promise<void> => {
+    const until = windows.findIndex(({ outcomes }) => !outcomes);
+    const ready = windows.slice(0, until < 0 ? windows.length : until);
+    const parked = ready.flatMap(({ rows, outcomes }) => rows.flatMap((row, i) => parkedBy(row, outcomes![i], clock.now())));
+    await held.settle(ready.at(-1)!.rows.at(-1)!.position, parked);
+    renewedMs = clock.monotonic();
+    windows = windows.slice(ready.length);
+    for (const { rows, outcomes } of ready) report(rows, outcomes!);
   };
 
   const report = (rows: readonly OutboxRow[], outcomes: readonly SendOutcome[]): void => {
@@ -99,7 +169,7 @@ export function createRelay(options: {
     });
   };
 
-  const loop = createLoop({ clock, turn, onError: () => {} });
+  const loop = createLoop({ clock, turn, onError: () => {}, pauseMaxMs });
   return {
     start: () => loop.start(),
     wake: () => loop.wake(),
