@@ -44,7 +44,7 @@ describe('README and examples', () => {
   });
 
   it('the pages of features quote the programs that they name', async () => {
-    for (const name of ['event-store']) {
+    for (const name of ['event-store', 'sagas']) {
       const page = await read(`docs/${name}.md`);
       assert.ok(blocks(page, 'ts').length >= 3, name);
       for (const block of blocks(page, 'ts')) assert.ok(isQuoted(block, [await read(`docs/examples/${name}.ts`)]), `not in docs/examples/${name}.ts:\n${block}`);
@@ -53,6 +53,11 @@ describe('README and examples', () => {
 
   it('the program with an event store confirms an order once it is paid', async () => {
     assert.equal(await runExample('event-store.ts'), 'confirmed 7\nrevenue 30\n');
+  });
+
+  it('the program with a saga completes one order and takes the other back', async () => {
+    const lines = (await runExample('sagas.ts')).trim().split('\n');
+    assert.deepEqual(lines.toSorted(), ['o1 completed', 'o2 compensated', 'payment of o2 voided', 'stock of o2 released']);
   });
 
   it('the smallest program prints the new price and ends', async () => {

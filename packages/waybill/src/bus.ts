@@ -159,7 +159,8 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       throw new WaybillError('INVALID_OPTION', `run: the options of saga ${definition.name} are those of a subscription, without name, order, transaction and onFailed`);
     }
     const name = `${service}.${definition.name}`;
-    const { takers, onFailed } = wiring.saga(definition, name);
+    const formerly = planOf({ name, kind: 'event', setBased: false, service, options: how }).formerly.map((old) => old.slice(service.length + 1));
+    const { takers, onFailed } = wiring.saga(definition, name, formerly);
     const options: PlanOptions = { afterFailure: 'hold', ...how, order: 'by-key', onFailed };
     const check = planOf({ name, kind: 'event', setBased: false, service, options });
     for (const taker of takers) addTaker(check, taker); // refused here, or not at all

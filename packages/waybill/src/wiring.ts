@@ -74,7 +74,7 @@ export interface Wiring {
   rooms(): Promise<Rooms>;
   add(plan: Plan): RunningSubscription;
   /** A saga as handlers of the subscription of this full name. */
-  saga(definition: SagaDefinition, name: string): RunningSaga;
+  saga(definition: SagaDefinition, name: string, formerly: readonly string[]): RunningSaga;
   sagas(): ReadonlyMap<string, SagaDefinition>;
   start(): Promise<void>;
   stop(drainMs: number): Promise<void>;
@@ -281,8 +281,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     if (session && !stopping.signal.aborted) await startOn(session, subscription);
   };
 
-  const saga = (definition: SagaDefinition, name: string): RunningSaga => {
-    const host = { service, clock, signals, format: cloudEvents, hopsMax: options.hopsMax, store: () => opened!.store, attempts };
+  const saga = (definition: SagaDefinition, name: string, formerly: readonly string[]): RunningSaga => {
+    const host = { service, clock, signals, format: cloudEvents, hopsMax: options.hopsMax, formerly, store: () => opened!.store, attempts };
     return createSaga(definition, name, { ...host, wake: (subscription) => subscriptions.get(subscription)?.wake() });
   };
 

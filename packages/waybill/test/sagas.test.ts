@@ -350,6 +350,38 @@ overStores('a saga', (store) => {
     assert.deepEqual(again.published(OrderPaid), [o1]);
   });
 
+  it('takes its instances, timeouts and replies along when it is renamed', async () => {
+    const transport = memory();
+    const disk = memoryStore();
+    const saga = (name: string) =>
+      defineSaga(name, { state: z.object({}), initial: () => ({}), timeouts: { t: 60_000 } })
+        .startedBy(OrderSubmitted, (e) => e.orderId, async (e, s) => {
+          s.timeout('t');
+          await s.send(AuthorizePayment, e);
+        })
+        .onReply(AuthorizePayment, async (_, s) => void (await s.publish(OrderPaid, { orderId: s.key })))
+        .onTimeout('t', (s) => s.complete());
+    await using payment = createTestBus({ service: 'payment', store, transport });
+    let open = false;
+    payment.handle(AuthorizePayment, () => {
+      if (!open) throw new RetryLater(1_000);
+      return { approved: true };
+    });
+    await using before = createTestBus({ service: 'ordering', store: disk, transport });
+    before.run(saga('old-name'));
+    await before.publish(OrderSubmitted, o1);
+    await before.settled();
+    await before.stop();
+    await using after = createTestBus({ service: 'ordering', store: disk, transport });
+    after.run(saga('new-name'), { formerly: ['old-name'] });
+    await after.settled();
+    open = true;
+    await after.advance(5_000);
+    assert.deepEqual(after.published(OrderPaid), [o1]);
+    await after.advance(60_000);
+    assert.deepEqual((await operations(after).sagas.list()).map(({ saga: of, status }) => [of, status]), [['ordering.new-name', 'completed']]);
+  });
+
   it('goes on with the version that began it, or is migrated', async () => {
     const seen: string[] = [];
     const v1 = defineSaga('growing', { state: z.object({ n: z.number() }), initial: () => ({ n: 1 }) })

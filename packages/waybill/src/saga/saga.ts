@@ -39,6 +39,8 @@ export interface SagaHost {
   readonly signals: Signals;
   readonly format: Format;
   readonly hopsMax: number;
+  /** Names that the saga had before: replies to what it asked under them still come. */
+  readonly formerly: readonly string[];
   /** Opened before any message comes. */
   readonly store: () => StoreSession;
   /** Of the subscription: runs that a message has, at most. */
@@ -270,10 +272,11 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
 
   // --- takers ---------------------------------------------------------------------------------------------------------
 
-  const replyTaker = replyContract(definition.name, service);
+  const replyContracts = [definition.name, ...host.formerly].map((known) => replyContract(known, service));
+  const replyTypes = new Set(replyContracts.map(({ type }) => type));
   const keyOf = (data: any, message: Message): string => {
     if (message.type === ownContract.type) return (data as Own).key;
-    if (message.type === replyTaker.type) return message.key ?? '';
+    if (replyTypes.has(message.type)) return message.key ?? '';
     return eventOf(message.type).key(data);
   };
   const takers: Taker[] = [...events.values()].map(({ contract }) => ({
@@ -282,7 +285,9 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
     handler: (data, ctx) => onEvent(keyOf(data, ctx.message), data, ctx),
   }));
   takers.push({ contract: ownContract, own: true, key: keyOf, handler: (own, ctx) => onOwn(own, ctx) });
-  if (replies.size > 0) takers.push({ contract: replyTaker, key: keyOf, handler: (body, ctx) => onReply(keyOf(body, ctx.message), readReply(body), ctx) });
+  if (replies.size > 0) {
+    for (const contract of replyContracts) takers.push({ contract, key: keyOf, handler: (body, ctx) => onReply(keyOf(body, ctx.message), readReply(body), ctx) });
+  }
   return { takers, onFailed };
 }
 

@@ -145,7 +145,7 @@ export async function createWorld(scenario: Scenario, sabotage: Sabotage = (sess
   const publish = createPublish({ service: 'ordering', clock, signals, format: cloudEvents, middleware: [], propagate: [], hopsMax: 64, noticeUnread: () => {} });
   const retry = { immediate: 0, delayed: 1, delayMs: 1_000, delayMaxMs: 1_000 };
   const running = createSaga(definition, name, {
-    service: 'ordering', clock, signals, format: cloudEvents, hopsMax: 64, store: () => store, attempts: () => attemptsOf(plan.retry), wake: () => {},
+    service: 'ordering', clock, signals, format: cloudEvents, hopsMax: 64, formerly: [], store: () => store, attempts: () => attemptsOf(plan.retry), wake: () => {},
   }); // prettier-ignore
   const plan = planOf({ name, kind: 'event', setBased: false, service: 'ordering', options: { order: 'by-key', afterFailure: 'hold', retry, onFailed: running.onFailed as never } });
   for (const taker of running.takers) addTaker(plan, taker);
