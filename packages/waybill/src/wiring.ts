@@ -6,6 +6,7 @@
  */
 import type { Middleware } from './contract/api.ts';
 import { type Clock, sleep } from './contract/clock.ts';
+import { controlMessage, heartbeatType } from './contract/control.ts';
 import { WaybillError } from './contract/errors.ts';
 import type { Annex, AnnexGround } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
@@ -215,8 +216,9 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         store,
         clock,
         signals,
-        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && bindingsOf(s.plan).some(({ type }) => types.includes(type))).map((s) => s.name),
-        progress: () => [...subscriptions.values()].map((s) => ({ subscription: s.name, ...s.progress() })),
+        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && bindingsOf(s.plan).some(({ type }) => types.includes(type))).map(({ name, begunAt }) => ({ name, sinceMs: begunAt === undefined ? undefined : begunAt.from === 'now' ? begunAt.atMs : begunAt.from === 'beginning' ? 0 : begunAt.from })),
+        inboxMs: 2 * options.horizonMs,
+        progress: () => Promise.all([...subscriptions.values()].filter((s) => !s.removed).map(async (s) => ({ subscription: s.name, ...(await s.look()) }))),
       }),
       async replyAddress() {
         const session = await connecting;
@@ -264,7 +266,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       plan,
       clock,
       store: () => opened!.store,
-      bindings: () => bindingsOf(plan),
+      bindings: () => (plan.kind === 'event' && !transport?.capabilities.publishesAtCommit ? [...bindingsOf(plan), heartbeatBinding] : bindingsOf(plan)),
       work: (consumer) => workerFor(plan, consumer),
       isInHandler: () => scopes.current() !== undefined,
     });
@@ -357,6 +359,11 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     return publish.reply(command, writeReply({ ok: true, json }));
   };
 
+  const heartbeat = (untilMs: number): WireMessage => {
+    const id = clock.id();
+    return controlMessage(cloudEvents, { kind: 'event', id, source: service, type: heartbeatType, time: new Date(untilMs), correlationId: id, headers: {} }, '{}');
+  };
+
   // --- life -----------------------------------------------------------------------------------------------------------
 
   const wake = (): void => {
@@ -395,6 +402,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
           owner: clock.id(),
           clock,
           signals,
+          heartbeat,
         });
         relay.start();
       }
@@ -452,6 +460,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     subscriptions: () => [...subscriptions.values()],
   };
 }
+
+const heartbeatBinding = { type: heartbeatType, kind: 'event' } as const;
 
 /** What a subscription takes from others, by type on the wire. */
 function bindingsOf(plan: Plan): Declaration['bindings'] {

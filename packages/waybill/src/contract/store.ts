@@ -8,6 +8,7 @@
 import type { Clock } from './clock.ts';
 import type { MessageKind, WireMessage } from './message.ts';
 import type { Inspect } from './inspect.ts';
+import type { HistoryPage, HistoryQuery } from './history.ts';
 import type { Logger, Signals } from './signals.ts';
 import type { StreamsPort } from './streams.ts';
 
@@ -103,6 +104,8 @@ export interface OutboxPort {
   acquire(owner: string, leaseMs: number): Promise<OutboxLease | undefined>;
   /** Removes up to `max` published rows from before `beforeMs` (wall time); returns how many. */
   trim(beforeMs: number, max: number): Promise<number>;
+  /** A page of what was published and is still there. A store without it cannot bring late subscribers up to date. */
+  history?(query: HistoryQuery): Promise<HistoryPage>;
 }
 
 /** A row of the ledger on its way to a broker. */

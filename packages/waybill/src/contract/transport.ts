@@ -6,6 +6,7 @@
  * one queue for the whole service, which lives until it is removed. What a driver cannot do it refuses with
  * `CAPABILITY_MISSING`.
  */
+import type { History } from './history.ts';
 import type { MessageKind, WireMessage } from './message.ts';
 import type { Host, MaybePromise, StoreSession, StoreTransaction } from './store.ts';
 
@@ -37,11 +38,15 @@ export interface TransportSession {
   isTaken?(type: string): boolean;
   /** Only where the commit is the publish: what has to happen beside the store's own append. */
   readonly ledger?: LedgerAccess;
+  /** Only where publishers' ledgers can be read without asking them. */
+  readonly history?: History;
 }
 
 export interface TransportCapabilities {
   /** The commit of the ledger row is the publish: there is no relay. Then `ledger` is there. */
   readonly publishesAtCommit: boolean;
+  /** A new subscription can begin in the past: `declare` takes every `from`. Elsewhere publishers are asked. @default false */
+  readonly startsInPast?: boolean;
   /**
    * One instance at a time works on a subscription, by a lease that `settleIn` checks. Then what waits needs no claims
    * between instances: the next one takes over at once what another began and did not end.
@@ -115,6 +120,8 @@ export interface Consumer {
   release(deliveries: readonly Delivery[]): MaybePromise<void>;
   /** How far each source has been applied. */
   progress(): readonly SourceProgress[];
+  /** How far each source has been applied by whichever instance works on it; only where it can be told without working. */
+  standby?(): Promise<readonly SourceProgress[]>;
   close(): Promise<void>;
 }
 

@@ -5,7 +5,9 @@
  * is applied when its inbox row is committed and it neither waits nor has failed. Nothing is written; nothing is promised
  * beyond what was read.
  *
- * Cost: `caughtUp` one look per subscription that takes the type, again upon each `applied` signal and each 250 ms.
+ * Cost: `caughtUp` one look per subscription that takes the type, again upon each `applied` signal of it and each 250 ms;
+ * `list` two reads per subscription. Nothing per message: what is known is what the inbox and the transport keep anyway.
+ * Over a broker each publisher sends one heartbeat per second, so that a quiet one does not look as if it were away.
  */
 import type { Freshness } from '../contract/api.ts';
 import type { Clock } from '../contract/clock.ts';
@@ -18,10 +20,13 @@ interface TokenContent {
   readonly source: string;
   readonly id: string;
   readonly types: readonly string[];
+  readonly timeMs: number;
 }
 
 /** Another instance may have applied it: no signal here tells. */
 const pollMs = 250;
+/** How far the clocks of two machines may differ. */
+const skewMs = 60_000;
 /** A copy that is older than this is not `current` any more. */
 const currentMs = 5_000;
 
@@ -29,19 +34,23 @@ export function createFreshness(options: {
   store: StoreSession;
   clock: Clock;
   signals: Signals;
-  /** Names of the subscriptions here that take one of these types. */
-  takers: (types: readonly string[]) => readonly string[];
-  progress: () => readonly { readonly subscription: string; readonly sources: readonly SourceProgress[]; readonly active: boolean }[];
+  /** Subscriptions here that take one of these types, and since when they get what is published. */
+  takers: (types: readonly string[]) => readonly { readonly name: string; readonly sinceMs: number | undefined }[];
+  /** Inbox rows of messages that are older than this may have been trimmed. */
+  inboxMs: number;
+  progress: () => Promise<readonly { readonly subscription: string; readonly sources: readonly SourceProgress[]; readonly known: boolean }[]>;
 }): {
   caughtUp(token: TokenContent, timeoutMs: number): Promise<boolean>;
   list(source?: string): Promise<Freshness[]>;
 } {
   const { store, clock, signals } = options;
 
-  const applied = async ({ source, id, types }: TokenContent): Promise<boolean> => {
-    for (const subscription of options.takers(types)) {
-      if (!(await store.ports.inbox.has(subscription, { source, id }))) return false;
-      if (await store.ports.inspect.pending(subscription, source, id)) return false;
+  const applied = async ({ source, id, types, timeMs }: TokenContent): Promise<boolean> => {
+    for (const { name, sinceMs = 0 } of options.takers(types)) {
+      if (await store.ports.inspect.pending(name, source, id)) return false;
+      // Whatever is older never came here, or its row has gone.
+      const expected = timeMs > Math.max(sinceMs - skewMs, clock.now() - options.inboxMs);
+      if (expected && !(await store.ports.inbox.has(name, { source, id }))) return false;
     }
     return true;
   };
@@ -74,22 +83,35 @@ export function createFreshness(options: {
 
     async list(source) {
       const rows: Freshness[] = [];
-      for (const { subscription, sources, active } of options.progress()) {
-        const failing = (await store.ports.inspect.failures({ subscription, limit: 1 })).length > 0;
+      for (const { subscription, sources, known } of await options.progress()) {
+        const waiting = await countedBySource(store, 'waiting', subscription);
+        const failed = await countedBySource(store, 'failures', subscription);
         for (const progress of sources) {
           if (source !== undefined && progress.source !== source) continue;
-          const ageMs = clock.now() - progress.appliedUntilMs;
-          const behind = (progress.waiting ?? 0) > 0 || ageMs > currentMs;
+          const behind = (progress.waiting ?? 0) + (waiting.get(progress.source) ?? 0);
+          const isOld = clock.now() - progress.appliedUntilMs > currentMs;
           rows.push({
             source: progress.source,
             subscription,
             appliedUntil: new Date(progress.appliedUntilMs),
-            waiting: progress.waiting,
-            state: failing ? 'failing' : !active ? 'unknown' : behind ? 'behind' : 'current',
+            waiting: progress.waiting === undefined && behind === 0 ? undefined : behind,
+            state: failed.has(progress.source) ? 'failing' : !known ? 'unknown' : behind > 0 || isOld ? 'behind' : 'current',
           });
         }
       }
       return rows;
     },
   };
+}
+
+/** Rows of one subscription that are looked at: what lies past them changes no state. */
+const rowsMax = 1_000;
+
+/** What waits, or has failed, of each source. */
+async function countedBySource({ ports }: StoreSession, what: 'waiting' | 'failures', subscription: string): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  for (const { message } of await ports.inspect[what]({ subscription, limit: rowsMax })) {
+    counts.set(message.source, (counts.get(message.source) ?? 0) + 1);
+  }
+  return counts;
 }

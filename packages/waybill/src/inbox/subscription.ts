@@ -5,6 +5,7 @@ import { transact } from '../contract/transact.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { Consumer, Declaration, SourceProgress, TransportSession } from '../contract/transport.ts';
 import { anyWaits, consumerOfNothing, dropWaiting, noneWaits } from './leftovers.ts';
+import { type Begun, begun, forget } from './begun.ts';
 import type { Worker } from './worker.ts';
 
 /**
@@ -18,6 +19,8 @@ import type { Worker } from './worker.ts';
 export interface RunningSubscription {
   readonly name: string;
   readonly plan: Plan;
+  /** Since when it is there, once that is known. */
+  readonly begunAt: Begun | undefined;
   /** Declares, consumes, works. Rejects when the transport refuses the declaration. */
   start(transport: TransportSession): Promise<void>;
   /** Rejects when a start failed; after that, waits for the next one. */
@@ -33,6 +36,8 @@ export interface RunningSubscription {
   wake(): void;
   inFlight(): number;
   progress(): { readonly sources: readonly SourceProgress[]; readonly active: boolean };
+  /** How far the subscription is, whichever instance works on it; `known`: it can be told from here. */
+  look(): Promise<{ readonly sources: readonly SourceProgress[]; readonly known: boolean }>;
 }
 
 export function createSubscription(options: {
@@ -51,6 +56,7 @@ export function createSubscription(options: {
   let consumer: Consumer | undefined;
   let worker: Worker | undefined;
   let pausedEarly = false;
+  let beginning: Begun | undefined;
   /** Unsubscribed, and its queue gone. */
   let finishing = false;
   const promiseReady = (): PromiseWithResolvers<void> => {
@@ -103,6 +109,9 @@ export function createSubscription(options: {
   return {
     name: plan.name,
     plan,
+    get begunAt() {
+      return beginning;
+    },
     async start(session) {
       if (state !== 'idle') return ready.promise;
       state = 'starting';
@@ -113,6 +122,7 @@ export function createSubscription(options: {
         }
         await session.declare(declaration());
         await carryOver();
+        beginning = await begun(options.store(), clock, plan);
         consumer = await session.consume(declaration());
         if ((state as string) !== 'starting') return await consumer.close();
         worker = options.work(consumer);
@@ -160,6 +170,7 @@ export function createSubscription(options: {
       // Applied first: this instance goes on working until the transport says that the queue is gone.
       if (queued === 'drop') await worker?.pause();
       await transport.remove(plan.name, queued);
+      await forget(options.store(), clock, plan.name);
       const store = options.store();
       if (queued === 'drop') await dropWaiting(store, clock, plan.name);
       else {
@@ -172,5 +183,10 @@ export function createSubscription(options: {
     wake: () => worker?.wake(),
     inFlight: () => worker?.inFlight() ?? 0,
     progress: () => ({ sources: consumer?.progress() ?? [], active: consumer?.active ?? false }),
+    async look() {
+      if (!consumer) return { sources: [], known: false };
+      if (consumer.active) return { sources: consumer.progress(), known: true };
+      return consumer.standby ? { sources: await consumer.standby(), known: true } : { sources: consumer.progress(), known: false };
+    },
   };
 }

@@ -12,6 +12,7 @@
  * `batch` messages or 20 ms) the fence, the position and one fsync. Where savepoints cost a round trip: `whole.ts`.
  */
 import { sleep } from '../contract/clock.ts';
+import { isHeartbeat } from '../contract/control.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Decode } from '../contract/handling.ts';
 import type { Signals } from '../contract/signals.ts';
@@ -133,7 +134,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const waitMs = consumer.active ? await takeWaiting() : pollMs;
     if (mayNotRun()) return;
     const max = Math.max(1, Math.min(plan.batch, capacity - lanes.size));
-    const deliveries = [...(await consumer.receive(max, { waitMs, signal: receiving.signal }))];
+    const deliveries = await withoutBeats(await consumer.receive(max, { waitMs, signal: receiving.signal }));
     if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
       await sleep(clock, plan.lingerMs, stopping.signal);
       deliveries.push(...(await receiveMore(deliveries, max)));
@@ -146,9 +147,16 @@ export function createWorker(options: WorkerOptions): Worker {
     for (const item of readableFirst(items)) lanes.push(item, keyOf(item)); // in one step: they share a transaction
   };
 
+  /** A publisher's word that it has sent everything: taken, and nothing is done. */
+  const withoutBeats = async (received: readonly Delivery[]): Promise<Delivery[]> => {
+    const beats = received.filter(isHeartbeat);
+    if (beats.length > 0) await consumer.settle(beats);
+    return received.filter((delivery) => !isHeartbeat(delivery));
+  };
+
   const receiveMore = async (first: readonly Delivery[], max: number): Promise<readonly Delivery[]> => {
     try {
-      return await consumer.receive(max - first.length, { waitMs: 0, signal: receiving.signal });
+      return await withoutBeats(await consumer.receive(max - first.length, { waitMs: 0, signal: receiving.signal }));
     } catch (error) {
       await consumer.release(first);
       throw error;

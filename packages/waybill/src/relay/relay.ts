@@ -15,13 +15,14 @@
  *     frozen past its lease                            settles nothing more; at most late copies of what it was sending
  *
  * Cost per window of up to 500 rows: one read, one send, one commit to settle (or one for several that are ready at once).
- * Idle: a read each 250 ms and a renewal each second.
+ * Idle: a read each 250 ms, a renewal and a heartbeat each
+ * second; nothing per message.
  */
 import { type Clock, sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
 import { createLoop } from '../contract/loop.ts';
 import { unroutable, unsent } from '../contract/failure.ts';
-import { replyType } from '../contract/message.ts';
+import { type WireMessage, replyType } from '../contract/message.ts';
 import type { Signals } from '../contract/signals.ts';
 import type { FailureRow, OutboxLease, OutboxPort, OutboxRow } from '../contract/store.ts';
 import type { SendOutcome, TransportSession } from '../contract/transport.ts';
@@ -44,6 +45,8 @@ const sureMs = leaseMs * 0.8;
 const pollMs = 250;
 /** While there was something a moment ago. */
 const pollFirstMs = 5;
+/** How often a publisher that has nothing to send says so. */
+const heartbeatMs = 1_000;
 /** While another instance holds the lease. */
 const standbyMs = 500;
 /** After trouble; short enough that what waited leaves soon after the broker is back. */
@@ -64,11 +67,15 @@ export function createRelay(options: {
   owner: string;
   clock: Clock;
   signals: Signals;
+  /** What is said once everything has been sent that was committed until then; nothing where it is left out. */
+  heartbeat?: (untilMs: number) => WireMessage;
 }): Relay {
   const { outbox, clock, signals, owner, sendsMax = 1 } = options;
   let lease: OutboxLease | undefined;
   let renewedMs = 0;
   let idleMs = pollFirstMs;
+  let beatMs = -Infinity;
+  let beating = false;
   /** Read, sent and not settled, in position order. */
   let windows: Window[] = [];
   let drained = (): void => {};
@@ -93,15 +100,17 @@ export function createRelay(options: {
       if (!lease) return standbyMs;
       renewedMs = clock.monotonic();
     }
+    const askedMs = clock.now();
     await fill(lease);
-    if (windows.length === 0) return idle(lease);
+    if (windows.length === 0) return idle(lease, askedMs);
     idleMs = pollFirstMs;
     if (await firstAnswered(lease, signal)) await settle(lease);
     return 0;
   };
 
-  const idle = async (held: OutboxLease): Promise<number> => {
+  const idle = async (held: OutboxLease, askedMs: number): Promise<number> => {
     drained();
+    beat(askedMs);
     if (clock.monotonic() - renewedMs >= renewMs) {
       if (!(await held.renew())) lease = undefined; // another took over while there was nothing to do
       renewedMs = clock.monotonic();
@@ -109,6 +118,17 @@ export function createRelay(options: {
     const sleepMs = idleMs;
     idleMs = Math.min(pollMs, idleMs * 2);
     return sleepMs;
+  };
+
+  /** After everything that was sent before it. Nobody waits for it, and one that is lost is followed by the next. */
+  const beat = (untilMs: number): void => {
+    if (!options.heartbeat || beating || clock.monotonic() - beatMs < heartbeatMs) return;
+    beatMs = clock.monotonic();
+    beating = true;
+    void options.send([options.heartbeat(untilMs)]).then(
+      () => (beating = false),
+      () => (beating = false),
+    );
   };
 
   /** One window that is not full at most: a handful at a time costs the broker three times as much per message. */

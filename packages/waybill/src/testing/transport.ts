@@ -1,3 +1,4 @@
+import { isHeartbeat } from '../contract/control.ts';
 import type { Consumer, Delivery, TransportSession } from '../contract/transport.ts';
 import type { CrashPoint } from './crash-points.ts';
 import { Died, type Life } from './life.ts';
@@ -68,6 +69,7 @@ function watchConsumer(
   let wake = (): void => {};
 
   const remember = (delivery: Delivery): void => {
+    if (isHeartbeat(delivery)) return;
     const id = delivery.headers['ce-id'] ?? '';
     // Under one id there may be several: a message and its form in an older version.
     const others = (seen.get(id) ?? []).filter((other) => other.headers['ce-type'] !== delivery.headers['ce-type']);

@@ -93,6 +93,8 @@ export interface Relay {
   readonly epoch: number;
   readonly expiresMs: number;
   readonly position: number;
+  /** Rows have been removed. */
+  readonly trimmed?: boolean;
 }
 
 /** An inbox row. */

@@ -34,8 +34,21 @@ export function createOutbox({ disk, host, writing, write }: Access): OutboxPort
         const { position } = relay.get('relay') ?? never;
         const old = [...outbox.rows()].filter((row) => row.position <= position && row.storedMs < beforeMs).slice(0, max);
         for (const row of old) outbox.delete(row.position);
+        if (old.length > 0) relay.set('relay', { ...(relay.get('relay') ?? never), trimmed: true });
         return old.length;
       }),
+
+    async history({ types, after, sinceMs = -Infinity, untilMs = Infinity, max }) {
+      const { position, trimmed = false } = disk.relay.committed.get('relay') ?? never;
+      const rows: OutboxRow[] = [];
+      for (let at = Number(after ?? 0) + 1; at <= position && rows.length <= max; at++) {
+        const row = disk.outbox.committed.get(at);
+        if (row && types.includes(row.type) && row.storedMs >= sinceMs && row.storedMs < untilMs) rows.push(row);
+      }
+      const messages = rows.slice(0, max).map(({ position: _, ...row }) => copyOfMessage(row));
+      const more = rows.length > max;
+      return { messages, next: String(more ? rows[max - 1]!.position : position), more, trimmed };
+    },
   };
 
   function lease({ epoch, leaseMs, readUntil }: { epoch: number; leaseMs: number; readUntil: number }): OutboxLease {

@@ -10,7 +10,7 @@ import type { OutboxPort } from '../../contract/store.ts';
 import { Lease } from './lease.ts';
 import type { Access } from './port.ts';
 import { begin, isPublished, last, rewound, take } from './position.ts';
-import { messageColumns, messageFields, messageJson, messageRecord } from './wire.ts';
+import { messageColumns, messageFields, messageJson, messageOf, messageRecord, messageText, type MessageRow } from './wire.ts';
 
 export function createOutboxPort({ schema: s, service, sql, clock, signals, in: within }: Access): OutboxPort {
   // Rows of a function in FROM come, and are numbered, in the order of the array. Nothing is inserted where the schema is
@@ -65,6 +65,22 @@ export function createOutboxPort({ schema: s, service, sql, clock, signals, in: 
       // by the database's clock: what is asked for is an age
       const [row] = await sql.query<{ removed: string }>(trim, [clock.now() - beforeMs, max]);
       return Number(row!.removed);
+    },
+
+    // Primary key in its order, ended by limit: what is published, as the newest position says.
+    async history({ types, after, sinceMs, untilMs, max }) {
+      const rows = await sql.query<MessageRow & { pos: string }>(
+        `select l.pos::text, ${messageText('l')} from ${s}.ledger l, (select * from ${s}.position order by no desc limit 1) p
+         where l.pos > $1::text::bigint and l.type = any(select json_array_elements_text($2::text::json)) and ${isPublished}
+           and ($3::text is null or l.created_at >= to_timestamp($3::text::float8 / 1000))
+           and ($4::text is null or l.created_at < to_timestamp($4::text::float8 / 1000))
+         order by l.pos limit $5::text::int`,
+        [after ?? 0, JSON.stringify(types), sinceMs ?? null, untilMs ?? null, max + 1],
+      );
+      const [oldest] = after === undefined ? await sql.query<{ pos: string }>(`select pos::text from ${s}.ledger order by pos limit 1`) : [];
+      const more = rows.length > max;
+      const page = rows.slice(0, max);
+      return { messages: page.map(messageOf), next: page.at(-1)?.pos ?? after, more, trimmed: Number(oldest?.pos ?? 1) > 1 };
     },
   };
 }

@@ -8,6 +8,7 @@
  */
 import type { Host, OutboxLease, OutboxPort, OutboxRow, StoreTransaction } from '../../contract/store.ts';
 import type { FailureRow } from '../../contract/store.ts';
+import type { HistoryPage, HistoryQuery } from '../../contract/history.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import { addFailure } from './failures.ts';
@@ -68,7 +69,38 @@ export function createOutboxPort(database: SqliteDatabase, { clock, signals, ser
         await clock.turn();
       }
     },
+
+    history: (query) => readHistory(database, service, query),
   };
+}
+
+/** Positions that one statement looks at: 0.1 ms for 2,000 of other types. */
+const historyWindow = 2_000;
+/** Windows to one page: a page may be empty although there is more. */
+const historyWindows = 25;
+
+/** Reads windows of the ledger, up to what has been sent, until there are enough. No read stays open. */
+async function readHistory(database: SqliteDatabase, service: string, query: HistoryQuery): Promise<HistoryPage> {
+  const { types, max, sinceMs = 0, untilMs = Number.MAX_SAFE_INTEGER } = query;
+  const { end, trimmedTo } = await database.read((statements) => {
+    const last = statements.get<{ position: number | null }>('select max(position) as position from waybill_ledger')?.position ?? 0;
+    const { trimmed_to: trimmedTo } = statements.get<{ trimmed_to: number }>('select trimmed_to from waybill_identity')!;
+    return { end: relayPosition(statements, service) ?? last, trimmedTo };
+  });
+  // search by integer primary key, in its order
+  const sql = `select position, ${messageColumns} from waybill_ledger where position > ? and position <= ?
+    and type in (select value from json_each(?)) and appended >= ? and appended < ? order by position limit ?`;
+  const found: (MessageRow & { position: number })[] = [];
+  let at = Math.max(Number(query.after ?? 0), trimmedTo);
+  for (let windows = 0; at < end && found.length < max && windows < historyWindows; windows++) {
+    const to = Math.min(at + historyWindow, end);
+    const rows = await database.read((statements) =>
+      statements.all<MessageRow & { position: number }>(sql, at, to, JSON.stringify(types), Math.floor(sinceMs), Math.floor(untilMs), max - found.length),
+    );
+    found.push(...rows);
+    at = found.length >= max ? found.at(-1)!.position : to;
+  }
+  return { messages: found.map(messageOf), next: String(at), more: at < end, trimmed: trimmedTo > Number(query.after ?? 0) };
 }
 
 class Lease implements OutboxLease {

@@ -135,10 +135,6 @@ export class QueueConsumer implements Consumer {
     for (const look of this.#waiting) look();
   }
 
-  get holding(): number {
-    return this.#held.size;
-  }
-
   held(): Entry[] {
     return [...this.#held.values()];
   }

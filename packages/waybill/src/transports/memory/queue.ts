@@ -1,3 +1,4 @@
+import { isHeartbeat } from '../../contract/control.ts';
 import type { MessageKind, WireMessage } from '../../contract/message.ts';
 import type { Declaration } from '../../contract/transport.ts';
 import type { QueueConsumer } from './consumer.ts';
@@ -26,6 +27,7 @@ export class Queue {
   order: Declaration['order'] = 'any';
   readonly #bindings = new Set<string>();
   #ready: Entry[] = []; // rising places
+  readonly #beats = new Map<string, Entry>(); // by source; never counted, never in the way
   readonly #lastMs = new Map<string, number>(); // per source, the time of its newest message that came here
   readonly #whenEmpty = new Set<() => void>();
 
@@ -51,24 +53,36 @@ export class Queue {
 
   get length(): number {
     let length = this.#ready.length;
-    for (const consumer of this.consumers) length += consumer.holding;
+    for (const consumer of this.consumers) length += consumer.held().filter(({ message }) => !isHeartbeat(message)).length;
     return length;
   }
 
   add(entry: Entry): void {
-    this.#ready.push(entry);
     const { source, time } = entry.message;
+    if (isHeartbeat(entry.message)) {
+      this.#beats.set(source, entry); // the newest says all
+      if (!this.#lastMs.has(source)) return; // nothing of it ever came: then there is nothing to be current with
+    } else this.#ready.push(entry);
     this.#lastMs.set(source, Math.max(time, this.#lastMs.get(source) ?? time));
   }
 
   /** Entries go back to where they were, before everything that came later. */
   putBack(entries: readonly Entry[]): void {
-    if (entries.length > 0) this.#ready = [...entries, ...this.#ready].sort((a, b) => a.place - b.place);
+    const messages = entries.filter(({ message }) => !isHeartbeat(message)); // the next heartbeat comes soon
+    if (messages.length > 0) this.#ready = [...messages, ...this.#ready].sort((a, b) => a.place - b.place);
     this.changed();
   }
 
   /** The next entries for this consumer. With order `by-key`, a key that another consumer holds is left to that one. */
   take(consumer: QueueConsumer, max: number): Entry[] {
+    const taken = this.#takeReady(consumer, max);
+    if (taken.length > 0) return taken;
+    const beats = [...this.#beats.values()];
+    this.#beats.clear();
+    return beats;
+  }
+
+  #takeReady(consumer: QueueConsumer, max: number): Entry[] {
     if (this.order !== 'by-key') return this.#ready.splice(0, max);
     const foreign = this.#keysHeldByOthers(consumer);
     const taken: Entry[] = [];
@@ -106,7 +120,7 @@ export class Queue {
   /** Everything that is not settled, and per source the time of the newest message that ever came. */
   state(): { outstanding: readonly Entry[]; lastMs: ReadonlyMap<string, number> } {
     const held = [...this.consumers].flatMap((consumer) => consumer.held());
-    return { outstanding: [...this.#ready, ...held], lastMs: this.#lastMs };
+    return { outstanding: [...this.#ready, ...held.filter(({ message }) => !isHeartbeat(message))], lastMs: this.#lastMs };
   }
 
   /** Everything moves to the queue of the subscription's new name; those who work under the old one do so no more. */

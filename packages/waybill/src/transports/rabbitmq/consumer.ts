@@ -13,6 +13,7 @@
  * is balance.
  */
 import type { Clock } from '../../contract/clock.ts';
+import { isHeartbeat } from '../../contract/control.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { StoreTransaction } from '../../contract/store.ts';
 import type { Consumer, Declaration, Delivery, SourceProgress } from '../../contract/transport.ts';
@@ -255,8 +256,9 @@ export class QueueConsumer implements Consumer {
 
   // --- progress -----------------------------------------------------------------------------------------------------------
 
-  #note({ source, time }: Entry): void {
+  #note({ source, time, delivery }: Entry): void {
     const newest = this.#newestMs.get(source);
+    if (newest === undefined && isHeartbeat(delivery)) return; // nothing of it ever came
     if (newest === undefined && this.#newestMs.size >= sourcesMax) return;
     if (newest === undefined || time > newest) this.#newestMs.set(source, time);
   }

@@ -1,3 +1,4 @@
+import { heartbeatLifeMs, heartbeatType } from '../../contract/control.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Delivery } from '../../contract/transport.ts';
 import type { AmqpMessage } from './client.ts';
@@ -29,6 +30,7 @@ export function propertiesOf({ id, source, type, time, headers }: WireMessage): 
     appId: source,
     ...(contentType !== undefined && { contentType }),
     headers: carried,
+    ...(type === heartbeatType && { expiration: String(heartbeatLifeMs) }), // nobody reads an old one
   };
 }
 

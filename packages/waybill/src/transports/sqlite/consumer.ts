@@ -28,6 +28,8 @@ import { isMore, wantedOf, type Wanted } from './wanted.ts';
 
 /** A ledger that was locked for a moment is read again after this long. */
 const lockedMs = 2;
+/** What a standby counts to. */
+const standbyCountMax = 1_000;
 /** While a subscription ends: how often it is seen whether all is done. */
 const endingMs = 50;
 
@@ -115,6 +117,21 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
 
   progress(): readonly SourceProgress[] {
     return [...this.#sources.values()].map((source) => source.progress());
+  }
+
+  /** From what is stored: who works on it writes its position with each batch. */
+  async standby(): Promise<readonly SourceProgress[]> {
+    const { home, directory, clock, service } = this.#host;
+    const { types, places } = await home.database.read((statements) => readSubscription(statements, this.name));
+    const { names } = wantedOf(this.name, service, types, clock.now());
+    directory.look();
+    return [...directory.ledgers.values()].flatMap((ledger): SourceProgress[] => {
+      const place = places.get(ledger.service);
+      if (place === undefined || place.incarnation !== ledger.incarnation) return [];
+      const waiting = names.length === 0 ? 0 : ledger.count(place.position, service, names, standbyCountMax);
+      const appliedUntilMs = waiting === 0 ? ledger.lookedMs : (ledger.timeAt(place.position) ?? 0);
+      return [{ source: ledger.service, appliedUntilMs, waiting }];
+    });
   }
 
   close(): Promise<void> {

@@ -62,6 +62,8 @@ export interface Ledger {
   firstSince(from: number, to: number, timeMs: number): number | undefined;
   /** Rows after `from` of these types, counted up to `max`. */
   count(from: number, recipient: string, types: readonly string[], max: number): number;
+  /** When the last row at or before a position was written. */
+  timeAt(position: number): number | undefined;
   /** Whether this service takes messages of this type, or did until after `droppedAfterMs`. */
   takes(kind: 'event' | 'command', type: string, droppedAfterMs: number): boolean;
   close(): void;
@@ -197,6 +199,7 @@ const sql = {
   head: 'select position, id as anchor from waybill_ledger order by position desc limit 1',
   at: 'select position, id as anchor from waybill_ledger where position <= ? order by position desc limit 1',
   trimmed: 'select trimmed_to from waybill_identity',
+  timeAt: 'select appended from waybill_ledger where position <= ? order by position desc limit 1',
   window: perCount(
     (types) =>
       `select position, id, kind, type, time, appended, iif(position = ?, null, headers) as headers, iif(position = ?, null, body) as body
@@ -255,6 +258,7 @@ function createLedger(options: {
     firstSince: (from, to, timeMs) => statements.get<{ position: number }>(sql.since, from, to, timeMs)?.position,
     count: (from, recipient, types, max) =>
       statements.get<{ n: number }>(sql.count(types.length), from, recipient, ...types, max)?.n ?? 0,
+    timeAt: (position) => statements.get<{ appended: number }>(sql.timeAt, position)?.appended,
     takes: (kind, type, droppedAfterMs) => statements.get(sql.takes, type, kind, droppedAfterMs) !== undefined,
     close() {
       if (connection.isOpen) connection.close();
