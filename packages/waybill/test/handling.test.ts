@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type HandlerContext, type ManualContext, WaybillError } from 'waybill';
+import { operations } from 'waybill/operations';
 import { createTestBus, type TestBus } from 'waybill/testing';
 import { Noted, Priced, Renamed, Seen } from './support/contracts.ts';
 import { overStores } from './support/stores.ts';
@@ -405,5 +406,23 @@ describe('a shared handler that waits for something else', () => {
     await bus.settled();
     assert.deepEqual(slow, ['desk.desk.noted']);
     assert.equal(bus.history().filter(({ signal }) => signal === 'applied').length, 4);
+  });
+
+  it('shares again once it has been fast for long, and is not moved by a slow run now and then', async () => {
+    await using bus = createTestBus({ service: 'desk' });
+    const subscription = bus.subscribe(Noted, ({ text }) => (text === 'slow' ? new Promise<void>((resolve) => void bus.clock.after(150, resolve)) : undefined));
+    const modes: string[] = [];
+    const handle = async (texts: readonly string[]): Promise<void> => {
+      await subscription.pause(); // a slow one holds the only connection, and this clock
+      await bus.publishAll(texts.map((text) => Noted.of({ text })));
+      await subscription.resume();
+      for (let i = 0; i < 5; i++) await bus.advance(200);
+      modes.push((await operations(bus).subscriptions.list())[0]!.transaction);
+    };
+    const fast = Array.from({ length: 150 }, () => 'fast');
+    await handle(['slow', ...fast, 'slow', ...fast, 'slow', ...fast, 'slow']);
+    await handle(['slow', 'slow', 'slow']);
+    await handle([...fast, ...fast, 'fast', 'fast']);
+    assert.deepEqual(modes, ['shared', 'own', 'shared']);
   });
 });

@@ -20,7 +20,7 @@ export interface Alone {
 }
 
 export function createAlone(
-  host: Omit<ApplyHost, 'took'> & { readonly consumer: Consumer; readonly clock: Clock; readonly apply: Apply },
+  host: ApplyHost & { readonly consumer: Consumer; readonly clock: Clock; readonly apply: Apply },
 ): Alone {
   const { plan, store, clock, consumer, apply, runs, stopping, verdict, reply, replyFailed, append, trouble } = host;
   const { waiting } = store.ports;
@@ -82,7 +82,9 @@ export function createAlone(
         begun = false; // a store may run it again
         undo = undefined;
         const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
+        const began = clock.monotonic();
         const value = await runs.one(plan, ready, { ...how, scope: { native: tx.native, tx } });
+        host.took(clock.monotonic() - began);
         await onBegin(tx);
         if (undo) throw undo as Undo; // the handler swallowed it
         await apply.complete(tx, item, ready, value);

@@ -61,9 +61,13 @@ const pollMs = 1_000;
 const waitingMax = 50;
 /** Runs that ended with the process, all but the first of them alone, until the message is parked. */
 const crashesMax = 4;
-/** A shared handler that takes longer, this often, gets a transaction of its own. */
+/**
+ * A shared handler that takes longer gets a transaction of its own once it has done so three times more than in one of a
+ * hundred runs; after three hundred runs that did not it shares again.
+ */
 const slowMs = 100;
 const slowMax = 3;
+const fastRuns = 100;
 /** After the drain: for giving back. User code that hears nothing (a schema that hangs) is not waited for. */
 const graceMs = 5_000;
 const pauseFirstMs = 50;
@@ -77,24 +81,23 @@ export function createWorker(options: WorkerOptions): Worker {
   const givingUp = new AbortController();
   let receiving = new AbortController();
   let slow = 0;
+  const mayShare = plan.mode === 'shared';
   let paused: { promise: Promise<void>; resume: () => void } | undefined;
   let running: Promise<void> | undefined;
   /** Waiting rows in hand. */
   const held = new Set<number>();
   const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
 
-  const apply = createApply({
-    ...options,
-    stopping: givingUp.signal,
-    took(ms) {
-      if (ms < slowMs || plan.mode !== 'shared') return;
-      if (++slow < slowMax) return;
-      plan.mode = 'own';
-      signals.emit('slow-handler', { subscription: plan.name, tookMs: ms });
-    },
-  });
+  const tookTime = (ms: number): void => {
+    slow = Math.max(0, ms < slowMs ? slow - 1 / fastRuns : Math.min(slow + 1, slowMax));
+    if (mayShare && plan.mode === 'own' && slow === 0) plan.mode = 'shared';
+    if (slow < slowMax || plan.mode !== 'shared') return;
+    plan.mode = 'own';
+    signals.emit('slow-handler', { subscription: plan.name, tookMs: ms });
+  };
 
-  const alone = createAlone({ ...options, stopping: givingUp.signal, apply });
+  const apply = createApply({ ...options, stopping: givingUp.signal, took: tookTime });
+  const alone = createAlone({ ...options, stopping: givingUp.signal, apply, took: tookTime });
   const report = createReport({ plan, clock, signals, attempts: options.attempts });
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
@@ -244,7 +247,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const runnable = first!.incoming.kind === 'run' && !first!.delivery?.suspect;
     if (ownTransactions() && runnable && !(await standsBehind(first!))) {
       await finish([first!], [await alone.run(first!)]);
-      return [];
+      return items.slice(1); // taken together, before another lane found that its runs are slow
     }
     return shared(items);
   };
