@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { SERVICE_NAMES } from './supervisor/messages.ts';
 import { openShop, until, type Asked, type BasketSeen, type Shop } from './testing/open-shop.ts';
 
 describe('the shop for programs', () => {
@@ -44,7 +45,7 @@ describe('the shop for programs', () => {
 
   it('is ready when every service is', async () => {
     assert.equal((await shop.ask('GET', '/health/ready')).status, 200);
-    for (const name of ['catalog', 'basket', 'storefront'] as const)
+    for (const name of SERVICE_NAMES)
       assert.equal((await shop.service(name)).answering, true, name);
   });
 
@@ -225,7 +226,7 @@ describe('the shop for programs', () => {
     ['a huge price', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: 1e300 } }, 422, 'invalid-input'],
     ['a price as text', 'POST', '/api/admin/products/harbour-mug/price', { body: { price: '9.50' } }, 422, 'invalid-input'],
     ['a burst without end', 'POST', '/api/admin/burst', { body: { changes: 1e9 } }, 422, 'invalid-input'],
-    ['a service that does not exist', 'POST', '/api/admin/services/ordering/stop', {}, 404, 'unknown-service'],
+    ['a service that does not exist', 'POST', '/api/admin/services/shipping/stop', {}, 404, 'unknown-service'],
     ['an action that does not exist', 'POST', '/api/admin/services/basket/sing', {}, 404, 'unknown-action'],
     ['to stop the storefront', 'POST', '/api/admin/services/storefront/stop', {}, 409, 'storefront-stays'],
     [

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,16 +8,19 @@ import axe from 'axe-core';
 import { chromium, type Browser, type BrowserContext, type Locator, type Page } from 'playwright-core';
 import { needs } from '../../test/support/needs.ts';
 import { ROOT } from '../../test/support/run.ts';
-import { openShop, until, type Shop } from './testing/open-shop.ts';
+import { SERVICE_NAMES } from './supervisor/messages.ts';
+import { forgetPositions, openShop, until, type Shop } from './testing/open-shop.ts';
 
 /*
- * The acceptance of the shop in a real browser, on real processes. Step 6 (an order whose payment fails) comes with ordering.
+ * The acceptance of the shop in a real browser, on real processes.
  *
  * Pictures go to test-results/shop; with UPDATE_SCREENSHOTS=1 to docs/screenshots.
  */
 const need = needs('chromium');
 const PICTURES = process.env['UPDATE_SCREENSHOTS'] ? join(ROOT, 'docs/screenshots') : join(ROOT, 'test-results/shop');
 const PAGES = { shop: '/', basket: '/basket', admin: '/admin', behind: '/behind' } as const;
+/** Time for a person to call an order off. */
+const UNHURRIED = { SHOP_GRACE_MS: '3000' };
 const VARIANTS = (['light', 'dark'] as const).flatMap((scheme) => [
   { scheme, name: `desktop-${scheme}`, size: { width: 1280, height: 900 } },
   { scheme, name: `390px-${scheme}`, size: { width: 390, height: 844 } },
@@ -31,6 +33,8 @@ describe('the shop in a browser', { skip: need.skip }, () => {
   /** One visitor with JavaScript and the same one without. */
   let live: BrowserContext;
   let plain: BrowserContext;
+  /** Somebody else, who buys. */
+  let buyer: BrowserContext;
   let basket: Page;
   let admin: Page;
   const complaints: string[] = [];
@@ -60,8 +64,8 @@ describe('the shop in a browser', { skip: need.skip }, () => {
   });
 
   it('1 opens when every service is ready', async () => {
-    shop = await openShop({ folder });
-    for (const name of ['catalog', 'basket', 'storefront'] as const) assert.ok((await shop.service(name)).answering, name);
+    shop = await openShop({ folder, env: UNHURRIED });
+    for (const name of SERVICE_NAMES) assert.ok((await shop.service(name)).answering, name);
   });
 
   it('2 puts the mug into the basket at €12.00, by keyboard, without leaving the page', async () => {
@@ -146,7 +150,7 @@ describe('the shop in a browser', { skip: need.skip }, () => {
   it('5 hears of a price although the catalogue died between commit and telling', async () => {
     for (const page of [basket, admin]) await page.close();
     await shop.close();
-    shop = await openShop({ folder, env: { SHOP_CRASH_AT: 'catalog:published' } });
+    shop = await openShop({ folder, env: { ...UNHURRIED, SHOP_CRASH_AT: 'catalog:published' } });
     const { pid } = await shop.service('catalog');
     basket = await live.newPage();
     await basket.goto(`${shop.url}/basket`);
@@ -164,6 +168,41 @@ describe('the shop in a browser', { skip: need.skip }, () => {
     });
   });
 
+  it('6 never says that an order is paid before it is, and brings it home once payment is mended', async () => {
+    buyer = await browser.newContext();
+    listen(buyer, complaints);
+    const page = await buyer.newPage();
+    await page.goto(`${shop.url}/?q=ferry`);
+    await page.getByRole('button', { name: 'Add Ferry teapot to the basket' }).click();
+    await page.getByText('Ferry teapot is in your basket.').waitFor();
+    await admin.goto(`${shop.url}/admin`);
+    await admin.getByLabel('The payment gateway').selectOption('answers nobody');
+    await admin.getByRole('button', { name: 'Set' }).first().click();
+
+    await page.goto(`${shop.url}/basket`);
+    await page.getByRole('button', { name: 'Order for €36.00' }).click();
+    await page.waitForURL('**/orders/*');
+    const badge = page.locator('#order .badge');
+    assert.match(await badge.innerText(), /^(Received|Submitted)$/, 'nothing is confirmed that is not');
+    await page.locator('.badge', { hasText: 'Stock confirmed' }).waitFor();
+    await admin.getByText(/^Payment tries payment\.authorize-payment\.v1 at \d\d:\d\d:\d\d, attempt [2-6] of 6\./).waitFor();
+    await admin.getByText(/^Payment has given up 1 message of payment\.authorize-payment\.v1\./).waitFor({ timeout: 60_000 });
+    assert.equal(await badge.innerText(), 'Stock confirmed');
+    await faultless(admin, 'admin-trouble', PICTURES);
+
+    await admin.getByLabel('The payment gateway').selectOption('works');
+    await admin.getByRole('button', { name: 'Set' }).first().click();
+    await admin.getByRole('button', { name: 'Retry payment.authorize-payment.v1' }).click();
+    await page.locator('.badge', { hasText: 'Shipped' }).waitFor();
+    const steps = await page.locator('#steps').innerText();
+    for (const word of ['Submitted.', 'Awaiting validation.', 'Stock confirmed.', 'Paid.', 'Shipped.']) assert.ok(steps.includes(word), word);
+    await until('nothing waits any more', async () => (await admin.locator('#no-trouble').count()) === 1);
+    await faultless(page, 'order', PICTURES);
+    await page.goto(`${shop.url}/orders`);
+    await faultless(page, 'orders', PICTURES);
+    await page.close();
+  });
+
   it('7 takes the alert back when the price returns', async () => {
     await admin.goto(`${shop.url}/admin`);
     await setPrice(admin, '12.00');
@@ -171,12 +210,12 @@ describe('the shop in a browser', { skip: need.skip }, () => {
     assert.match(await line(basket).innerText(), /€12\.00 each/);
   });
 
-  it('8 changes nothing when the basket reads everything from the beginning again', async () => {
+  it('8 changes nothing when the basket hears everything from the beginning again', async () => {
     const before = await line(basket).innerText();
     await shop.json('POST', '/api/admin/services/basket/stop');
-    forgetPositions();
+    forgetPositions(join(folder, 'bus', 'basket.db'));
     await shop.json('POST', '/api/admin/services/basket/start');
-    await until('everything was read again, and dropped', async () => {
+    await until('everything was heard again, and dropped', async () => {
       const { subscriptions } = await shop.service('basket');
       return subscriptions.reduce((sum, { duplicates, stale }) => sum + duplicates + stale, 0) >= 200;
     });
@@ -207,6 +246,17 @@ describe('the shop in a browser', { skip: need.skip }, () => {
       await page.goto(`${shop.url}/basket`);
       return /was €36\.00 when you added it, now €/.test(await page.locator('#alert-ferry-teapot').innerText());
     });
+    await page.getByRole('button', { name: /^Order for €/ }).click();
+    await page.waitForURL('**/orders/*');
+    await until('ordering has taken it on', async () => {
+      await page.reload();
+      return (await page.getByRole('button', { name: 'Cancel this order' }).count()) === 1;
+    });
+    await page.getByRole('button', { name: 'Cancel this order' }).click();
+    await until('the order is cancelled', async () => {
+      await page.reload();
+      return (await page.locator('#order .badge').innerText()) === 'Cancelled';
+    });
     await page.close();
   });
 
@@ -223,13 +273,6 @@ describe('the shop in a browser', { skip: need.skip }, () => {
     await faultless(basket, 'nothing-found', PICTURES, false);
     assert.deepEqual(complaints, []);
   });
-
-  /** As after a restore from a backup: the service no longer knows how far it has read, only what it has applied. */
-  function forgetPositions(): void {
-    const database = new DatabaseSync(join(folder, 'bus', 'basket.db'));
-    database.exec('delete from waybill_position');
-    database.close();
-  }
 });
 
 function line(page: Page) {

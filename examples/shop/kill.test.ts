@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { DatabaseSync } from 'node:sqlite';
+import { SERVICE_NAMES } from './supervisor/messages.ts';
 import { join } from 'node:path';
-import { openShop, until, type BasketSeen, type Shop } from './testing/open-shop.ts';
+import { forgetPositions, openShop, until, type BasketSeen, type Shop } from './testing/open-shop.ts';
 
 /*
  * kill -9 at awkward times, on real processes. The number of each case is that of the list of failures that the guide's own
@@ -112,9 +112,9 @@ describe('a shop whose services are killed', () => {
   });
 
   it('comes back when all of them die at once', async () => {
-    for (const name of ['catalog', 'basket', 'storefront'] as const) process.kill((await shop.service(name)).pid!, 'SIGKILL');
+    for (const name of SERVICE_NAMES) process.kill((await shop.service(name)).pid!, 'SIGKILL');
     await until('all answer', async () => {
-      const all = await Promise.all((['catalog', 'basket', 'storefront'] as const).map((name) => shop.service(name)));
+      const all = await Promise.all(SERVICE_NAMES.map((name) => shop.service(name)));
       return all.every(({ answering }) => answering);
     });
     await persistently('/api/admin/products/harbour-mug/price', 'after-the-storm', { price: 7 });
@@ -174,10 +174,3 @@ describe('a catalogue that dies between commit and telling', () => {
     assert.deepEqual([again.duplicate, again.revision], [true, 2], 'it had been done, and was done once');
   });
 });
-
-/** As after a restore from a backup: the service no longer knows how far it has read, only what it has applied. */
-function forgetPositions(file: string): void {
-  const database = new DatabaseSync(file);
-  database.exec('delete from waybill_position');
-  database.close();
-}

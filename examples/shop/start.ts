@@ -1,7 +1,8 @@
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Advice, dataPath, openDataFolder, type DataFolder } from './supervisor/data-folder.ts';
-import { SERVICE_NAMES, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
+import { SERVICE_NAMES, START_ORDER, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
 import { ServiceProcess } from './supervisor/service-process.ts';
 import { busEnvironment, checkAddresses } from './supervisor/stores.ts';
 
@@ -43,12 +44,14 @@ async function start(): Promise<void> {
   await checkFree(port, host);
 
   const ran = new Set<ServiceName>();
-  let storefrontPort = port;
+  /** A free port that was taken once is kept, so that a process comes back where others look for it. */
+  const ports = new Map<ServiceName, number>([['storefront', port]]);
   for (const name of SERVICE_NAMES) {
     const env = (): NodeJS.ProcessEnv => {
       const { SHOP_CRASH_AT: crashAt, ...inherited } = process.env;
-      const address = name === 'storefront' ? { PORT: String(storefrontPort), HOST: host } : { PORT: '0', HOST: '127.0.0.1' };
-      const every = { ...inherited, ...busEnvironment(name, folder!, process.env), ...address };
+      const address = { PORT: String(ports.get(name) ?? 0), HOST: name === 'storefront' ? host : '127.0.0.1' };
+      const gateway = { GATEWAY_FILE: join(folder!.path, 'gateway.db'), GATEWAY_URL: `http://127.0.0.1:${ports.get('gateway')}` };
+      const every = { ...inherited, ...busEnvironment(name, folder!, process.env), ...address, ...gateway };
       if (ran.has(name)) return every;
       ran.add(name);
       return { ...every, SHOP_CRASH_AT: crashAt, SHOP_AFTER: services.get('catalog')?.token };
@@ -57,24 +60,26 @@ async function start(): Promise<void> {
     services.set(name, new ServiceProcess({ name, file, env }, { changed: () => changed(name), said: hear, printed }));
   }
 
-  // The catalogue first, so that the others can wait for what it publishes on its first day; the storefront last, so that
-  // whoever reaches it finds a whole shop.
   process.stdout.write('Starting');
-  for (const name of SERVICE_NAMES) {
-    process.stdout.write(` ${name} …`);
-    await ready(name);
+  for (const together of START_ORDER) {
+    await Promise.all(
+      together.map(async (name) => {
+        await ready(name);
+        process.stdout.write(` ${name} ✓`);
+        ports.set(name, Number(new URL(services.get(name)!.state.url!).port));
+      }),
+    );
   }
   process.stdout.write('\n');
 
   const { url } = services.get('storefront')!.state;
-  // A free port that was taken once is kept, so that the storefront comes back where it was.
-  storefrontPort = Number(new URL(url!).port);
   const shop = url!.replace('127.0.0.1', 'localhost');
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
   console.log(`The shop is open after ${seconds} s. Its data is in ${folder.path}
 
   Shop      ${shop}/
   Basket    ${shop}/basket
+  Orders    ${shop}/orders
   Admin     ${shop}/admin     change prices, stop and kill services
   Behind    ${shop}/behind    how far each service is behind
 

@@ -1,4 +1,5 @@
-import { QUANTITY_MAX, type BasketLine } from '../contracts/basket.ts';
+import type { BasketLine } from '../contracts/basket.ts';
+import { QUANTITY_MAX } from '../contracts/quantity.ts';
 
 /** Different products in one basket. */
 export const LINES_MAX = 100;

@@ -1,7 +1,9 @@
 import type { Bus, SqlTransaction } from 'waybill';
 import { BasketChanged } from '../contracts/basket.ts';
 import { ProductAdded, ProductPriceChanged } from '../contracts/catalog.ts';
-import { learnPrice, learnProduct, reprice } from './tables.ts';
+import { OrderStarted } from '../contracts/ordering.ts';
+import { endCheckout } from './checkout.ts';
+import { learnPrice, learnProduct, linesOf, removePieces, reprice, touchBasket } from './tables.ts';
 
 /**
  * What the basket does when it hears of something. Each handler's writes, what it publishes, and the note that this message
@@ -22,4 +24,12 @@ export function subscribe(bus: Bus<SqlTransaction>): void {
       await ctx.publishAll(changed.map((basket) => BasketChanged.of(basket)));
     },
   );
+
+  // What was ordered leaves the basket (G24); what was put in since then stays.
+  bus.subscribe(OrderStarted, { order: 'by-key', from: 'beginning' }, async ({ orderId, visitorId, items }, ctx) => {
+    await endCheckout(ctx.tx, visitorId, orderId);
+    const revision = await touchBasket(ctx.tx, visitorId);
+    for (const { productId, quantity } of items) await removePieces(ctx.tx, { visitorId, productId, quantity });
+    await ctx.publish(BasketChanged, { visitorId, revision, lines: await linesOf(ctx.tx, visitorId) });
+  });
 }

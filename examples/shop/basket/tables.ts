@@ -129,6 +129,16 @@ export async function removeLine(tx: SqlTransaction, visitorId: string, productI
   return rowCount === 1;
 }
 
+/** Takes pieces out of a line; a line without any is gone. */
+export async function removePieces(
+  tx: SqlTransaction,
+  { visitorId, productId, quantity }: { visitorId: string; productId: string; quantity: number },
+): Promise<void> {
+  const where = [quantity, visitorId, productId];
+  await tx.query('delete from basket_line where quantity <= $1 and visitor_id = $2 and product_id = $3', where);
+  await tx.query('update basket_line set quantity = quantity - $1 where visitor_id = $2 and product_id = $3', where);
+}
+
 /** Finds the lines of one product by its index. The price when added stays; a line that knows a newer price keeps it. */
 export const REPRICE_LINES = `update basket_line set unit_price_cents = $1, price_revision = $2, price_as_of = $3
   where product_id = $4 and price_revision < $2`;

@@ -1,18 +1,22 @@
 import type { Hono } from 'hono';
 import type { Bus, SqlTransaction } from 'waybill';
 import * as z from 'zod';
-import { ProductPriceChanged } from '../contracts/catalog.ts';
+import { ProductPriceChanged, ProductStockChanged } from '../contracts/catalog.ts';
 import { PriceCents } from '../contracts/money.ts';
 import { createApp, readJson, requestKey } from '../service/http.ts';
 import { once } from '../service/once.ts';
 import { Problem } from '../service/problem.ts';
 import { changePrice, nearbyPrice } from './product.ts';
 import { allProductIds, lockProduct, savePrice } from './products.ts';
+import { addStock, allStock } from './warehouse.ts';
 
 /** Changes in one burst: enough to see a queue grow, over in seconds. */
 export const BURST_MAX = 500;
 
 const NewPrice = z.object({ priceCents: PriceCents });
+/** Pieces in one delivery. */
+export const DELIVERY_MAX = 10_000;
+const Delivery = z.object({ pieces: z.int().min(1).max(DELIVERY_MAX) });
 const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
 
 /** What the catalogue says to a new price. `token` is missing when the price was that already. */
@@ -22,6 +26,13 @@ export interface PriceSaved {
   readonly revision: number;
   readonly savedAt: string;
   readonly token?: string;
+}
+
+export interface StockSaved {
+  readonly productId: string;
+  readonly available: number;
+  readonly revision: number;
+  readonly token: string;
 }
 
 export function catalogApp(bus: Bus<SqlTransaction>): Hono {
@@ -37,6 +48,19 @@ export function catalogApp(bus: Bus<SqlTransaction>): Hono {
     return c.json({ ...result, duplicate });
   });
 
+  app.post('/products/:id/deliveries', async (c) => {
+    const productId = c.req.param('id');
+    const { pieces } = await readJson(c, Delivery);
+    const key = requestKey(c, c.req.header('x-visitor') ?? '');
+    const { result, duplicate } = await once(bus, { scope: 'deliver', key, content: [productId, pieces] }, (tx) =>
+      deliver(tx, productId, pieces),
+    );
+    return c.json({ ...result, duplicate });
+  });
+
+  /** For whoever counts. */
+  app.get('/stock', async (c) => c.json({ stock: await bus.transaction(allStock) }));
+
   app.post('/burst', async (c) => {
     const { changes } = await readJson(c, Burst);
     const productIds = await bus.transaction(allProductIds);
@@ -51,7 +75,7 @@ export function catalogApp(bus: Bus<SqlTransaction>): Hono {
   /** The new price and the event that tells of it, in one transaction: both, or neither. */
   async function setPrice(tx: SqlTransaction, productId: string, newPrice: (priceCents: number) => number): Promise<PriceSaved> {
     const product = await lockProduct(tx, productId);
-    if (!product) throw new Problem(404, 'unknown-product', `There is no product "${productId}".`);
+    if (!product) throw unknownProduct(productId);
     const priceCents = newPrice(product.priceCents);
     const savedAt = new Date().toISOString();
     const change = changePrice(product, priceCents);
@@ -61,5 +85,17 @@ export function catalogApp(bus: Bus<SqlTransaction>): Hono {
     return { productId, priceCents, revision: change.revision, savedAt, token };
   }
 
+  async function deliver(tx: SqlTransaction, productId: string, pieces: number): Promise<StockSaved> {
+    const stock = await addStock(tx, productId, pieces);
+    if (!stock) throw unknownProduct(productId);
+    const { available, revision } = stock;
+    const { token } = await bus.publish(ProductStockChanged, { productId, revision, available }, { tx });
+    return { productId, available, revision, token };
+  }
+
   return app;
+}
+
+function unknownProduct(productId: string): Problem {
+  return new Problem(404, 'unknown-product', `There is no product "${productId}".`);
 }

@@ -1,14 +1,13 @@
 import { defineEvent, type EventOf } from 'waybill';
 import * as z from 'zod';
 import { PriceCents } from './money.ts';
-
-/** Pieces of one product in one basket. */
-export const QUANTITY_MAX = 99;
+import { OrderId } from './order-id.ts';
+import { Quantity } from './quantity.ts';
 
 const Line = z.object({
   productId: z.string(),
   name: z.string(),
-  quantity: z.int().min(1).max(QUANTITY_MAX),
+  quantity: Quantity,
   /** The newest price that the basket has heard of. */
   unitPriceCents: PriceCents,
   /** Stays what it was, through any number of changes. */
@@ -37,3 +36,18 @@ export type BasketChanged = EventOf<typeof BasketChanged>;
 export function hasNewPrice(line: Pick<BasketLine, 'unitPriceCents' | 'priceWhenAddedCents'>): boolean {
   return line.unitPriceCents !== line.priceWhenAddedCents;
 }
+
+export const UserCheckoutAccepted = defineEvent('basket.user-checkout-accepted', {
+  description: 'A visitor orders what is in the basket, at the prices that the page showed.',
+  schema: z.object({
+    requestId: z.string(),
+    orderId: OrderId,
+    visitorId: z.string(),
+    items: z.array(Line.pick({ productId: true, name: true, quantity: true, unitPriceCents: true })).min(1),
+    totalCents: z.int().min(1),
+    /** Stands for a card at the payment gateway. */
+    paymentToken: z.string().max(80),
+  }),
+  key: (event) => event.orderId,
+});
+export type UserCheckoutAccepted = EventOf<typeof UserCheckoutAccepted>;

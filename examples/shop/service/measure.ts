@@ -1,4 +1,5 @@
 import type { Bus, Freshness, HandlingRef } from 'waybill';
+import { SERVICE_NAMES } from '../supervisor/messages.ts';
 
 /** Times of the last so many messages make up p95. */
 const SAMPLES_MAX = 1_000;
@@ -78,7 +79,7 @@ export function measure(bus: Bus): Measure {
 
   return {
     async report() {
-      const rows = (await bus.freshness()).filter(isHeard);
+      const rows = (await bus.freshness()).filter((row) => isHeard(row, counters.has(`${row.subscription} ${row.source}`)));
       return {
         service: bus.service,
         startedAt,
@@ -105,10 +106,12 @@ export function measure(bus: Bus): Measure {
 
 /**
  * A bus reads every publisher, in case it has something for a subscription. The subscriptions of this shop are named after
- * the one that has: `basket.catalog.product-added` hears of the catalog.
+ * the one that has: `basket.catalog.product-added` hears of the catalog. One that hears of several (a saga) shows those that
+ * have said something.
  */
-function isHeard({ subscription, source }: Freshness): boolean {
-  return subscription.split('.')[1] === source;
+function isHeard({ subscription, source }: Freshness, hasSpoken: boolean): boolean {
+  const named = subscription.split('.')[1];
+  return SERVICE_NAMES.some((name) => name === named) ? named === source : hasSpoken;
 }
 
 /** The smallest value that `share` of all keep within (nearest rank). */

@@ -4,8 +4,10 @@ import type { AddressInfo } from 'node:net';
 import type { Bus, SqlTransaction } from 'waybill';
 import type { FromSupervisor, ToSupervisor } from '../supervisor/messages.ts';
 import { armCrashPoint } from './crash-point.ts';
-import { measure, type Measure } from './measure.ts';
+import { measure, type Measure, type Report } from './measure.ts';
+import { answerOperator } from './operator.ts';
 import { Problem } from './problem.ts';
+import { installSwitches } from './switches.ts';
 
 export interface Service {
   readonly bus: Bus<SqlTransaction>;
@@ -31,13 +33,29 @@ export async function run({ bus, app, prepare, close }: Service): Promise<void> 
     await bus.stop({ drainMs: DRAIN_MS });
   });
   armCrashPoint(bus);
+  installSwitches(bus, app);
   const measured = measure(bus);
   answerQuestions(app, bus, measured);
+  answerOperator(app, bus);
   const token = await prepare();
   await bus.start();
   await learnCatalogue(bus, measured, process.env['SHOP_AFTER']);
   server = await listen(app);
   tell({ say: 'ready', url: addressOf(server), token });
+}
+
+/** Starts a process that has no bus. */
+export async function runAlone({ name, app, close }: { name: string; app: Hono; close(): void }): Promise<void> {
+  let server: ServerType | undefined;
+  whenAskedToLeave(async () => {
+    if (server) await drain(server);
+    close();
+  });
+  const startedAt = new Date().toISOString();
+  app.get('/health/ready', (c) => c.json({ live: true, ready: true }));
+  app.get('/health/behind', (c) => c.json({ service: name, startedAt, published: 0, subscriptions: [] } satisfies Report));
+  server = await listen(app);
+  tell({ say: 'ready', url: addressOf(server), token: undefined });
 }
 
 /** Once, whoever asks first: the supervisor, its end, or a signal. */

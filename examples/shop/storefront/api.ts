@@ -1,20 +1,26 @@
-import { Hono } from 'hono';
+import { Hono, type Context } from 'hono';
 import * as z from 'zod';
-import { BURST_MAX } from '../catalog/http.ts';
-import { QUANTITY_MAX, type BasketLine } from '../contracts/basket.ts';
+import { BURST_MAX, DELIVERY_MAX } from '../catalog/http.ts';
+import type { BasketLine } from '../contracts/basket.ts';
 import { toCents, toDecimal } from '../contracts/money.ts';
+import { Quantity } from '../contracts/quantity.ts';
 import { check, readJson } from '../service/http.ts';
+import { MODES } from '../gateway/books.ts';
 import { Problem } from '../service/problem.ts';
 import { SERVICE_NAMES } from '../supervisor/messages.ts';
 import type { Copied } from './freshness.ts';
+import type { ShownOrder } from './orders.ts';
 import type { ShownProduct } from './read-model.ts';
 import {
   basketView,
   copiedBaskets,
   copiedProducts,
   everyProduct,
+  orderView,
+  ordersView,
   ownWrite,
   productById,
+  seenLines,
   type BasketView,
   type Storefront,
 } from './views.ts';
@@ -27,8 +33,19 @@ import type { Watched } from './watch.ts';
  * carry the same x-requestid are applied once.
  */
 
-const Item = z.object({ productId: z.string().min(1).max(64), quantity: z.int().min(1).max(QUANTITY_MAX) });
-const Quantity = z.object({ quantity: z.int().min(1).max(QUANTITY_MAX) });
+const Item = z.object({ productId: z.string().min(1).max(64), quantity: Quantity });
+const NewQuantity = z.object({ quantity: Quantity });
+const Checkout = z.object({
+  /** As `GET /api/basket` shows them; without, what is shown now. */
+  lines: z.array(z.object({ productId: z.string(), quantity: Quantity, unitPrice: z.number() })).optional(),
+  /** What stands for a card at the gateway. */
+  paymentToken: z.string().min(1).max(80).optional(),
+  cardNumber: z.string().max(40).optional(),
+});
+const Delivery = z.object({ pieces: z.int().min(1).max(DELIVERY_MAX) });
+const Switch = z.object({ throwNext: z.int().min(0).max(1_000).optional(), slowMs: z.int().min(0).max(10_000).optional() });
+const GatewayMode = z.object({ mode: z.enum(MODES) });
+const Group = z.object({ group: z.string().min(1) });
 const Price = z.object({ price: z.number() });
 const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
 const ServiceName = z.enum(SERVICE_NAMES);
@@ -56,7 +73,7 @@ export function apiOf(front: Storefront): Hono {
 
   api.put('/basket/items/:id', async (c) => {
     const caller = callerOf(c);
-    const { quantity } = await readJson(c, Quantity);
+    const { quantity } = await readJson(c, NewQuantity);
     const { token } = await services.setQuantity(caller, { productId: c.req.param('id'), quantity });
     return c.json(await afterwards(caller.visitorId, token, {}));
   });
@@ -65,6 +82,64 @@ export function apiOf(front: Storefront): Hono {
     const caller = callerOf(c);
     const { token } = await services.removeItem(caller, c.req.param('id'));
     return c.json(await afterwards(caller.visitorId, token, {}));
+  });
+
+  api.post('/checkout', async (c) => {
+    const caller = callerOf(c);
+    const asked = (await hasBody(c)) ? await readJson(c, Checkout) : {};
+    const seen = asked.lines?.map(({ unitPrice, ...line }) => ({ ...line, unitPriceCents: centsOf(unitPrice) }));
+    const lines = seen ?? seenLines((await basketView(front, caller.visitorId)).lines);
+    const paymentToken = asked.cardNumber ? await services.cardToken(asked.cardNumber) : (asked.paymentToken ?? 'tok_visa');
+    const { orderId, totalCents, token, duplicate } = await services.checkout(caller, { lines, paymentToken });
+    const shown = await ownWrite(front, token);
+    c.header('location', `/api/orders/${orderId}`);
+    return c.json({ orderId, status: 'Received', total: toDecimal(totalCents), currency: 'EUR', duplicate, shown }, 202);
+  });
+
+  api.get('/orders', async (c) => {
+    const { orders, copied } = await ordersView(front, visitorOf(c));
+    return c.json({ orders: orders.map(orderJson), source: 'ordering', ...copiedJson(copied) });
+  });
+
+  api.get('/orders/:id', async (c) => {
+    const { order, copied } = await orderView(front, c.req.param('id'), visitorOf(c));
+    return c.json({ ...orderJson(order), timeline: order.steps, source: 'ordering', ...copiedJson(copied) });
+  });
+
+  api.post('/orders/:id/cancel', async (c) => {
+    const { orderId, token } = await services.cancelOrder(callerOf(c), c.req.param('id'));
+    return c.json({ orderId, shown: await ownWrite(front, token) }, 202);
+  });
+
+  api.post('/admin/products/:id/stock', async (c) => {
+    const { pieces } = await readJson(c, Delivery);
+    const { available, revision, token } = await services.deliver(callerOf(c), c.req.param('id'), pieces);
+    return c.json({ productId: c.req.param('id'), stock: available, revision, token, shown: await ownWrite(front, token) });
+  });
+
+  api.get('/admin/gateway', async (c) => c.json({ mode: await services.gatewayMode() }));
+  api.post('/admin/gateway', async (c) => {
+    const { mode } = await readJson(c, GatewayMode);
+    await services.setGatewayMode(mode);
+    return c.json({ mode });
+  });
+
+  api.get('/admin/gateway/orders/:id', async (c) => c.json(await services.charges(c.req.param('id'))));
+  api.get('/admin/books', async (c) => c.json(await services.books()));
+
+  api.get('/admin/services/:name/operations', async (c) => {
+    const trouble = await services.trouble(serviceNamed(c.req.param('name')));
+    if (!trouble) throw new Problem(503, 'service-down', 'This service is not answering.');
+    return c.json(trouble);
+  });
+  api.post('/admin/services/:name/operations/retry', async (c) => {
+    const { group } = await readJson(c, Group);
+    return c.json(await services.retry(serviceNamed(c.req.param('name')), group));
+  });
+  api.post('/admin/services/:name/switches', async (c) => {
+    const switches = await readJson(c, Switch);
+    await services.setSwitches(serviceNamed(c.req.param('name')), definedOf(switches));
+    return c.json(switches);
   });
 
   api.post('/admin/products/:id/price', async (c) => {
@@ -86,14 +161,8 @@ export function apiOf(front: Storefront): Hono {
   });
 
   api.post('/admin/services/:name/:action', async (c) => {
-    const name = ServiceName.safeParse(c.req.param('name')).data;
+    const name = serviceNamed(c.req.param('name'));
     const action = Action.safeParse(c.req.param('action')).data;
-    if (name === undefined)
-      throw new Problem(
-        404,
-        'unknown-service',
-        `There is no service "${c.req.param('name')}", only ${SERVICE_NAMES.join(', ')}.`,
-      );
     if (action === undefined) throw new Problem(404, 'unknown-action', 'A service can be told to stop, kill or start.');
     return c.json(serviceJson(await obey(front, name, action)));
   });
@@ -145,6 +214,32 @@ export async function explained(front: Storefront, productId: string, error: unk
 export function centsOf(price: number): number {
   const cents = toCents(price);
   return check(z.int({ error: 'a price is a number from 0.01 to 100000 with at most two decimal places' }), cents);
+}
+
+/** @throws Problem 404 */
+export function serviceNamed(text: string): (typeof SERVICE_NAMES)[number] {
+  const name = ServiceName.safeParse(text).data;
+  if (name !== undefined) return name;
+  throw new Problem(404, 'unknown-service', `There is no service "${text}", only ${SERVICE_NAMES.join(', ')}.`);
+}
+
+function definedOf<T extends object>(given: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as never;
+}
+
+async function hasBody(c: Context): Promise<boolean> {
+  return (await c.req.text()) !== '';
+}
+
+function orderJson({ orderId, status, items, totalCents, placedAt }: ShownOrder): object {
+  return {
+    orderId,
+    status,
+    placedAt,
+    total: toDecimal(totalCents),
+    currency: 'EUR',
+    items: items.map(({ unitPriceCents, ...item }) => ({ ...item, unitPrice: toDecimal(unitPriceCents) })),
+  };
 }
 
 function productJson({ productId, name, category, details, priceCents, stock, revision, asOf }: ShownProduct): object {

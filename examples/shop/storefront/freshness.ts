@@ -67,6 +67,25 @@ export function basketCopied({
   return { state: 'current', asOf, sentence: `Prices as of ${longTime(asOf, now)}, from catalog by way of basket.` };
 }
 
+/** Orders come from where they are decided, in one step. */
+export function ordersCopied({ now, copy, ordering }: { now: Date; copy: Freshness | undefined; ordering: Watched }): Copied {
+  const asOf = copy?.appliedUntil;
+  if (!ordering.answering) {
+    return {
+      state: 'down',
+      asOf,
+      sentence: `${absent(ordering, now)} This is what it had said by ${by(earlier(asOf, ordering.since), ordering.since, now)}; orders go on when it is back.`,
+    };
+  }
+  return (
+    late('This page', 'ordering', copy, now) ?? {
+      state: 'current',
+      asOf,
+      sentence: `Orders as of ${longTime(asOf ?? now, now)}, from ordering.`,
+    }
+  );
+}
+
 /** How far the basket said it is with the catalogue's prices. */
 function pricesIn(basket: Watched): Freshness | undefined {
   const row = basket.report?.subscriptions.find(

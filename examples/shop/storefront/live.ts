@@ -3,7 +3,7 @@ import { streamSSE } from 'hono/streaming';
 import { Problem } from '../service/problem.ts';
 
 /** What an open page may want to hear of. It is told that something changed, and reads the page anew. */
-export const TOPICS = ['products', 'basket', 'status', 'tick'] as const;
+export const TOPICS = ['products', 'basket', 'orders', 'status', 'tick'] as const;
 export type Topic = (typeof TOPICS)[number];
 
 /** Open pages at most: each holds a connection. */

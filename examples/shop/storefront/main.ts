@@ -8,6 +8,7 @@ import { subscribe } from './handlers.ts';
 import { createLive } from './live.ts';
 import { refuseOtherSites } from './other-sites.ts';
 import { pagesOf, problemPage } from './pages.ts';
+import { createTables as createOrders } from './orders.ts';
 import { createTables } from './read-model.ts';
 import { servicesOver } from './services.ts';
 import { copiedBaskets, copiedProducts, type Storefront } from './views.ts';
@@ -56,7 +57,10 @@ await run({
   bus,
   app,
   prepare: async () => {
-    await bus.transaction(createTables);
+    await bus.transaction(async (tx) => {
+      await createTables(tx);
+      await createOrders(tx);
+    });
     await watch.ready();
     return undefined;
   },

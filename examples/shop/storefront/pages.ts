@@ -1,21 +1,27 @@
 import { Hono, type Context } from 'hono';
 import { html } from 'hono/html';
 import * as z from 'zod';
+import { LINES_MAX } from '../basket/basket.ts';
 import { BURST_MAX } from '../catalog/http.ts';
-import { QUANTITY_MAX } from '../contracts/basket.ts';
+import { PriceCents } from '../contracts/money.ts';
+import { Quantity } from '../contracts/quantity.ts';
+import { MODES } from '../gateway/books.ts';
 import { asProblem, check } from '../service/http.ts';
-import { Problem, problemResponse } from '../service/problem.ts';
+import { problemResponse, type Problem } from '../service/problem.ts';
 import { SERVICE_NAMES, type ServiceName } from '../supervisor/messages.ts';
-import { centsOf, explained, obey } from './api.ts';
-import { adminPage, PRICES_PER_PAGE, type Saved } from './pages/admin.ts';
+import { centsOf, explained, obey, serviceNamed } from './api.ts';
+import { adminPage, PRICES_PER_PAGE, type Saved, type ServiceTrouble } from './pages/admin.ts';
 import { basketPage } from './pages/basket.ts';
 import { behindPage } from './pages/behind.ts';
+import { orderPage, ordersPage } from './pages/orders.ts';
 import { layout, type Html, type Notice, type Page } from './pages/layout.ts';
 import { footing, PRODUCTS_PER_PAGE, productsPage } from './pages/products.ts';
 import {
   basketView,
   copiedBaskets,
   copiedProducts,
+  orderView,
+  ordersView,
   ownWrite,
   piecesOf,
   productById,
@@ -24,7 +30,9 @@ import {
 } from './views.ts';
 import { callerOf, visitorOf } from './visitor.ts';
 
-const Quantity = z.coerce.number().pipe(z.int().min(1).max(QUANTITY_MAX));
+const Pieces = z.coerce.number().pipe(Quantity);
+const SeenLines = z.array(z.object({ productId: z.string(), quantity: Quantity, unitPriceCents: PriceCents })).max(LINES_MAX);
+const SlowMs = z.coerce.number().pipe(z.int().min(0).max(10_000));
 const Changes = z.coerce.number().pipe(z.int().min(1).max(BURST_MAX));
 const TEXT_LENGTH_MAX = 60;
 const UNCHANGED: Notice = { tone: 'good', text: 'That is the price already, so nothing was changed and nobody was told.' };
@@ -61,14 +69,48 @@ export function pagesOf(front: Storefront): Hono {
     });
   };
 
+  const order = async (c: Context, notice?: Notice): Promise<Html> => {
+    const orderId = c.req.param('id') ?? '';
+    const view = await orderView(front, orderId, visitorOf(c));
+    return await page(c, {
+      title: 'Order',
+      path: '/orders',
+      at: `/orders/${orderId}`,
+      topics: ['orders', 'basket', 'status'],
+      body: orderPage(view),
+      footing: footing(view.copied),
+      notice,
+    });
+  };
+
+  const orders = async (c: Context, notice?: Notice): Promise<Html> => {
+    const view = await ordersView(front, visitorOf(c));
+    return await page(c, {
+      title: 'Orders',
+      path: '/orders',
+      topics: ['orders', 'basket', 'status'],
+      body: ordersPage(view),
+      footing: footing(view.copied),
+      notice,
+    });
+  };
+
   const admin = async (c: Context, notice?: Notice): Promise<Html> => {
     const text = word(c, 'q');
     const view = await productsView(front, { text, category: '', offset: 0, limit: PRICES_PER_PAGE });
-    const body = adminPage({ ...view, text, services: watch.list(), supervised: watch.supervised, saved: await savedPrice(c) });
+    const body = adminPage({
+      ...view,
+      text,
+      services: watch.list(),
+      supervised: watch.supervised,
+      saved: await savedPrice(c),
+      troubles: await troubles(),
+      gatewayMode: await services.gatewayMode(),
+    });
     return await page(c, {
       title: 'Admin',
       path: '/admin',
-      topics: ['products', 'basket', 'status'],
+      topics: ['products', 'basket', 'status', 'tick'],
       body,
       footing: footing(view.copied),
       notice,
@@ -77,6 +119,8 @@ export function pagesOf(front: Storefront): Hono {
 
   pages.get('/', async (c) => c.html(await shop(c)));
   pages.get('/basket', async (c) => c.html(await basket(c)));
+  pages.get('/orders', async (c) => c.html(await orders(c)));
+  pages.get('/orders/:id', async (c) => c.html(await order(c)));
   pages.get('/admin', async (c) => c.html(await admin(c, c.req.query('unchanged') === undefined ? undefined : UNCHANGED)));
   pages.get('/behind', async (c) => {
     const view = { services: watch.list(), products: await copiedProducts(front), baskets: await copiedBaskets(front) };
@@ -95,7 +139,7 @@ export function pagesOf(front: Storefront): Hono {
 
   pages.post('/basket/items', (c) =>
     form(c, shop, async (fields) => {
-      const item = { productId: fields('productId'), quantity: check(Quantity, fields('quantity')) };
+      const item = { productId: fields('productId'), quantity: check(Pieces, fields('quantity')) };
       const { token } = await services.addItem(callerOf(c), item).catch(async (error: unknown) => {
         throw await explained(front, item.productId, error);
       });
@@ -108,7 +152,7 @@ export function pagesOf(front: Storefront): Hono {
     form(c, basket, async (fields) => {
       const { token } = await services.setQuantity(callerOf(c), {
         productId: c.req.param('id'),
-        quantity: check(Quantity, fields('quantity')),
+        quantity: check(Pieces, fields('quantity')),
       });
       await ownWrite(front, token);
       return '/basket';
@@ -120,6 +164,47 @@ export function pagesOf(front: Storefront): Hono {
       const { token } = await services.removeItem(callerOf(c), c.req.param('id'));
       await ownWrite(front, token);
       return '/basket';
+    }),
+  );
+
+  pages.post('/checkout', (c) =>
+    form(c, basket, async (fields) => {
+      const caller = { ...callerOf(c), requestId: fields('requestId') };
+      const lines = check(SeenLines, parsed(fields('lines')));
+      const paymentToken = await services.cardToken(fields('cardNumber'));
+      const { orderId, token } = await services.checkout(caller, { lines, paymentToken });
+      await ownWrite(front, token);
+      return `/orders/${orderId}`;
+    }),
+  );
+
+  pages.post('/orders/:id/cancel', (c) =>
+    form(c, orders, async () => {
+      const { orderId, token } = await services.cancelOrder(callerOf(c), c.req.param('id'));
+      await ownWrite(front, token);
+      return `/orders/${orderId}`;
+    }),
+  );
+
+  pages.post('/admin/gateway', (c) =>
+    form(c, admin, async (fields) => {
+      await services.setGatewayMode(check(z.enum(MODES), fields('mode')));
+      return '/admin#failures-on-purpose';
+    }),
+  );
+
+  pages.post('/admin/services/:name/switches', (c) =>
+    form(c, admin, async (fields) => {
+      const switches = fields('slowMs') === '' ? { throwNext: 1 } : { slowMs: check(SlowMs, fields('slowMs')) };
+      await services.setSwitches(serviceNamed(c.req.param('name')), switches);
+      return '/admin#failures-on-purpose';
+    }),
+  );
+
+  pages.post('/admin/services/:name/retry', (c) =>
+    form(c, admin, async (fields) => {
+      await services.retry(serviceNamed(c.req.param('name')), fields('group'));
+      return '/admin#trouble';
     }),
   );
 
@@ -144,8 +229,7 @@ export function pagesOf(front: Storefront): Hono {
   for (const action of ['stop', 'kill', 'start'] as const) {
     pages.post(`/admin/services/:name/${action}`, (c) =>
       form(c, admin, async () => {
-        const name = SERVICE_NAMES.find((known) => known === c.req.param('name'));
-        if (name === undefined) throw new Problem(404, 'unknown-service', 'There is no such service.');
+        const name = serviceNamed(c.req.param('name'));
         await obey(front, name, action);
         return `/admin#service-${name}`;
       }),
@@ -154,10 +238,17 @@ export function pagesOf(front: Storefront): Hono {
 
   // --- what they share ---
 
-  async function page(c: Context, given: Omit<Page, 'pieces' | 'address'>): Promise<Html> {
+  /** What waits and what was given up, of every service that says so. */
+  async function troubles(): Promise<ServiceTrouble[]> {
+    const named = SERVICE_NAMES.filter((name) => name !== 'gateway' && watch.get(name).answering);
+    const said = await Promise.all(named.map(async (name) => ({ name, trouble: await services.trouble(name) })));
+    return said.flatMap(({ name, trouble }) => (trouble ? [{ name, ...trouble }] : []));
+  }
+
+  async function page(c: Context, { at, ...given }: Omit<Page, 'pieces' | 'address'> & { at?: string }): Promise<Html> {
     // The answer to a form that failed stands at the form's address; the page itself is elsewhere.
     const { pathname, search } = new URL(c.req.url);
-    const address = c.req.method === 'GET' ? pathname + search : given.path;
+    const address = c.req.method === 'GET' ? pathname + search : (at ?? given.path);
     return layout({ ...given, address, pieces: await piecesOf(front, visitorOf(c)) });
   }
 
@@ -199,6 +290,15 @@ export async function problemPage(front: Storefront, c: Context, problem: Proble
   const pieces = await piecesOf(front, visitorOf(c)).catch(() => 0);
   const body = html`<div class="heading"><h1>${problem.status === 404 ? 'There is nothing here' : 'That did not work'}</h1></div><p class="empty">${problem.detail} <a href="/">To the shop</a></p>`;
   return c.html(layout({ title: 'Sorry', path: '', address: '/', topics: [], pieces, body, footing: '' }), problem.status);
+}
+
+/** A hidden field that holds JSON; anything else fits no schema. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function word(c: Context, name: string): string {

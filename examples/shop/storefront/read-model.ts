@@ -1,6 +1,6 @@
 import type { SqlTransaction } from 'waybill';
 import type { BasketChanged, BasketLine } from '../contracts/basket.ts';
-import type { ProductAdded } from '../contracts/catalog.ts';
+import type { ProductAdded, ProductStockChanged } from '../contracts/catalog.ts';
 
 /** What the pages show: copies of what the catalogue and the basket have published, made for reading. */
 
@@ -10,6 +10,7 @@ export interface ShownProduct extends ProductAdded {
 }
 
 export interface ShownBasket {
+  readonly revision: number;
   readonly lines: readonly BasketLine[];
   /** When the basket said so, ISO 8601; undefined for one that was never used. */
   readonly asOf: string | undefined;
@@ -20,6 +21,7 @@ export async function createTables(tx: SqlTransaction): Promise<void> {
     product_id text primary key, revision integer not null, name text not null, category text not null, details text not null,
     kind text not null, colour text not null, price_cents integer not null, stock integer not null, place integer not null, as_of text not null)`);
   await tx.query('create index if not exists product_by_place on product (place)');
+  await tx.query('create table if not exists stock (product_id text primary key, available integer not null, revision integer not null)');
   await tx.query(`create table if not exists basket (
     visitor_id text primary key, revision integer not null, lines text not null, as_of text not null)`);
 }
@@ -48,6 +50,20 @@ export async function savePrice(
   ]);
 }
 
+/** Stock has revisions of its own: selling a piece does not make a price newer. */
+export async function saveStock(tx: SqlTransaction, { productId, available, revision }: ProductStockChanged): Promise<void> {
+  await tx.query(
+    `insert into stock (product_id, available, revision) values ($1, $2, $3)
+     on conflict (product_id) do update set available = excluded.available, revision = excluded.revision
+     where stock.revision < excluded.revision`,
+    [productId, available, revision],
+  );
+}
+
+/** What is in stock now, else what there was on a product's first day. */
+const PRODUCT = `product_id, product.revision, name, category, details, kind, colour, price_cents, place, as_of,
+  coalesce((select available from stock where stock.product_id = product.product_id), stock) as stock`;
+
 export interface ProductQuery {
   readonly text: string;
   readonly category: string;
@@ -62,7 +78,7 @@ export async function findProducts(
 ): Promise<{ products: ShownProduct[]; total: number }> {
   const pattern = `%${text.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`;
   const where = `where ($1 = '' or category = $1) and (lower(name) like $2 escape '\\' or lower(details) like $2 escape '\\')`;
-  const { rows } = await tx.query<ProductRow>(`select * from product ${where} order by place limit $3 offset $4`, [
+  const { rows } = await tx.query<ProductRow>(`select ${PRODUCT} from product ${where} order by place limit $3 offset $4`, [
     category,
     pattern,
     limit,
@@ -76,12 +92,12 @@ export async function findProducts(
 }
 
 export async function allProducts(tx: SqlTransaction): Promise<ShownProduct[]> {
-  const { rows } = await tx.query<ProductRow>('select * from product order by place');
+  const { rows } = await tx.query<ProductRow>(`select ${PRODUCT} from product order by place`);
   return rows.map(toProduct);
 }
 
 export async function findProduct(tx: SqlTransaction, productId: string): Promise<ShownProduct | undefined> {
-  const { rows } = await tx.query<ProductRow>('select * from product where product_id = $1', [productId]);
+  const { rows } = await tx.query<ProductRow>(`select ${PRODUCT} from product where product_id = $1`, [productId]);
   return rows[0] && toProduct(rows[0]);
 }
 
@@ -102,11 +118,13 @@ export async function saveBasket(tx: SqlTransaction, basket: BasketChanged, asOf
 }
 
 export async function basketOf(tx: SqlTransaction, visitorId: string): Promise<ShownBasket> {
-  const { rows } = await tx.query<{ lines: string; as_of: string }>('select lines, as_of from basket where visitor_id = $1', [
-    visitorId,
-  ]);
+  const { rows } = await tx.query<{ revision: number; lines: string; as_of: string }>(
+    'select revision, lines, as_of from basket where visitor_id = $1',
+    [visitorId],
+  );
   const [row] = rows;
-  return row ? { lines: JSON.parse(row.lines) as BasketLine[], asOf: row.as_of } : { lines: [], asOf: undefined };
+  if (!row) return { revision: 0, lines: [], asOf: undefined };
+  return { revision: row.revision, lines: JSON.parse(row.lines) as BasketLine[], asOf: row.as_of };
 }
 
 interface ProductRow {

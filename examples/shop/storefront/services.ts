@@ -1,5 +1,9 @@
-import type { BasketSaved } from '../basket/http.ts';
-import type { PriceSaved } from '../catalog/http.ts';
+import type { BasketSaved, CheckoutSaved } from '../basket/http.ts';
+import type { SeenLine } from '../basket/checkout.ts';
+import type { PriceSaved, StockSaved } from '../catalog/http.ts';
+import type { Charge, Mode } from '../gateway/books.ts';
+import type { Trouble } from '../service/operator.ts';
+import type { Switches } from '../service/switches.ts';
 import { Problem } from '../service/problem.ts';
 import type { ServiceName } from '../supervisor/messages.ts';
 import type { Watch } from './watch.ts';
@@ -7,6 +11,8 @@ import type { Watch } from './watch.ts';
 /** Milliseconds for a service to answer a command, and for the catalogue to make many changes. */
 const ANSWER_MS = 4_000;
 const BURST_MS = 30_000;
+/** Milliseconds for a service to say how it is; a page that shows it does not wait longer. */
+const LOOK_MS = 500;
 
 /** Who asks, and under which number: the service applies requests of one number once. */
 export interface Caller {
@@ -21,8 +27,23 @@ export interface Services {
   addItem(caller: Caller, item: { productId: string; quantity: number }): Promise<BasketSaved & Duplicate>;
   setQuantity(caller: Caller, item: { productId: string; quantity: number }): Promise<BasketSaved>;
   removeItem(caller: Caller, productId: string): Promise<BasketSaved>;
+  checkout(caller: Caller, order: { lines: readonly SeenLine[]; paymentToken: string }): Promise<CheckoutSaved & Duplicate>;
+  /** Gives the card to the gateway and keeps only what stands for it. */
+  cardToken(cardNumber: string): Promise<string>;
+  cancelOrder(caller: Caller, orderId: string): Promise<{ orderId: string; token: string }>;
   setPrice(caller: Caller, productId: string, priceCents: number): Promise<PriceSaved & Duplicate>;
+  deliver(caller: Caller, productId: string, pieces: number): Promise<StockSaved & Duplicate>;
   burst(changes: number): Promise<{ changes: number; token?: string }>;
+  /** What waits in a service, and what it has given up; undefined when it does not say. */
+  trouble(name: ServiceName): Promise<Trouble | undefined>;
+  retry(name: ServiceName, group: string): Promise<{ retried: number }>;
+  switches(name: ServiceName): Promise<Switches | undefined>;
+  setSwitches(name: ServiceName, switches: Partial<Switches>): Promise<void>;
+  charges(orderId: string): Promise<{ charges: Charge[]; refunds: Charge[] }>;
+  /** What each owner has counted: of stock, of orders, of money. */
+  books(): Promise<{ stock: unknown; orders: unknown; money: unknown }>;
+  gatewayMode(): Promise<Mode | undefined>;
+  setGatewayMode(mode: Mode): Promise<void>;
   /** Whether a service has applied what the token stands for; undefined when it does not say. */
   knows(name: ServiceName, token: string): Promise<boolean | undefined>;
 }
@@ -37,17 +58,28 @@ export function servicesOver(watch: Watch): Services {
     removeItem: (caller, productId) => call('basket', 'DELETE', basket(caller, `/${encodeURIComponent(productId)}`), { caller }),
     setPrice: (caller, productId, priceCents) =>
       call('catalog', 'POST', `/products/${encodeURIComponent(productId)}/price`, { caller, body: { priceCents } }),
+    checkout: (caller, order) =>
+      call('basket', 'POST', `/baskets/${encodeURIComponent(caller.visitorId)}/checkout`, { caller, body: order }),
+    cardToken: async (cardNumber) => (await call<{ token: string }>('gateway', 'POST', '/cards', { body: { cardNumber } })).token,
+    cancelOrder: (caller, orderId) => call('ordering', 'POST', `/orders/${encodeURIComponent(orderId)}/cancel`, { caller, body: {} }),
+    deliver: (caller, productId, pieces) =>
+      call('catalog', 'POST', `/products/${encodeURIComponent(productId)}/deliveries`, { caller, body: { pieces } }),
+    trouble: (name) => told(call<Trouble>(name, 'GET', '/operations', { answerMs: LOOK_MS })),
+    retry: (name, group) => call(name, 'POST', '/operations/retry', { body: { group } }),
+    switches: (name) => told(call<Switches>(name, 'GET', '/switches', { answerMs: LOOK_MS })),
+    setSwitches: async (name, switches) => void (await call(name, 'POST', '/switches', { body: switches })),
+    charges: (orderId) => call('gateway', 'GET', `/orders/${encodeURIComponent(orderId)}`, {}),
+    async books() {
+      const { stock } = await call<{ stock: unknown }>('catalog', 'GET', '/stock', {});
+      const orders = await call<object>('ordering', 'GET', '/orders', {});
+      return { stock, ...(orders as { orders: unknown }), money: await call('gateway', 'GET', '/totals', {}) };
+    },
+    gatewayMode: async () => (await told(call<{ mode: Mode }>('gateway', 'GET', '/mode', { answerMs: LOOK_MS })))?.mode,
+    setGatewayMode: async (mode) => void (await call('gateway', 'POST', '/mode', { body: { mode } })),
     burst: (changes) => call('catalog', 'POST', '/burst', { body: { changes }, answerMs: BURST_MS }),
     async knows(name, token) {
-      try {
-        return (
-          await call<{ caughtUp: boolean }>(name, 'GET', `/health/caught-up?token=${encodeURIComponent(token)}`, {
-            answerMs: 500,
-          })
-        ).caughtUp;
-      } catch {
-        return undefined;
-      }
+      const path = `/health/caught-up?token=${encodeURIComponent(token)}`;
+      return (await told(call<{ caughtUp: boolean }>(name, 'GET', path, { answerMs: LOOK_MS })))?.caughtUp;
     },
   };
 
@@ -80,6 +112,15 @@ export function servicesOver(watch: Watch): Services {
     if (response.ok) return answer as T;
     const { code, detail, errors } = answer as { code: string; detail: string; errors?: unknown };
     throw new Problem(response.status as 400, code, detail, errors === undefined ? {} : { errors });
+  }
+}
+
+/** What a service says of itself, if it does. */
+async function told<T>(saying: Promise<T>): Promise<T | undefined> {
+  try {
+    return await saying;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,6 +1,8 @@
 import type { Bus, Freshness, SqlTransaction } from 'waybill';
+import type { SeenLine } from '../basket/checkout.ts';
 import type { BasketLine } from '../contracts/basket.ts';
-import { basketCopied, LATE_MS, productsCopied, type Copied } from './freshness.ts';
+import { Problem } from '../service/problem.ts';
+import { basketCopied, LATE_MS, ordersCopied, productsCopied, type Copied } from './freshness.ts';
 import type { Live } from './live.ts';
 import {
   allProducts,
@@ -11,6 +13,7 @@ import {
   type ProductQuery,
   type ShownProduct,
 } from './read-model.ts';
+import { orderOf, ordersOf, type ShownOrder } from './orders.ts';
 import type { Services } from './services.ts';
 import type { Watch } from './watch.ts';
 
@@ -28,6 +31,8 @@ export interface ShownLine extends BasketLine {
 }
 
 export interface BasketView {
+  /** Of the basket that is shown; 0 for one that was never used. */
+  readonly revision: number;
   readonly lines: readonly ShownLine[];
   readonly pieces: number;
   readonly totalCents: number;
@@ -64,11 +69,12 @@ export async function productById(front: Storefront, productId: string): Promise
 export async function basketView(front: Storefront, visitorId: string, now = new Date()): Promise<BasketView> {
   const copied = await copiedBaskets(front, now);
   return await front.bus.transaction(async (tx) => {
-    const { lines, asOf } = await basketOf(tx, visitorId);
+    const { lines, asOf, revision } = await basketOf(tx, visitorId);
     const shown: ShownLine[] = [];
     for (const line of lines)
       shown.push({ ...line, newer: newerPrice(line, await findProduct(tx, line.productId), copied, now) });
     return {
+      revision,
       lines: shown,
       pieces: pieces(lines),
       totalCents: lines.reduce((sum, line) => sum + line.quantity * line.unitPriceCents, 0),
@@ -78,6 +84,11 @@ export async function basketView(front: Storefront, visitorId: string, now = new
   });
 }
 
+/** What is ordered is what was seen. */
+export function seenLines(lines: readonly BasketLine[]): SeenLine[] {
+  return lines.map(({ productId, quantity, unitPriceCents }) => ({ productId, quantity, unitPriceCents }));
+}
+
 /** How much the visitor has in the basket, for the top of every page. */
 export async function piecesOf(front: Storefront, visitorId: string): Promise<number> {
   return pieces((await front.bus.transaction((tx) => basketOf(tx, visitorId))).lines);
@@ -85,6 +96,25 @@ export async function piecesOf(front: Storefront, visitorId: string): Promise<nu
 
 function pieces(lines: readonly BasketLine[]): number {
   return lines.reduce((sum, line) => sum + line.quantity, 0);
+}
+
+/** Orders on one page. */
+const ORDERS_MAX = 50;
+
+export interface OrderView {
+  readonly order: ShownOrder;
+  readonly copied: Copied;
+}
+
+/** @throws Problem 404 when it is no order of this visitor, or nothing has been heard of it yet */
+export async function orderView(front: Storefront, orderId: string, visitorId: string): Promise<OrderView> {
+  const order = await front.bus.transaction((tx) => orderOf(tx, orderId, visitorId));
+  if (!order) throw new Problem(404, 'unknown-order', `There is no order "${orderId}" of yours here.`);
+  return { order, copied: await copiedOrders(front) };
+}
+
+export async function ordersView(front: Storefront, visitorId: string): Promise<{ orders: ShownOrder[]; copied: Copied }> {
+  return { orders: await front.bus.transaction((tx) => ordersOf(tx, visitorId, ORDERS_MAX)), copied: await copiedOrders(front) };
 }
 
 /** Waits a moment until this storefront's own copy holds what the token stands for; false when it does not yet. */
@@ -105,9 +135,14 @@ export async function copiedBaskets(front: Storefront, now = new Date()): Promis
   });
 }
 
+export async function copiedOrders(front: Storefront, now = new Date()): Promise<Copied> {
+  return ordersCopied({ now, copy: await freshnessOf(front, 'ordering'), ordering: front.watch.get('ordering') });
+}
+
+const VIEW_OF: Readonly<Record<string, string>> = { catalog: 'product-view', basket: 'basket-changed', ordering: 'order-view' };
+
 async function freshnessOf({ bus }: Storefront, source: string): Promise<Freshness | undefined> {
-  const wanted = source === 'catalog' ? 'product-view' : 'basket-changed';
-  return (await bus.freshness(source)).find(({ subscription }) => subscription.includes(wanted));
+  return (await bus.freshness(source)).find(({ subscription }) => subscription.includes(VIEW_OF[source]!));
 }
 
 /** Said only when the basket is late: in the blink between the two events it would only flicker. */

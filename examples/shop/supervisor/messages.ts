@@ -1,7 +1,14 @@
 /** What start.ts and its processes say to each other, over the channel that `fork` opens. */
 
-export const SERVICE_NAMES = ['catalog', 'basket', 'storefront'] as const;
+/** `gateway` is somebody else's, and has no bus. */
+export const SERVICE_NAMES = ['catalog', 'gateway', 'basket', 'ordering', 'payment', 'storefront'] as const;
 export type ServiceName = (typeof SERVICE_NAMES)[number];
+
+/**
+ * Who starts together. The catalogue first, so that the others can wait for what it publishes on its first day; the
+ * storefront last, so that whoever reaches it finds a whole shop.
+ */
+export const START_ORDER: readonly (readonly ServiceName[])[] = [['catalog', 'gateway'], ['basket', 'ordering', 'payment'], ['storefront']];
 
 export type Action = 'stop' | 'kill' | 'start';
 

@@ -1,6 +1,9 @@
 import { html } from 'hono/html';
 import { BURST_MAX } from '../../catalog/http.ts';
 import { PRICE_CENTS_MAX, toDecimal } from '../../contracts/money.ts';
+import { MODES, type Mode } from '../../gateway/books.ts';
+import type { Trouble } from '../../service/operator.ts';
+import type { ServiceName } from '../../supervisor/messages.ts';
 import type { ShownProduct } from '../read-model.ts';
 import { titleOf } from '../services.ts';
 import type { ProductsView } from '../views.ts';
@@ -18,7 +21,14 @@ export interface Saved {
   readonly heard: readonly { readonly who: string; readonly knows: boolean | undefined }[];
 }
 
+export interface ServiceTrouble extends Trouble {
+  readonly name: ServiceName;
+}
+
 export interface AdminView extends ProductsView {
+  readonly troubles: readonly ServiceTrouble[];
+  /** Undefined when the gateway does not answer. */
+  readonly gatewayMode: Mode | undefined;
   readonly text: string;
   readonly services: readonly Watched[];
   readonly supervised: boolean;
@@ -32,6 +42,10 @@ export function adminPage(view: AdminView): Html {
 <p class="hint">Stopping lets a service finish what it does. Killing ends it as a power cut would. Either way nothing is lost: what it misses waits for it.</p>
 <ul class="services">${view.services.map((service) => serviceCard(service, view.supervised))}</ul>
 </section>
+<section aria-labelledby="trouble">
+<h2 id="trouble">What waits, and what was given up</h2>
+${troubleLists(view.troubles)}
+</section>
 <section aria-labelledby="prices-title">
 <h2 id="prices-title">Prices</h2>
 <div id="saved" class="saved" role="status">${view.saved ? savedText(view.saved) : ''}</div>
@@ -43,6 +57,23 @@ export function adminPage(view: AdminView): Html {
 <ul class="prices" id="prices">${view.products.map((product) => priceRow(product, view.text))}</ul>
 <p class="hint">${view.total > view.products.length ? `${view.products.length} of ${plural(view.total, 'product')}. Find others by name.` : plural(view.total, 'product')}</p>
 </section>
+<section aria-labelledby="failures-on-purpose">
+<h2 id="failures-on-purpose">Failures on purpose</h2>
+<p class="hint">Whatever is switched on here, no order is lost and nobody pays twice.</p>
+<div class="switches">
+<form class="inline" method="post" action="/admin/gateway">
+<label for="mode">The payment gateway</label>
+<select id="mode" name="mode">${MODES.map((mode) => html`<option value="${mode}" ${mode === view.gatewayMode ? html`selected` : ''}>${MODE_WORDS[mode]}</option>`)}</select>
+<button class="quiet">Set</button>
+</form>
+<form class="inline" method="post" action="/admin/services/basket/switches"><span>The basket</span><button class="quiet">Fails on its next event</button></form>
+<form class="inline" method="post" action="/admin/services/basket/switches">
+<label for="slow">The basket takes longer for each event, by milliseconds</label>
+<input id="slow" name="slowMs" type="number" min="0" max="10000" value="0" required inputmode="numeric">
+<button class="quiet">Set</button>
+</form>
+</div>
+</section>
 <section aria-labelledby="burst-title">
 <h2 id="burst-title">Burst</h2>
 <p class="hint">Changes prices all over the catalogue, one after another, as fast as it goes. <a href="/behind">Behind the scenes</a> shows how the others keep up.</p>
@@ -52,6 +83,28 @@ export function adminPage(view: AdminView): Html {
 <button>Change prices</button>
 </form>
 </section>`;
+}
+
+/** How the gateway can be told to behave, in words. */
+const MODE_WORDS: Readonly<Record<Mode, string>> = {
+  normal: 'works',
+  declines: 'declines every card',
+  fails: 'answers nobody',
+  'charges-and-fails': 'charges, and does not say so',
+};
+
+function troubleLists(troubles: readonly ServiceTrouble[]): Html {
+  const waiting = troubles.flatMap(({ name, waiting: rows }) => rows.map((row) => ({ name, ...row })));
+  const groups = troubles.flatMap(({ name, groups: rows }) => rows.map((row) => ({ name, ...row })));
+  if (waiting.length === 0 && groups.length === 0) return html`<p id="no-trouble">Nothing.</p>`;
+  return html`<ul class="trouble" id="waiting">${waiting.map(
+    (row) => html`<li><strong>${titleOf(row.name)}</strong> ${row.reason === 'delayed' ? 'sends' : 'tries'} ${row.type} at ${longTime(new Date(row.dueAt))}${row.reason === 'delayed' ? '' : `, attempt ${row.attempt + 1} of ${row.attempts}`}.
+${row.error ? html`<span class="hint">${row.error}</span>` : ''}</li>`,
+  )}</ul>
+<ul class="trouble" id="groups">${groups.map(
+    (row) => html`<li><strong>${titleOf(row.name)}</strong> has given up ${plural(row.count, 'message')} of ${row.type}. <span class="hint">${row.message}</span>
+<form method="post" action="/admin/services/${row.name}/retry"><input type="hidden" name="group" value="${row.group}"><button class="quiet" aria-label="Retry ${row.type}">Retry</button></form></li>`,
+  )}</ul>`;
 }
 
 function serviceCard({ name, answering, since, process }: Watched, supervised: boolean): Html {

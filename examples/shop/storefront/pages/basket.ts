@@ -1,11 +1,15 @@
 import { html } from 'hono/html';
-import { hasNewPrice, QUANTITY_MAX } from '../../contracts/basket.ts';
-import type { BasketView, ShownLine } from '../views.ts';
+import { hasNewPrice } from '../../contracts/basket.ts';
+import { QUANTITY_MAX } from '../../contracts/quantity.ts';
+import { seenLines, type BasketView, type ShownLine } from '../views.ts';
 import { euros, longTime, plural } from './format.ts';
 import type { Html } from './layout.ts';
 import { warning } from './products.ts';
 
-export function basketPage({ lines, pieces, totalCents, copied }: BasketView): Html {
+/** A number that gateways keep for trials. */
+const TRIAL_CARD = '4242 4242 4242 4242';
+
+export function basketPage({ lines, pieces, totalCents, copied, revision }: BasketView): Html {
   if (lines.length === 0) {
     return html`<div class="heading"><h1>Your basket</h1></div>${warning(copied)}
 <p class="empty">There is nothing in it yet. <a href="/">Look around the shop</a></p>`;
@@ -17,6 +21,14 @@ export function basketPage({ lines, pieces, totalCents, copied }: BasketView): H
 <h2 id="total-title">Total</h2>
 <p class="sum" id="sum">${euros(totalCents)}</p>
 <p class="hint" id="pieces-said">${plural(pieces, 'piece')} of ${plural(lines.length, 'product')}</p>
+<form class="checkout" id="checkout" method="post" action="/checkout">
+<input type="hidden" name="lines" value="${JSON.stringify(seenLines(lines))}">
+<input type="hidden" name="requestId" value="basket-${revision}">
+<label for="card">Card number</label>
+<input id="card" name="cardNumber" inputmode="numeric" autocomplete="cc-number" required pattern="[0-9 ]{12,30}" value="${TRIAL_CARD}">
+<button>Order for ${euros(totalCents)}</button>
+</form>
+<p class="hint">For trying: 4242 4242 4242 4242 pays, 4000 0000 0000 0002 is declined. The number goes to the payment gateway and nowhere else.</p>
 </section>
 </div>`;
 }

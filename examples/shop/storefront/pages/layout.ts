@@ -11,7 +11,7 @@ export interface Notice {
 
 export interface Page {
   readonly title: string;
-  readonly path: '/' | '/basket' | '/admin' | '/behind' | '';
+  readonly path: '/' | '/basket' | '/orders' | '/admin' | '/behind' | '';
   /** Where this page is read anew when something has changed. */
   readonly address: string;
   /** What this page wants to hear of while it is open. */
@@ -47,6 +47,7 @@ export function layout({ title, path, address, topics, pieces, notice, body, foo
 <nav aria-label="Pages">
 ${link('/', 'Shop')}
 ${link('/basket', basket)}
+${link('/orders', 'Orders')}
 ${link('/admin', 'Admin')}
 ${link('/behind', html`<span>Behind<span class="from-tablet"> the scenes</span></span>`)}
 </nav>

@@ -19,18 +19,21 @@ const line: ShownLine = {
   ...{ productId: 'harbour-mug', name: nasty, quantity: 2, unitPriceCents: 950, priceWhenAddedCents: 1200, priceRevision: 2 },
   ...{ priceAsOf: '2026-01-01T10:00:00.000Z', newer: undefined },
 };
-const basketOf = (one: ShownLine) => basketPage({ lines: [one], pieces: 2, totalCents: 1900, asOf: undefined, copied });
+const basketOf = (one: ShownLine) => basketPage({ revision: 3, lines: [one], pieces: 2, totalCents: 1900, asOf: undefined, copied });
 const text = async (page: ReturnType<typeof basketPage>): Promise<string> => (await page).toString();
 
 describe('pages', () => {
   it('escape everything that comes from elsewhere', async () => {
     const list = { products: [product], total: 1, categories: [nasty], copied };
     const saved = { name: nasty, at: new Date(), heard: [] };
+    const waiting = { subscription: nasty, type: nasty, key: nasty, attempt: 1, attempts: 6, dueAt: product.asOf, reason: 'retry', error: nasty };
+    const group = { group: nasty, subscription: nasty, type: nasty, code: nasty, message: nasty, count: 2 };
+    const troubles = [{ name: 'payment', waiting: [waiting], groups: [group] }] as const;
     const notice = { tone: 'bad', text: nasty } as const;
     for (const page of [
       productsPage(list, { text: nasty, category: nasty, page: 1 }),
       productsPage({ ...list, products: [], total: 0 }, { text: nasty, category: '', page: 1 }),
-      adminPage({ ...list, text: nasty, services: [], supervised: true, saved }),
+      adminPage({ ...list, text: nasty, services: [], supervised: true, saved, troubles, gatewayMode: 'normal' }),
       basketOf(line),
       layout({ title: nasty, path: '', address: nasty, topics: [], pieces: 0, notice, body: basketOf(line), footing: nasty }),
     ]) {
