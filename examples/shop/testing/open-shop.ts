@@ -3,8 +3,12 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import type { ServiceName } from '../supervisor/messages.ts';
+
+/** Nobody who watches a test wants to wait for a parcel. */
+const HASTE = { SHOP_GRACE_MS: '300', SHOP_PACKING_MS: '200' };
 
 /** A condition that has not come true by then never will: the test fails with its name. */
 const WAIT_MS = 45_000;
@@ -42,6 +46,7 @@ export interface ServiceSeen {
   readonly published: number | undefined;
   readonly subscriptions: readonly {
     readonly subscription: string;
+    readonly source: string;
     readonly applied: number;
     readonly duplicates: number;
     readonly stale: number;
@@ -64,10 +69,51 @@ export interface BasketSeen {
   readonly sentence: string;
 }
 
+export interface OrderSeen {
+  readonly orderId: string;
+  readonly status: string;
+  readonly total: number;
+  readonly timeline: readonly { readonly at: string; readonly status?: string; readonly text: string }[];
+}
+
+/** What stands in an order's timeline, by status, in order. */
+export function statuses({ timeline }: OrderSeen): string[] {
+  return timeline.flatMap(({ status }) => status ?? []);
+}
+
+/** A visitor's way from the shelf to an order. */
+export function visitorOf(shop: Shop, visitor: string) {
+  const add = (productId: string, quantity = 1) =>
+    shop.json<BasketSeen>('POST', '/api/basket/items', { visitor, body: { productId, quantity } });
+  const checkout = (requestId: string, body: object = {}) => shop.ask('POST', '/api/checkout', { visitor, requestId, body });
+  const seen = (orderId: string) => shop.json<OrderSeen>('GET', `/api/orders/${orderId}`, { visitor });
+  return {
+    add,
+    checkout,
+    seen,
+    basket: () => shop.json<BasketSeen>('GET', '/api/basket', { visitor }),
+    cancel: (orderId: string) => shop.ask('POST', `/api/orders/${orderId}/cancel`, { visitor }),
+    /** Puts something into the basket, once the one before is emptied, and orders it. */
+    async order(productId: string, { quantity = 1, ...body }: { quantity?: number; paymentToken?: string } = {}): Promise<string> {
+      await until('the last order has left the basket', async () => (await this.basket()).lines.length === 0);
+      await add(productId, quantity);
+      const response = await checkout(`${visitor}-${crypto.randomUUID()}`, body);
+      const answer = (await response.json()) as { orderId: string };
+      if (response.status !== 202) throw new Error(`checkout: ${response.status} ${JSON.stringify(answer)}`);
+      return answer.orderId;
+    },
+    reaches: (orderId: string, status: string) =>
+      until(`the order is ${status}`, async () => {
+        const order = await seen(orderId);
+        return order.status === status && order;
+      }),
+  };
+}
+
 /** Starts a shop and resolves when it is open. With `folder` it starts on data that is there, and leaves it there. */
 export async function openShop({ folder, env = {} }: { folder?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Shop> {
   const data = folder ?? (await mkdtemp(join(tmpdir(), 'shop-')));
-  const { child, output, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...env });
+  const { child, output, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...HASTE, ...env });
   const url = await until('the shop is open', () => {
     if (child.exitCode !== null) throw new Error(`start.ts ended:\n${output()}`);
     return output().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(output())?.[1];
@@ -166,4 +212,11 @@ export function isGone(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** As after a restore from a backup: the service no longer knows how far it has read, only what it has applied. */
+export function forgetPositions(file: string): void {
+  const database = new DatabaseSync(file);
+  database.exec('delete from waybill_position');
+  database.close();
 }
