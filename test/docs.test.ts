@@ -37,6 +37,14 @@ describe('README and examples', () => {
     for (const block of quoted) assert.ok(isQuoted(block, sources), `not in docs/examples:\n${block}`);
   });
 
+  it('the tour quotes the shop, each block from the file named above it', async () => {
+    const tour = await read('docs/tour.md');
+    const quotes = [...tour.matchAll(/^`(examples\/shop\/\S+)`\n\n?```ts\n([\s\S]*?)^```/gm)];
+    assert.equal(quotes.length, blocks(tour, 'ts').length, 'a file stands above each block');
+    assert.ok(quotes.length >= 8);
+    for (const [, file, block] of quotes) assert.ok(isQuoted(block!, [await read(file!)]), `not in ${file}:\n${block}`);
+  });
+
   it('notices a quotation that has drifted from its source', async () => {
     const source = await read('docs/examples/smallest.ts');
     assert.ok(isQuoted(source, [source]));
