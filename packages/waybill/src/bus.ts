@@ -160,13 +160,14 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     }
     const name = `${service}.${definition.name}`;
     const formerly = planOf({ name, kind: 'event', setBased: false, service, options: how }).formerly.map((old) => old.slice(service.length + 1));
-    const { takers, onFailed } = wiring.saga(definition, name, formerly);
+    const { takers, onFailed, resume } = wiring.saga(definition, name, formerly);
     const options: PlanOptions = { afterFailure: 'hold', ...how, order: 'by-key', onFailed };
     const check = planOf({ name, kind: 'event', setBased: false, service, options });
     for (const taker of takers) addTaker(check, taker); // refused here, or not at all
     const subscription = register({ name: undefined, byDefault: name, kind: 'event', options });
     for (const taker of takers) addTaker(subscription.plan, taker);
     subscription.plan.saga = definition;
+    subscription.plan.resume = resume;
     return subscription;
   };
 
@@ -278,6 +279,12 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     failures: async () => (await wiring.rooms()).failures,
     subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress() })),
     sagas: () => wiring.sagas(),
+    async resumeSaga(saga, key) {
+      const running = wiring.subscriptions().find(({ plan, removed }) => plan.name === saga && plan.resume && !removed);
+      if (!running) throw new WaybillError('INVALID_OPTION', `this bus runs no saga ${saga}`);
+      await wiring.rooms();
+      return running.plan.resume!(key);
+    },
     wake: () => wiring.wake(),
     inFlight: () => wiring.inFlight() + userTransactions,
     outstanding: async (ports) => (await Promise.all(wiring.annexes().map((annex) => annex.outstanding(ports)))).filter((what) => what !== undefined),

@@ -189,6 +189,52 @@ overStores('a saga', (store) => {
     assert.equal((await operations(bus).sagas.list())[0]!.status, 'compensated');
   });
 
+  it('goes on when its failure was deleted and it is resumed, at the step where it stood', async () => {
+    const undone: string[] = [];
+    const saga = defineSaga('undoing', { state: z.object({}), initial: () => ({}), steps: ['a', 'b'] })
+      .startedBy(OrderSubmitted, (e) => e.orderId, (_, s) => {
+        s.done('a');
+        s.done('b');
+        s.undo();
+      })
+      .compensate('a', () => void undone.push('a'))
+      .compensate('b', () => {
+        if (undone.length === 0 && !mended) throw new Error('not now');
+        undone.push('b');
+      });
+    let mended = false;
+    await using bus = createTestBus({ service: 'ordering', store });
+    bus.run(saga, { retry: false });
+    await bus.publish(OrderSubmitted, o1);
+    await bus.settled();
+    const { sagas, failures } = operations(bus);
+    assert.equal((await sagas.list())[0]!.status, 'parked');
+    assert.equal(await failures.delete({}), 1);
+    mended = true;
+    assert.equal(await sagas.resume('undoing', 'o1'), true);
+    assert.equal(await sagas.resume('undoing', 'o1'), true, 'twice: the second finds nothing to do');
+    await bus.settled();
+    assert.deepEqual(undone, ['b', 'a']);
+    assert.equal((await sagas.list())[0]!.status, 'compensated');
+    assert.equal(await sagas.resume('undoing', 'o1'), false);
+    assert.equal(await sagas.resume('undoing', 'o2'), false);
+    await assert.rejects(sagas.resume('other', 'o1'), (error) => (error as WaybillError).code === 'INVALID_OPTION');
+  });
+
+  it('knows the reply to a command whose send it did not await', async () => {
+    const saga = defineSaga('hasty', { state: z.object({}), initial: () => ({}) })
+      .startedBy(OrderSubmitted, (e) => e.orderId, (e, s) => void s.send(AuthorizePayment, e))
+      .onReply(AuthorizePayment, (_, s) => s.complete());
+    const transport = memory();
+    await using payment = createTestBus({ service: 'payment', store, transport });
+    payment.handle(AuthorizePayment, () => ({ approved: true }));
+    await using bus = createTestBus({ service: 'ordering', store, transport });
+    bus.run(saga);
+    await bus.publish(OrderSubmitted, o1);
+    await bus.settled();
+    assert.equal((await operations(bus).sagas.list())[0]!.status, 'completed');
+  });
+
   it('keeps a timeout over a crash; setting it again replaces it, taking it back removes it', async () => {
     const fired: string[] = [];
     const saga = defineSaga('timers', { state: z.object({}), initial: () => ({}), timeouts: { one: 10_000, two: 10_000, three: 10_000 } })

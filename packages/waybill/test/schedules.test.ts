@@ -100,6 +100,26 @@ overStores('a schedule', (store) => {
     assert.deepEqual(await operations(desk).waiting.list(), []);
   });
 
+  it('that cannot be sent any more stops no other, and says so', async () => {
+    let broken = false;
+    await using desk = createTestBus({ service: 'desk', store });
+    desk.use({
+      publish: async (message, next) => {
+        if (broken && message.id.startsWith('schedule:bad')) throw new Error('no');
+        await next(message);
+      },
+    });
+    await desk.schedule('bad', { everyMs: 1_000 }, Noted.of({ text: 'bad' }));
+    await desk.schedule('good', { everyMs: 1_000 }, Noted.of({ text: 'good' }));
+    broken = true;
+    await desk.advance(3_500);
+    assert.deepEqual(desk.published(Noted).map(({ text }) => text), ['good', 'good', 'good']);
+    assert.ok(desk.history().some(({ signal }) => signal === 'trouble'));
+    broken = false;
+    await desk.advance(2_000);
+    assert.ok(desk.published(Noted).some(({ text }) => text === 'bad'));
+  });
+
   it('may send a command', async () => {
     const transport = memory();
     await using shop = createTestBus({ service: 'shop', store, transport });

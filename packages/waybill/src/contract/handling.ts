@@ -26,6 +26,8 @@ export interface Plan {
   readonly handlers: Map<string, Taker>;
   /** Its handlers are this saga's steps. */
   saga?: SagaDefinition;
+  /** An instance of it goes on from where it was parked. */
+  resume?: (key: string) => Promise<boolean>;
   /** The handler takes whole batches. */
   readonly setBased: boolean;
 }

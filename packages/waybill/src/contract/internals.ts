@@ -23,6 +23,8 @@ export interface BusInternals {
   subscriptions(): readonly { readonly plan: Plan; readonly active: boolean; readonly sources: readonly SourceProgress[] }[];
   /** Sagas that this bus runs, by full name. */
   sagas(): ReadonlyMap<string, SagaDefinition>;
+  /** False when there is no such instance, or nothing of it stands still. */
+  resumeSaga(saga: string, key: string): Promise<boolean>;
   /** Looks at what waits now, instead of when it was due. */
   wake(): void;
   /** Messages received and not settled, and transactions of own publishes that run. */

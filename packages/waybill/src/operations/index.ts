@@ -81,6 +81,12 @@ export interface Operations {
     list(filter?: SagaFilter): Promise<SagaInstance[]>;
     /** One instance, with what waits for it and what of it has failed; undefined when there is none. */
     show(saga: string, key: string): Promise<(SagaInstance & { readonly waiting: Waiting[]; readonly failures: Failure[] }) | undefined>;
+    /**
+     * The failure that parked it has been dealt with by hand (deleted, say): it is parked no longer, and a compensation
+     * that stood still goes on. False when there is nothing that could go on.
+     * @throws WaybillError `INVALID_OPTION` when this bus does not run the saga
+     */
+    resume(saga: string, key: string): Promise<boolean>;
     /** Versions of instances that have not ended and that no definition of this bus can serve; empty when all is well. */
     check(): Promise<{ readonly saga: string; readonly version: number; readonly instances: number; readonly why: string }[]>;
   };
@@ -120,6 +126,7 @@ export function operations(bus: Bus): Operations {
     sagas: {
       list: async (filter = {}) => (await sagasOf(internals)).list(filter).then((rows) => rows.map(sagaOf)),
       show: (saga, key) => showSaga(internals, saga, key),
+      resume: (saga, key) => internals.resumeSaga(fullName(internals, saga), key),
       check: () => checkSagas(internals),
     },
     outbox: { list: async (page = {}) => (await inspect()).outbox(page) },
@@ -127,7 +134,7 @@ export function operations(bus: Bus): Operations {
       list: async () =>
         internals.subscriptions().map(({ plan, active, sources }) => ({
           name: plan.name,
-          types: [...plan.handlers.keys()],
+          types: [...plan.handlers].filter(([, taker]) => !taker.own).map(([type]) => type),
           order: plan.order,
           transaction: plan.mode,
           active,
@@ -138,8 +145,12 @@ export function operations(bus: Bus): Operations {
   };
 }
 
+function fullName({ service }: BusInternals, saga: string): string {
+  return saga.startsWith(`${service}.`) ? saga : `${service}.${saga}`;
+}
+
 async function showSaga(internals: BusInternals, saga: string, key: string): ReturnType<Operations['sagas']['show']> {
-  const name = saga.startsWith(`${internals.service}.`) ? saga : `${internals.service}.${saga}`;
+  const name = fullName(internals, saga);
   const [row] = await (await sagasOf(internals)).list({ saga: name, key, limit: 1 });
   if (!row) return undefined;
   const { inspect } = (await internals.store()).ports;

@@ -13,6 +13,8 @@ export interface StepContext {
   readonly timeouts: ReadonlyMap<string, number | undefined>;
   /** How it ends the saga. */
   readonly end: 'complete' | 'undo' | undefined;
+  /** What it sent and published, awaited or not. Rejects when one of them does. */
+  sent(): Promise<void>;
   /** From now on it is refused. */
   close(): void;
 }
@@ -26,6 +28,12 @@ export function createContext(
   const timeouts = new Map<string, number | undefined>();
   let end: 'complete' | 'undo' | undefined;
   let closed = false;
+  const sending = new Set<Promise<unknown>>();
+  const kept = <R>(promise: Promise<R>): Promise<R> => {
+    sending.add(promise);
+    promise.catch(() => {}); // heard by `sent`
+    return promise;
+  };
 
   const check = (what: string): void => {
     if (closed) throw new WaybillError('SAGA_ENDED', `${name} ${key}: saga.${what}() after its step was over; await everything inside it`);
@@ -53,8 +61,8 @@ export function createContext(
       instance.state = state;
     },
     message: ctx.message,
-    publish: (contract: never, data: never, options?: object) => ctx.publish(contract, data, options),
-    send,
+    publish: (contract: never, data: never, options?: object) => kept(ctx.publish(contract, data, options)),
+    send: (contract: unknown, data: unknown, options?: object) => kept(send(contract, data, options)),
     timeout(timeout: string, afterMs?: number) {
       check('timeout');
       known(Object.keys(definition.timeouts), 'timeout', timeout);
@@ -86,6 +94,12 @@ export function createContext(
     timeouts,
     get end() {
       return end;
+    },
+    async sent() {
+      for (let known = -1; known < sending.size; ) {
+        known = sending.size;
+        await Promise.all(sending);
+      }
     },
     close() {
       closed = true;

@@ -40,7 +40,7 @@ export function timeoutId(key: string, name: string): string {
 /** A row that brings the message back when it is due. */
 export function ownEntry(
   own: Own,
-  of: { readonly subscription: string; readonly service: string; readonly format: Format; readonly cause: Message; readonly hops: number | undefined; readonly nowMs: number; readonly dueMs: number; readonly attempts: number },
+  of: { readonly subscription: string; readonly service: string; readonly format: Format; readonly cause: Pick<Message, 'id' | 'correlationId' | 'headers'>; readonly hops: number | undefined; readonly nowMs: number; readonly dueMs: number; readonly attempts: number },
 ): WaitingEntry {
   const { service, cause, nowMs } = of;
   const id = ownId(own);

@@ -29,6 +29,7 @@ import { describeIssues, validate } from '../contract/schema.ts';
 import type { SagaDefinition, SagaEvent } from '../contract/saga.ts';
 import type { SignalMap, Signals } from '../contract/signals.ts';
 import type { SagaRow, SagasPort, StoreSession, StoreTransaction } from '../contract/store.ts';
+import { transact } from '../contract/transact.ts';
 import { type StepContext, createContext } from './context.ts';
 import { type Instance, begin, open, rowOf } from './instance.ts';
 import { type Own, type ReplyBody, ownContract, ownEntry, readReply, replyAddress, replyContract, timeoutId } from './own-messages.ts';
@@ -51,11 +52,15 @@ export interface SagaHost {
 
 export interface RunningSaga {
   readonly takers: readonly Taker[];
+  /** What kept it from going on has been dealt with. False when there is nothing that could go on. */
+  readonly resume: (key: string) => Promise<boolean>;
   /** In the transaction that parks a message. */
   readonly onFailed: (data: unknown, ctx: HandlerContext, error: unknown) => Promise<void>;
 }
 
 type Ctx = HandlerContext;
+/** What a message of its own comes from. */
+type Cause = Pick<Message, 'id' | 'correlationId' | 'headers'>;
 /** What runs in an open instance; undefined: nothing, and why it is counted has been said. */
 type Run = (instance: Instance, step: StepContext) => unknown;
 type Ignored = SignalMap['saga-ignored']['reason'];
@@ -166,6 +171,7 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
     const context = createContext(instance, { key: found.key, name, ctx, replyTo });
     try {
       await run(instance, context);
+      await context.sent(); // a reply is known by what it answers, awaited or not
     } finally {
       context.close();
     }
@@ -205,30 +211,32 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
       if (afterMs === undefined) continue;
       const dueMs = Math.ceil(clock.now() + afterMs);
       ledger.timeouts[timeout] = { generation, dueMs };
-      await addOwn(tx, { key, does: 'timeout', name: timeout, generation }, dueMs, ctx);
+      await addOwn(tx, { key, does: 'timeout', name: timeout, generation }, dueMs, ctx.message);
     }
   };
 
   const undoNext = async ({ tx, key }: Found, { status, ledger }: Instance, ctx: Ctx): Promise<void> => {
     if (status !== 'undoing') return;
     const at = ledger.steps.findLastIndex((entry) => !entry.undone);
-    await addOwn(tx, { key, does: 'undo', step: at }, clock.now(), ctx);
+    await addOwn(tx, { key, does: 'undo', step: at }, clock.now(), ctx.message);
   };
 
-  const addOwn = async (tx: StoreTransaction, own: Own, dueMs: number, ctx: Ctx): Promise<void> => {
+  const addOwn = async (tx: StoreTransaction, own: Own, dueMs: number, cause: Cause): Promise<void> => {
     const nowMs = clock.now();
     // A step to undo belongs to the message that began it: it must not be refused.
-    const hops = own.does === 'undo' ? (ctx.message as Envelope).hops : nextHop(`a timeout of ${name}`, ctx.message, dueMs - nowMs, host.hopsMax);
-    const entry = ownEntry(own, { subscription: name, service, format, cause: ctx.message, hops, nowMs, dueMs, attempts: host.attempts(name) });
+    const hops = own.does === 'undo' ? (cause as Partial<Envelope>).hops : nextHop(`a timeout of ${name}`, cause, dueMs - nowMs, host.hopsMax);
+    const entry = ownEntry(own, { subscription: name, service, format, cause, hops, nowMs, dueMs, attempts: host.attempts(name) });
     await store().ports.waiting.add(tx, [entry]);
     tx.afterCommit(() => host.wake(name));
   };
 
   const save = async ({ tx, port, key }: Found, instance: Instance): Promise<void> => {
     if (await port.save(tx, await rowOf(instance, { saga: name, key, nowMs: clock.now() }))) return;
-    // The store's word for "it did not happen, run it again": the whole step, on what the other left. No attempt.
-    throw new WaybillError('STORE_BUSY', `${name} ${key}: another worker was faster; the step runs again`);
+    throw faster(key);
   };
+
+  /** The store's word for "it did not happen, run it again": the whole step, on what the other left. No attempt. */
+  const faster = (key: string): WaybillError => new WaybillError('STORE_BUSY', `${name} ${key}: another worker was faster; this runs again on what it left`);
 
   // --- what does not run ----------------------------------------------------------------------------------------------
 
@@ -259,9 +267,26 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
     const going = ledger.parked?.in ?? (row.status as 'running' | 'undoing');
     ledger.parked = { in: going, id: ctx.message.id, code: codeOf(error) ?? code, message: message.slice(0, 500) };
     const parked: SagaRow = { ...row, revision: row.revision + 1, status: 'parked', ledger: JSON.stringify(ledger), changedMs: clock.now() };
-    if (!(await found.port.save(found.tx, parked))) throw new WaybillError('STORE_BUSY', `${name} ${key}: another worker was faster; it is parked again`);
+    if (!(await found.port.save(found.tx, parked))) throw faster(key);
     if (row.status !== 'parked') found.tx.afterCommit(() => signals.emit('saga', { saga: name, key, status: 'parked', was: row.status }));
   };
+
+  const resume = (key: string): Promise<boolean> =>
+    transact(store(), clock, async (tx) => {
+      const port = store().ports.sagas!;
+      const row = await port.load(tx, name, key);
+      if (!row || hasEnded(row) || row.status === 'running') return false;
+      const { parked, ...ledger } = JSON.parse(row.ledger) as Instance['ledger'];
+      const status = parked?.in ?? (row.status as 'undoing');
+      if (!(await port.save(tx, { ...row, revision: row.revision + 1, status, ledger: JSON.stringify(ledger), changedMs: clock.now() }))) throw faster(key);
+      if (status === 'undoing') {
+        // Where one waits or is in failures already, whichever comes first does it, and the other nothing.
+        const step = ledger.steps.findLastIndex((entry) => !entry.undone);
+        await addOwn(tx, { key, does: 'undo', step }, clock.now(), { id: clock.id(), correlationId: key, headers: {} });
+      }
+      if (parked) tx.afterCommit(() => signals.emit('saga', { saga: name, key, status, was: 'parked' }));
+      return true;
+    });
 
   /** What was parked has been run; or its key, which it held, was let go. A timeout says nothing about that. */
   const goesOn = ({ status, ledger }: Instance, { message: { id, type } }: Ctx): boolean => {
@@ -288,7 +313,7 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
   if (replies.size > 0) {
     for (const contract of replyContracts) takers.push({ contract, key: keyOf, handler: (body, ctx) => onReply(keyOf(body, ctx.message), readReply(body), ctx) });
   }
-  return { takers, onFailed };
+  return { takers, onFailed, resume };
 }
 
 /** All that a definition and the older ones it stands for answer; each as its newest has it. */

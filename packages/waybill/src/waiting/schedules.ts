@@ -96,8 +96,16 @@ export function createSchedules<P>(options: {
       if (known.size === 0) return pollMs;
       const { rows, nextDueMs } = await waiting.due(subscription, clock.now(), rowsMax);
       const mine = rows.filter((row) => known.has(nameOf(row)));
-      for (const row of mine) await run(row, nameOf(row));
-      if (mine.length > 0) return 0;
+      let failed = false;
+      for (const row of mine) {
+        try {
+          await run(row, nameOf(row));
+        } catch (error) {
+          failed = true; // it stays due; the others go on
+          options.trouble(`sending what is scheduled as ${nameOf(row)}`, error);
+        }
+      }
+      if (mine.length > 0) return failed ? pollMs : 0;
       return nextDueMs === undefined ? pollMs : Math.max(1, Math.min(pollMs, nextDueMs - clock.now()));
     },
   });
