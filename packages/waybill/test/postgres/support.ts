@@ -1,4 +1,5 @@
-import { dirname } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { needs } from '../../../../test/support/needs.ts';
 import { systemClock } from '../../src/contract/clock.ts';
@@ -13,8 +14,13 @@ const program = needs('postgres');
 /** Why tests with a server are skipped here; false where they are not. */
 export const skip: string | false = program.skip;
 
+/** A program of PostgreSQL's: they stand beside the server, which may be a link to it. */
+export function programOf(name: string): string {
+  return join(dirname(realpathSync(program.path!)), name);
+}
+
 export function server(options: Omit<ServerOptions, 'bin'> = {}): Promise<PostgresServer> {
-  return startPostgres({ bin: dirname(program.path!), ...options });
+  return startPostgres({ bin: dirname(programOf('postgres')), ...options });
 }
 
 /** A session of the service `basket`, as a process of it would open it. */
