@@ -65,6 +65,7 @@ export async function startPostgres(options: ServerOptions): Promise<PostgresSer
   const port = await freePort();
   let child: ChildProcess | undefined;
   let databases = 0;
+  process.once('exit', () => child?.kill('SIGKILL'));
 
   const url = (database = 'postgres', role = 'waybill'): string => `postgres://${role}@127.0.0.1:${port}/${database}`;
 
@@ -86,7 +87,6 @@ export async function startPostgres(options: ServerOptions): Promise<PostgresSer
     let log = '';
     started.stderr.on('data', (text) => (log = (log + String(text)).slice(-4_000)));
     child = started;
-    process.once('exit', () => started.kill('SIGKILL'));
     for (const endMs = performance.now() + startMaxMs; ; ) {
       if (started.exitCode !== null || started.signalCode !== null) throw new Error(`postgres ended while it started: ${log}`);
       try {
@@ -108,6 +108,7 @@ export async function startPostgres(options: ServerOptions): Promise<PostgresSer
   };
 
   const kill = async (): Promise<void> => {
+    if (child?.exitCode === null && child.signalCode === null) child.kill('SIGSTOP'); // so that it has no child that we miss
     const all = childrenOf(child?.pid);
     const dead = ended('SIGKILL');
     for (const pid of all) signalTo(pid, 'SIGKILL');
