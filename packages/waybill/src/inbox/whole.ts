@@ -26,7 +26,7 @@ export class Spoilt extends Error {
   /** It is certain that the (only) culprit threw by itself. */
   readonly charged: boolean;
   constructor(culprits: readonly Item[], error: unknown, charged: boolean) {
-    super('the batch is undone and redone');
+    super('the batch is undone and redone', { cause: error }); // a store looks through it: a lost connection is nobody's doing
     this.culprits = culprits;
     this.error = error;
     this.charged = charged;

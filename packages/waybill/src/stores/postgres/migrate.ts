@@ -64,9 +64,13 @@ interface IdentityRow {
 }
 
 async function identity(sql: Statements, schema: string): Promise<IdentityRow | undefined> {
-  // asked of the catalogue: in a transaction, a table that is missing would end it
-  const [table] = await sql.query('select to_regclass($1::text)::text as name', [`${quoted(schema)}.identity`]);
-  if (table?.['name'] === null || table === undefined) return undefined;
+  // Asked of the catalogue: in a transaction, a table that is missing would end it. By a plain query: `to_regclass` answers
+  // out of this connection's cache, which does not know yet what another process made while this one waited for the lock.
+  const [table] = await sql.query(
+    `select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1::text and c.relname = 'identity'`,
+    [schema],
+  );
+  if (table === undefined) return undefined;
   const [row] = await sql.query<{ service: string; format: string }>(`select service, format::text from ${quoted(schema)}.identity`);
   return row && { service: row.service, format: Number(row.format) };
 }
