@@ -6,11 +6,12 @@
  */
 import type { Middleware } from './contract/api.ts';
 import { type Clock, sleep } from './contract/clock.ts';
-import { controlMessage, heartbeatType } from './contract/control.ts';
+import { controlMessage, heartbeatType, historyQueue, historyType } from './contract/control.ts';
 import { WaybillError } from './contract/errors.ts';
 import type { Annex, AnnexGround } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
 import { writeJson } from './contract/json.ts';
+import type { History, HistoryPage, HistoryQuery } from './contract/history.ts';
 import type { Loop } from './contract/loop.ts';
 import type { Envelope, WireMessage } from './contract/message.ts';
 import { describeIssues, validate } from './contract/schema.ts';
@@ -26,6 +27,8 @@ import { createDecode, replyError } from './handle/decode.ts';
 import { createGate } from './handle/gate.ts';
 import { createRun } from './handle/run.ts';
 import { attemptsOf, verdict } from './handle/verdict.ts';
+import { joins } from './inbox/begun.ts';
+import { lateConsumer } from './inbox/late.ts';
 import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
 import { type Worker, createWorker } from './inbox/worker.ts';
 import type { SagaDefinition } from './contract/saga.ts';
@@ -37,6 +40,7 @@ import { type Prepared, type Publish, createPublish } from './publish/publish.ts
 import { type Requests, createRequests, writeReply } from './publish/requests.ts';
 import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
+import { type HistoryDesk, createHistoryDesk, readPage } from './relay/history.ts';
 import { createRelay } from './relay/relay.ts';
 import { type RunningSaga, createSaga } from './saga/saga.ts';
 import { createMover } from './waiting/mover.ts';
@@ -83,11 +87,15 @@ export interface Wiring {
   transportUp(): boolean;
   inFlight(): number;
   /** Starts and stops with the bus. */
+  /** What publishers have sent, as far as they can be asked. */
+  history(): History;
   attach(make: (ground: AnnexGround) => Annex): void;
   annexes(): readonly Annex[];
   subscriptions(): readonly RunningSubscription[];
 }
 
+/** An answer with a page of history; asked again after it. */
+const historyMaxMs = 10_000;
 /** Between two tries to reach a broker that was away at the start. */
 const reconnectMs = 1_000;
 const reconnectMaxMs = 30_000;
@@ -118,6 +126,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   let relay: { start(): void; wake(): void; stop(drainMs: number): Promise<void> } | undefined;
   let mover: Loop | undefined;
   let retention: Loop | undefined;
+  let historyDesk: HistoryDesk | undefined;
   let replies: Promise<{ address: string; close(): Promise<void> }> | undefined;
 
   const driver: { store?: Promise<Store>; transport?: Promise<Transport> } = {};
@@ -268,6 +277,16 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       store: () => opened!.store,
       bindings: () => (plan.kind === 'event' && !transport?.capabilities.publishesAtCommit ? [...bindingsOf(plan), heartbeatBinding] : bindingsOf(plan)),
       work: (consumer) => workerFor(plan, consumer),
+      late: (consumer, { from }) =>
+        lateConsumer(consumer, {
+          subscription: plan.name,
+          clock,
+          signals,
+          history: { read: askHistory },
+          types: bindingsOf(plan).map(({ type }) => type),
+          sinceMs: typeof from === 'number' ? from : undefined,
+          ...joins(opened!.store, clock, plan.name),
+        }),
       isInHandler: () => scopes.current() !== undefined,
     });
     subscriptions.set(plan.name, subscription);
@@ -359,6 +378,51 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     return publish.reply(command, writeReply({ ok: true, json }));
   };
 
+  // --- history --------------------------------------------------------------------------------------------------------
+
+  /** Asks a service over the transport for a page of what it has sent. */
+  const askHistory = async (source: string, query: HistoryQuery): Promise<HistoryPage> => {
+    const session = await connecting;
+    if (!session) throw new WaybillError('STOPPED', 'the bus was stopped');
+    const id = clock.id();
+    const base = { kind: 'command', id, source: service, type: historyType, time: new Date(clock.now()), correlationId: id, headers: {} } as const;
+    const ask = controlMessage(cloudEvents, { ...base, recipient: source, replyTo: await (await rooms()).replyAddress() }, JSON.stringify(query));
+    const reply = requests.wait(id, `the history of ${source}`, historyMaxMs, stopping.signal);
+    reply.catch(() => {}); // heard below
+    const [outcome] = await session.send([ask]);
+    if (outcome?.kind !== 'stored') throw new WaybillError('UNROUTABLE', `no queue takes a request for the history of '${source}'`);
+    const page = readPage(await reply);
+    if (!page) throw new WaybillError('REPLY_FAILED', `the history of '${source}' cannot be read`);
+    return page.fewer === undefined ? page : askHistory(source, { ...query, max: page.fewer });
+  };
+
+  const history = (): History =>
+    transport?.history ?? {
+      read: askHistory,
+      sources: async () => [...new Set([...subscriptions.values()].flatMap((one) => one.progress().sources.map(({ source }) => source)))],
+    };
+
+  /** Answers those who ask this service for what it has sent. */
+  const openHistory = async (session: TransportSession): Promise<void> => {
+    const { outbox } = opened!.store.ports;
+    if (historyDesk || !outbox.history || session.capabilities.publishesAtCommit || session.history || options.relay === 'off') return;
+    const declaration = { name: historyQueue(service), bindings: [{ type: historyType, kind: 'command' }], order: 'any', from: 'now', formerly: [] } as const;
+    await session.declare(declaration);
+    historyDesk = createHistoryDesk({
+      consumer: await session.consume(declaration),
+      history: (query) => outbox.history!(query),
+      clock,
+      trouble: (error) => trouble('answering for the history', error),
+      async answer(delivery, page) {
+        const { envelope, json } = cloudEvents.decode(delivery.headers, delivery.body);
+        const query = JSON.parse(json) as HistoryQuery;
+        const valid = Array.isArray(query.types) && Number.isSafeInteger(query.max) && query.max > 0 && envelope.replyTo !== undefined;
+        if (valid) await session.send([publish.reply(envelope, writeReply({ ok: true, json: await page(query) }))]);
+      },
+    });
+    historyDesk.start();
+  };
+
   const heartbeat = (untilMs: number): WireMessage => {
     const id = clock.id();
     return controlMessage(cloudEvents, { kind: 'event', id, source: service, type: heartbeatType, time: new Date(untilMs), correlationId: id, headers: {} }, '{}');
@@ -406,6 +470,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         });
         relay.start();
       }
+      await openHistory(session).catch((error: unknown) => {
+        trouble('opening the queue for those who ask for the history', error);
+        void keepTrying(() => openHistory(session), () => {});
+      });
       for (const subscription of first) await startOn(session, subscription);
     };
     if (transport) await whenConnected(transport);
@@ -424,6 +492,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await starting?.catch(() => {});
     await retention?.stop();
     await Promise.all([...subscriptions.values(), ...annexes].map((one) => one.stop(drainMs)));
+    await historyDesk?.stop();
     await opened?.schedules.loop.stop();
     await mover?.stop();
     await relay?.stop(drainMs);
@@ -455,6 +524,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     wake,
     transportUp: () => transport !== undefined,
     attach,
+    history,
     annexes: () => annexes,
     inFlight: () => [...subscriptions.values(), ...annexes].reduce((sum, one) => sum + one.inFlight(), 0) + (opened?.outbox.pending() ?? 0),
     subscriptions: () => [...subscriptions.values()],

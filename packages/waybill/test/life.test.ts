@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createBus, type HandlerContext, WaybillError } from 'waybill';
+import type { Transport } from 'waybill';
 import { operations } from 'waybill/operations';
 import { sqlite } from 'waybill/stores/sqlite';
 import { createTestBus } from 'waybill/testing';
@@ -11,6 +12,15 @@ import { CreateOrder, Noted, Priced, Seen, Ship } from './support/contracts.ts';
 import { overStores } from './support/stores.ts';
 
 const code = (expected: string) => (error: unknown) => WaybillError.is(error, expected as never) || assert.fail(`${String(error)}, not ${expected}`);
+
+/** A transport that can declare no subscription. */
+function unable(): Transport {
+  const transport = memory();
+  const declare = async (declaration: { readonly bindings: readonly { readonly type: string }[] }): Promise<void> => {
+    if (declaration.bindings.some(({ type }) => type === 'desk.noted.v1')) throw new WaybillError('CAPABILITY_MISSING', 'not here');
+  };
+  return { ...transport, connect: async (host) => ({ ...(await transport.connect(host)), declare }) };
+}
 
 overStores('stop', (store) => {
   it('waits for the handler that runs, and takes no more', async () => {
@@ -355,9 +365,9 @@ overStores('a subscription after start', (store) => {
   });
 
   it('that the transport refuses is refused: `ready` rejects', async () => {
-    await using bus = createBus({ service: 'desk', store, transport: memory() });
+    await using bus = createBus({ service: 'desk', store, transport: unable() });
     await bus.start();
-    await assert.rejects(bus.subscribe(Noted, { from: 'beginning' }, () => {}).ready(), code('CAPABILITY_MISSING'));
+    await assert.rejects(bus.subscribe(Noted, () => {}).ready(), code('CAPABILITY_MISSING'));
   });
 });
 
@@ -377,8 +387,8 @@ overStores('start', (store) => {
   });
 
   it('rejects when the transport cannot do what a subscription asks', async () => {
-    await using bus = createBus({ service: 'desk', store, transport: memory() });
-    bus.subscribe(Noted, { from: 'beginning' }, () => {});
+    await using bus = createBus({ service: 'desk', store, transport: unable() });
+    bus.subscribe(Noted, () => {});
     await assert.rejects(bus.start(), code('CAPABILITY_MISSING'));
   });
 

@@ -11,6 +11,7 @@ export interface Begun {
 
 /** Kept beside first results, and never trimmed: a user's scope has no control characters. */
 const scope = '\u0001subscription';
+const joinedScope = '\u0001joined';
 const forEver = Number.MAX_SAFE_INTEGER;
 
 /** The first call writes it down, every other finds it: also in another process, or under the subscription's new name. */
@@ -31,16 +32,26 @@ export function begun(store: StoreSession, clock: Clock, of: { name: string; for
   });
 }
 
+/** Sources whose history a late subscription has taken: then its live flow may pass. */
+export function joins(store: StoreSession, clock: Clock, name: string): { isJoined(source: string): Promise<boolean>; joined(source: string): Promise<void> } {
+  const key = (source: string): string => JSON.stringify([name, source]);
+  const { once } = store.ports;
+  return {
+    isJoined: (source) => transact(store, clock, async (tx) => (await once.find(tx, joinedScope, key(source))) !== undefined),
+    joined: (source) => transact(store, clock, (tx) => save(store, tx, key(source), { scope: joinedScope, what: true })),
+  };
+}
+
 /** It was removed: the next of its name is a new one. */
 export async function forget(store: StoreSession, clock: Clock, name: string): Promise<void> {
-  await transact(store, clock, (tx) => save(store, tx, name, null));
+  await transact(store, clock, (tx) => save(store, tx, name, { scope, what: null }));
 }
 
 async function write(store: StoreSession, tx: StoreTransaction, name: string, what: Begun): Promise<Begun> {
-  await save(store, tx, name, what);
+  await save(store, tx, name, { scope, what });
   return what;
 }
 
-async function save(store: StoreSession, tx: StoreTransaction, name: string, what: Begun | null): Promise<void> {
-  await store.ports.once.save(tx, { scope, key: name, result: JSON.stringify(what), fingerprint: undefined, expiresMs: forEver });
+async function save(store: StoreSession, tx: StoreTransaction, key: string, of: { scope: string; what: Begun | true | null }): Promise<void> {
+  await store.ports.once.save(tx, { scope: of.scope, key, result: JSON.stringify(of.what), fingerprint: undefined, expiresMs: forEver });
 }

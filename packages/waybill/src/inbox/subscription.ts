@@ -47,6 +47,8 @@ export function createSubscription(options: {
   /** Every type that its handlers take, older versions too. */
   bindings: () => Declaration['bindings'];
   work: (consumer: Consumer) => Worker;
+  /** The same consumer, which first takes what publishers have sent before. */
+  late: (consumer: Consumer, begun: Begun) => Consumer & { readonly joining: number };
   /** Whether the running code is a handler's, or a transaction's. */
   isInHandler: () => boolean;
 }): RunningSubscription {
@@ -57,6 +59,7 @@ export function createSubscription(options: {
   let worker: Worker | undefined;
   let pausedEarly = false;
   let beginning: Begun | undefined;
+  let late: ReturnType<typeof options.late> | undefined;
   /** Unsubscribed, and its queue gone. */
   let finishing = false;
   const promiseReady = (): PromiseWithResolvers<void> => {
@@ -66,11 +69,17 @@ export function createSubscription(options: {
   };
   let ready = promiseReady();
 
+  /** It begins in the past, and the transport keeps none. */
+  const askPublishers = (): boolean => {
+    const { publishesAtCommit, startsInPast } = transport!.capabilities;
+    return plan.kind === 'event' && !publishesAtCommit && startsInPast !== true;
+  };
+
   const declaration = (): Declaration => ({
     name: plan.name,
     bindings: options.bindings(),
     order: plan.order,
-    from: plan.from,
+    from: askPublishers() ? 'now' : plan.from,
     formerly: plan.formerly,
   });
 
@@ -124,6 +133,7 @@ export function createSubscription(options: {
         await carryOver();
         beginning = await begun(options.store(), clock, plan);
         consumer = await session.consume(declaration());
+        if (beginning.from !== 'now' && askPublishers()) consumer = late = options.late(consumer, beginning);
         if ((state as string) !== 'starting') return await consumer.close();
         worker = options.work(consumer);
         if (pausedEarly) await worker.pause();
@@ -181,7 +191,7 @@ export function createSubscription(options: {
     },
     stop: (drainMs) => end('stopped', drainMs),
     wake: () => worker?.wake(),
-    inFlight: () => worker?.inFlight() ?? 0,
+    inFlight: () => (worker?.inFlight() ?? 0) + (late?.joining ?? 0),
     progress: () => ({ sources: consumer?.progress() ?? [], active: consumer?.active ?? false }),
     async look() {
       if (!consumer) return { sources: [], known: false };

@@ -25,6 +25,7 @@
  */
 import { sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
+import type { History } from '../../contract/history.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type {
   Consumer,
@@ -42,6 +43,7 @@ import { beginningOf } from './beginning.ts';
 import { SqliteConsumer } from './consumer.ts';
 import { enterDirectory, type Directory, type DirectoryListener } from './directory.ts';
 import { createPoker, type Poker } from './hints.ts';
+import { createHistory } from './history.ts';
 import { openHome, type Home } from './home.ts';
 import { createLeases, type Leases } from './lease.ts';
 import type { Ledger } from './ledger.ts';
@@ -82,7 +84,8 @@ async function connect(path: string, host: TransportHost): Promise<TransportSess
 }
 
 class Session implements TransportSession, DirectoryListener {
-  readonly capabilities: { readonly publishesAtCommit: boolean; readonly exclusive: boolean };
+  readonly capabilities: { readonly publishesAtCommit: boolean; readonly exclusive: boolean; readonly startsInPast: true };
+  readonly history: History;
   readonly ledger?: LedgerAccess;
   readonly #host: TransportHost;
   readonly #home: Home;
@@ -102,7 +105,8 @@ class Session implements TransportSession, DirectoryListener {
     this.#home = home;
     this.#directory = directory;
     // The lease is in the same file: no transaction of who has lost it commits.
-    this.capabilities = { publishesAtCommit: home.isStore, exclusive: home.isStore };
+    this.capabilities = { publishesAtCommit: home.isStore, exclusive: home.isStore, startsInPast: true };
+    this.history = createHistory(directory, clock);
     this.#poker = createPoker(directory.path, service, clock);
     this.#leases = createLeases({
       database: home.database,

@@ -62,6 +62,8 @@ export interface Ledger {
   firstSince(from: number, to: number, timeMs: number): number | undefined;
   /** Rows after `from` of these types, counted up to `max`. */
   count(from: number, recipient: string, types: readonly string[], max: number): number;
+  /** Events after `from` up to `to` of these types, whoever they are for. */
+  history(from: number, to: number, types: readonly string[], rowsMax: number): (LedgerRow & { readonly key: string | null })[];
   /** When the last row at or before a position was written. */
   timeAt(position: number): number | undefined;
   /** Whether this service takes messages of this type, or did until after `droppedAfterMs`. */
@@ -199,6 +201,8 @@ const sql = {
   head: 'select position, id as anchor from waybill_ledger order by position desc limit 1',
   at: 'select position, id as anchor from waybill_ledger where position <= ? order by position desc limit 1',
   trimmed: 'select trimmed_to from waybill_identity',
+  history: `select position, id, kind, type, key, time, appended, headers, body from waybill_ledger
+     where position > ? and position <= ? and kind = 'event' and type in (select value from json_each(?)) order by position limit ?`,
   timeAt: 'select appended from waybill_ledger where position <= ? order by position desc limit 1',
   window: perCount(
     (types) =>
@@ -258,6 +262,8 @@ function createLedger(options: {
     firstSince: (from, to, timeMs) => statements.get<{ position: number }>(sql.since, from, to, timeMs)?.position,
     count: (from, recipient, types, max) =>
       statements.get<{ n: number }>(sql.count(types.length), from, recipient, ...types, max)?.n ?? 0,
+    history: (from, to, types, rowsMax) =>
+      statements.all<LedgerRow & { readonly key: string | null }>(sql.history, from, to, JSON.stringify(types), rowsMax),
     timeAt: (position) => statements.get<{ appended: number }>(sql.timeAt, position)?.appended,
     takes: (kind, type, droppedAfterMs) => statements.get(sql.takes, type, kind, droppedAfterMs) !== undefined,
     close() {
