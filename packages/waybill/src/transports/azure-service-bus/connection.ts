@@ -15,6 +15,9 @@ export interface Connection {
 /** Within the SDK, before an error is ours to handle. An operation whose answer was lost waits this long: the default is a minute. */
 const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_000, timeoutInMs: 10_000 };
 
+/** An accept of a session that nobody needs any more cannot be taken back: stopping waits for it, so it must not be long. */
+const acceptMs = 1_500;
+
 /**
  * `Endpoint=sb://…` as Azure's portal gives it, `sb://KEYNAME:KEY@HOST[:PORT][/PREFIX]`, or a host name beside a credential.
  * @throws WaybillError `INVALID_URL`; it repeats nothing, as all of it may be secret
@@ -38,18 +41,24 @@ function invalid(why: string): WaybillError {
   return new WaybillError('INVALID_URL', `Azure Service Bus: ${why}`);
 }
 
+export interface Clients {
+  readonly client: AzureClient;
+  readonly acceptor: () => AzureClient;
+  readonly administration: AzureAdministration;
+}
+
 /** @throws WaybillError `DRIVER_MISSING`, `INVALID_URL` */
-export async function connect({ target, credential, administrationPort }: Connection): Promise<{ client: AzureClient; administration: AzureAdministration }> {
-  const sdk = await loadSdk();
+export async function connect({ target, credential, administrationPort }: Connection): Promise<Clients> {
+  const { ServiceBusClient, ServiceBusAdministrationClient } = await loadSdk();
+  const token = credential as never;
+  const clientWith = (timeoutInMs: number): AzureClient => {
+    const options = { retryOptions: { ...retryOptions, timeoutInMs } };
+    return credential === undefined ? new ServiceBusClient(target, options) : new ServiceBusClient(target, token, options);
+  };
   try {
-    const { ServiceBusClient, ServiceBusAdministrationClient } = sdk;
-    if (credential !== undefined) {
-      const token = credential as ConstructorParameters<typeof ServiceBusClient>[1] & { getToken: never };
-      return { client: new ServiceBusClient(target, token, { retryOptions }), administration: new ServiceBusAdministrationClient(target, token) };
-    }
-    const administration = new ServiceBusAdministrationClient(target);
+    const administration = credential === undefined ? new ServiceBusAdministrationClient(target) : new ServiceBusAdministrationClient(target, token);
     if (administrationPort !== undefined) redirect(administration as unknown as WithPipeline, administrationPort);
-    return { client: new ServiceBusClient(target, { retryOptions }), administration };
+    return { client: clientWith(retryOptions.timeoutInMs), acceptor: () => clientWith(acceptMs), administration };
   } catch (cause) {
     throw new WaybillError('INVALID_URL', 'Azure Service Bus: the SDK does not take this connection string; copy it from the portal anew', { cause });
   }

@@ -31,6 +31,7 @@ const movedPollMs = 200;
 export interface ConsumerOptions {
   readonly declaration: Declaration;
   readonly client: AzureClient;
+  readonly acceptor: AzureClient;
   readonly topology: Topology;
   readonly clock: Clock;
   readonly signals: Signals;
@@ -69,9 +70,10 @@ export class AzureConsumer implements Consumer, Sink {
   }
 
   #inletsFor(places: readonly Place[]): (Links | Sessions)[] {
-    const with_ = { client: this.#options.client, sink: this as Sink, clock: this.#clock };
+    const { client, acceptor } = this.#options;
+    const ground = { client, acceptor, sink: this as Sink, clock: this.#clock };
     const bySession = this.#options.declaration.order === 'by-key';
-    return places.map((place) => (bySession ? new Sessions(place, with_) : new Links(place, with_)));
+    return places.map((place) => (bySession ? new Sessions(place, ground) : new Links(place, ground)));
   }
 
   get active(): boolean {
@@ -248,9 +250,9 @@ export class AzureConsumer implements Consumer, Sink {
     if (this.#completions.size > completionsMax) return Promise.all(this.#completions).then(() => {});
   }
 
-  /** It comes again, and the inbox knows it: nothing to mend, but worth knowing if it was not the lock. */
+  /** It comes again, and the inbox knows it. Locks and connections are lost now and then; anything else is worth knowing. */
   #notCompleted(error: unknown): void {
-    if (isLockLost(error) || this.#closing) return;
+    if (isLockLost(error) || lastError(error).retryable !== false || this.#closing) return;
     this.#options.signals.emit('trouble', { where: `${this.#options.declaration.name}: acknowledging (${lastError(error).code ?? 'error'})`, error });
   }
 
@@ -300,7 +302,9 @@ export class AzureConsumer implements Consumer, Sink {
         const inPeace = held.state === 'buffered';
         if (held.state === 'lost' || held.state === 'done') return;
         held.state = 'done';
-        this.#end(held);
+        // No credit for it: where this consumer stops taking, the message would come straight back.
+        if (held.delivery) this.#given.delete(held.delivery);
+        this.#progress.ended(held);
         await held.source.abandon(held, inPeace ? givenBack(held.arrived) : undefined).catch(() => {}); // its lock runs out
       }),
     );
@@ -308,6 +312,11 @@ export class AzureConsumer implements Consumer, Sink {
 
   progress(): readonly SourceProgress[] {
     return this.#progress.report();
+  }
+
+  /** After `close`: what it had asked the broker for has been answered. Until then the client must stay open. */
+  async quiet(): Promise<void> {
+    await Promise.all(this.#inlets.map((inlet) => inlet.quiet()));
   }
 
   close(): Promise<void> {

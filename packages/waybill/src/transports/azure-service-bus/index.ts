@@ -51,11 +51,11 @@ export function azureServiceBus(connection: string | AzureClient, options: Azure
     async connect(host) {
       if (!read) {
         const client = connection as AzureClient;
-        return openSession({ client, administration: options.administration, ownsClient: false, prefix, lockMs }, host);
+        return openSession({ client, acceptor: () => client, administration: options.administration, ownsClients: false, prefix, lockMs }, host);
       }
       const made = await connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort });
       try {
-        return await openSession({ ...made, ownsClient: true, prefix, lockMs }, host);
+        return await openSession({ ...made, ownsClients: true, prefix, lockMs }, host);
       } catch (error) {
         await made.client.close().catch(() => {});
         throw error;

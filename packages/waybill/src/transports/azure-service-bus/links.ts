@@ -56,21 +56,14 @@ export class Links implements Source {
     const more = Math.min(max, creditMax - credit);
     if (more <= 0) return;
     this.#account.credit += more;
-    void this.#open(more);
+    this.#open(more);
   }
 
-  /** The SDK's stream tells of trouble only after several tries, and of success not at all: so it is looked at as well. */
-  async #open(credit: number): Promise<void> {
-    const probe = this.#links.size === 0 ? this.#settler.peekMessages(1) : undefined;
-    this.#stream(credit);
-    try {
-      await probe;
-    } catch (error) {
-      this.#trouble(error);
-    }
-  }
-
-  #stream(credit: number): void {
+  /**
+   * The SDK reconnects this by itself and tells only of what it could not mend. Nothing is asked over the management link
+   * to learn sooner: after a cut it can be stuck for a minute (an attach without an answer keeps its lock).
+   */
+  #open(credit: number): void {
     const receiver = this.#receiver();
     const account = this.#account;
     const subscription = receiver.subscribe(
@@ -154,6 +147,8 @@ export class Links implements Source {
     this.#drop(held);
     await this.#settler.abandonMessage(held.message, changes);
   }
+
+  async quiet(): Promise<void> {}
 
   async close(): Promise<void> {
     this.#closed = true;

@@ -1,4 +1,5 @@
 import type { TransportHost, TransportSession } from '../../contract/transport.ts';
+import { sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { AzureAdministration, AzureClient } from './client.ts';
 import { AzureConsumer } from './consumer.ts';
@@ -11,11 +12,16 @@ import { doing } from './trouble.ts';
 export interface SessionOptions {
   readonly client: AzureClient;
   readonly administration: AzureAdministration | undefined;
-  /** Whether closing the session closes the client. */
-  readonly ownsClient: boolean;
+  /** Another one, for accepting sessions; made when it is needed. */
+  readonly acceptor: () => AzureClient;
+  /** Whether closing the session closes the clients. */
+  readonly ownsClients: boolean;
   readonly prefix: string;
   readonly lockMs: number;
 }
+
+/** An accept that is under way when the session closes is waited for: the SDK would keep the process alive for a minute. */
+const quietMaxMs = 3_000;
 
 /** One bus at the namespace: remembers what it opened there, so that closing it gives all of it back. */
 export async function openSession(options: SessionOptions, host: TransportHost): Promise<TransportSession> {
@@ -26,6 +32,9 @@ export async function openSession(options: SessionOptions, host: TransportHost):
   const topology = new Topology({ service, client, administration, names, lockMs, clock, warn: (text) => logger.warn({ service }, text) });
   const publisher = new Publisher(client, names);
   const opened = new Set<{ close(): Promise<void> }>();
+  const consumers: AzureConsumer[] = [];
+  let accepting: AzureClient | undefined;
+  const acceptor = (): AzureClient => (accepting ??= options.acceptor());
   const ended = new AbortController();
 
   const check = (): void => {
@@ -37,8 +46,14 @@ export async function openSession(options: SessionOptions, host: TransportHost):
   };
   const end = async (): Promise<void> => {
     await Promise.all([...opened].map((one) => one.close()));
-    await publisher.close();
-    if (options.ownsClient) await client.close().catch(() => {});
+    await within(quietMaxMs, Promise.all([publisher.close(), ...consumers.map((consumer) => consumer.quiet())]));
+    if (options.ownsClients) await within(quietMaxMs, Promise.all([client.close(), accepting?.close()]));
+  };
+  /** With the broker away the SDK takes a minute to close what it had open. */
+  const within = async (maxMs: number, work: Promise<unknown>): Promise<void> => {
+    const limit = new AbortController();
+    await Promise.race([work.catch(() => {}), sleep(clock, maxMs, limit.signal)]);
+    limit.abort();
   };
   let closing: Promise<void> | undefined;
 
@@ -56,7 +71,9 @@ export async function openSession(options: SessionOptions, host: TransportHost):
     async consume(declaration) {
       check();
       const moved = declaration.formerly.length === 0 ? undefined : await doing(`consuming ${declaration.name}`, () => topology.movedTo(declaration.name));
-      return keep(new AzureConsumer({ declaration, client, topology, clock, signals }, moved));
+      const consumer = new AzureConsumer({ declaration, client, acceptor: declaration.order === 'by-key' ? acceptor() : client, topology, clock, signals }, moved);
+      consumers.push(consumer);
+      return keep(consumer);
     },
     async listen(deliver) {
       check();

@@ -28,22 +28,27 @@ export class Sessions {
   readonly #sink: Sink;
   readonly #clock: Clock;
   readonly #open = new Set<HeldSession>();
-  #accepting = false;
+  #accepting: Promise<void> | undefined;
   #closed = false;
 
-  constructor(place: Place, { client, sink, clock }: { client: AzureClient; sink: Sink; clock: Clock }) {
+  /** @param acceptor a client whose operations end soon: an accept cannot be taken back */
+  constructor(place: Place, { acceptor, sink, clock }: { acceptor: AzureClient; sink: Sink; clock: Clock }) {
     this.#place = place;
-    this.#client = client;
+    this.#client = acceptor;
     this.#sink = sink;
     this.#clock = clock;
   }
 
   want(_max: number): void {
     if (this.#accepting || this.#closed) return;
-    this.#accepting = true;
-    void this.#acceptWhileHungry().finally(() => {
-      this.#accepting = false;
+    this.#accepting = this.#acceptWhileHungry().finally(() => {
+      this.#accepting = undefined;
     });
+  }
+
+  /** Nothing is under way at the broker any more. */
+  async quiet(): Promise<void> {
+    await this.#accepting;
   }
 
   async #acceptWhileHungry(): Promise<void> {
@@ -63,14 +68,21 @@ export class Sessions {
 
   async #begin(session: AzureSession): Promise<void> {
     if (this.#closed || !this.#sink.hungry()) return session.close(); // nobody waits for it any more
-    const wasHeld = (await session.getSessionState()) === held;
-    await session.setSessionState(held);
+    // Where its state cannot be learned (the management link may be stuck after a cut) it counts as held: caution costs only time.
+    const wasHeld = await session.getSessionState().then((state) => state === held, () => true);
+    await session.setSessionState(held).catch(() => {});
+    if (this.#closed) {
+      await session.setSessionState(null).catch(() => {});
+      return session.close();
+    }
     const one = new HeldSession(session, { kind: this.#place.kind, sink: this.#sink, clock: this.#clock, suspects: wasHeld ? creditPerSession : 0, left: () => this.#open.delete(one) });
     this.#open.add(one);
     await one.start();
   }
 
+  /** Takes nothing more, for good: sessions are given up one by one, so only a consumer that closes stops them all. */
   async stop(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#open].map((session) => session.stop()));
   }
 

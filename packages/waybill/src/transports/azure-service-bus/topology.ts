@@ -30,7 +30,7 @@ export interface Place {
 }
 
 /** We count attempts ourselves; this is the back-stop for what kills every process before it is counted. Azure allows 2000. */
-const maxDeliveryCount = 100;
+const maxDeliveryCount = 500;
 /** While what is queued is applied before a removal. */
 const pollMs = 100;
 /** Azure deletes a queue for replies this long after its instance has gone; 5 minutes is the least. */

@@ -218,7 +218,7 @@ export class Connections {
     };
     const cancel = entity.nextSession(timeoutMs, grant, timedOut);
     for (const event of ['sender_close', 'session_close']) link.once(event, cancel);
-    connection.once('disconnected', cancel);
+    for (const event of ['disconnected', 'severed']) connection.once(event, cancel);
   }
 
   #serve(link: Sender, address: string, entity: Entity, session: string | undefined): void {
@@ -256,7 +256,7 @@ export class Connections {
     };
     link.on('sender_close', leave);
     link.on('session_close', leave);
-    for (const event of ['connection_close', 'disconnected']) connection.once(event, leave);
+    for (const event of ['connection_close', 'disconnected', 'severed']) connection.once(event, leave);
     entity.pump();
   }
 
@@ -306,9 +306,11 @@ function unsent(link: Sender): number {
   return outgoing.next_delivery_id - outgoing.next_pending_delivery;
 }
 
+/** rhea says nothing of a socket that was destroyed on this side: whoever has to know is told here. */
 function sever(connection: Connection): void {
   (connection as any).socket?.destroy();
   stopHeart(connection);
+  connection.emit('severed');
 }
 
 /** rhea leaves the timer of its heartbeat behind, which would keep this process alive. */

@@ -154,8 +154,7 @@ export class Entity {
         if (taker.destructive) this.#forget(stored);
         else this.#lock(stored, token, taker);
         taker.give(stored, token);
-        this.takers.delete(taker); // to the end of the round
-        this.takers.add(taker);
+        if (this.takers.delete(taker)) this.takers.add(taker); // to the end of the round, unless it left with that
       }
     }
     for (const taker of this.takers) taker.served();

@@ -1,0 +1,112 @@
+/** A whole bus, while its broker makes trouble: nothing is lost, nothing is applied twice, keys stay in order. */
+import './long-timers.ts';
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { AmqpError, startStandIn, steps, type Step } from './stand-in/index.ts';
+import { basketOn, bothOrders, busOn, check, publishPrices } from './whole-bus.ts';
+
+const size = { keys: 5, revisions: 10 };
+const total = size.keys * size.revisions * 2;
+
+/** A cut here leaves the SDK waiting for a minute, each time: too long for this file. */
+const slow: readonly Step[] = ['attach', 'token'];
+/** What the SDK had acknowledged in a session, without an answer, keeps a timer of a minute. */
+const withoutSessions: readonly Step[] = ['settle', 'settled'];
+
+describe('over Azure Service Bus nothing is lost, doubled or out of order', { concurrency: 4 }, () => {
+  for (const step of steps.filter((one) => !slow.includes(one))) {
+    it(`when the connection is cut at ${step}`, async (t) => {
+      const orders = withoutSessions.includes(step) ? (['any'] as const) : bothOrders;
+      const standIn = await startStandIn();
+      const [catalog, basket] = [busOn(t, standIn, { service: 'catalog' }), busOn(t, standIn, { service: 'basket' })];
+      t.after(() => standIn.close()); // after the buses
+      const { effects, settled } = await basketOn(basket, orders);
+      await catalog.start();
+      let seen = 0;
+      let cuts = 0;
+      standIn.faults.cutAt = (at) => at === step && seen++ % 7 === 3 && cuts++ < 2;
+      await publishPrices(catalog, size);
+      await settled(size.keys * size.revisions * orders.length);
+      check(await effects(), size, orders);
+      assert.ok(cuts > 0, 'it was cut');
+    });
+  }
+
+  it('when locks are lost again and again before the acknowledgement', async (t) => {
+    const standIn = await startStandIn();
+    const [catalog, basket] = [busOn(t, standIn, { service: 'catalog' }), busOn(t, standIn, { service: 'basket' })];
+    let stolen = 0;
+    basket.on('applied', () => {
+      if (++stolen % 10 === 0) standIn.expireLocks();
+    });
+    t.after(() => standIn.close()); // after the buses
+    const { effects, settled } = await basketOn(basket);
+    await catalog.start();
+    await publishPrices(catalog, size);
+    await settled(total);
+    check(await effects(), size);
+    assert.ok(stolen >= total);
+  });
+
+  it('when everything is throttled for a while', async (t) => {
+    const standIn = await startStandIn();
+    const [catalog, basket] = [busOn(t, standIn, { service: 'catalog' }), busOn(t, standIn, { service: 'basket' })];
+    t.after(() => standIn.close()); // after the buses
+    const { effects, settled } = await basketOn(basket);
+    const throttled = Promise.withResolvers<void>();
+    catalog.on('relay-paused', () => throttled.resolve());
+    await catalog.start();
+    standIn.faults.refuse = () => new AmqpError('com.microsoft:server-busy', 'The request was terminated because the namespace is being throttled.');
+    const published = publishPrices(catalog, size);
+    await throttled.promise;
+    standIn.faults.clear();
+    await published;
+    await settled(total);
+    check(await effects(), size);
+  });
+
+  it('when tokens expire', async (t) => {
+    const standIn = await startStandIn();
+    const [catalog, basket] = [busOn(t, standIn, { service: 'catalog' }), busOn(t, standIn, { service: 'basket' })];
+    t.after(() => standIn.close()); // after the buses
+    const { effects, settled } = await basketOn(basket);
+    await catalog.start();
+    let expired = 0;
+    basket.on('applied', () => {
+      if (++expired % 25 === 0) standIn.expireTokens();
+    });
+    await publishPrices(catalog, size);
+    await settled(total);
+    check(await effects(), size);
+  });
+
+  it('when two instances share the work, and one of them leaves', async (t) => {
+    const standIn = await startStandIn();
+    const catalog = busOn(t, standIn, { service: 'catalog' });
+    const folder = mkdtempSync(join(tmpdir(), 'waybill-azure-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const one = busOn(t, standIn, { service: 'basket', store: `sqlite:${folder}/basket.db` });
+    const two = busOn(t, standIn, { service: 'basket', store: `sqlite:${folder}/basket.db` });
+    t.after(() => standIn.close());
+    const baskets = [await basketOn(one), await basketOn(two)];
+    let applied = 0;
+    const half = Promise.withResolvers<void>();
+    const all = Promise.withResolvers<void>();
+    for (const bus of [one, two]) {
+      bus.on('applied', () => {
+        if (++applied === total / 2) half.resolve();
+        if (applied === total) all.resolve();
+      });
+    }
+    await catalog.start();
+    await publishPrices(catalog, size);
+    await half.promise;
+    await one.stop({ drainMs: 5_000 });
+    await all.promise;
+    check(await baskets[1]!.effects(), size);
+  });
+});
+
