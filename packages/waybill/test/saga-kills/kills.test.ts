@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
 import { type Report, check, runSagaKills } from './kills.ts';
+import { onFiles } from './place.ts';
 
 describe('a saga over four services whose processes are killed at random', () => {
   let dir: string;
@@ -12,7 +13,7 @@ describe('a saga over four services whose processes are killed at random', () =>
 
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'waybill-saga-kills-'));
-    report = await runSagaKills({ dir, seconds: 8 });
+    report = await runSagaKills({ place: onFiles(dir), seconds: 8 });
   });
   after(() => rm(dir, { recursive: true, force: true }));
 
@@ -39,7 +40,7 @@ describe('a saga over four services whose processes are killed at random', () =>
         const database = new DatabaseSync(join(copy, `${service}.db`), { timeout: 5_000 });
         database.exec(sql);
         database.close();
-        assert.match(check(copy).violations.join('\n'), expected);
+        assert.match((await check(onFiles(copy))).violations.join('\n'), expected);
       } finally {
         await rm(copy, { recursive: true, force: true });
       }

@@ -1,7 +1,7 @@
 /** Services whose saga spans them, as real processes on one directory, killed at random; then every order is looked at. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import { type Place } from './place.ts';
 import { type Role, graceMs } from './role.ts';
 
 export interface Report {
@@ -13,10 +13,11 @@ export interface Report {
 
 /** Every saga must have ended this soon after the last kill. */
 const drainMaxMs = 60_000;
+const startMaxMs = 60_000;
 const program = join(import.meta.dirname, 'process.ts');
 const instances: readonly Role['service'][] = ['web', 'ordering', 'ordering', 'stock', 'payment'];
 
-export async function runSagaKills({ dir, seconds }: { readonly dir: string; readonly seconds: number }): Promise<Report> {
+export async function runSagaKills({ place, seconds }: { readonly place: Place; readonly seconds: number }): Promise<Report> {
   const processes = new Map<number, ChildProcess>();
   /** Those that have come as far as working: most kills hit one of them, some hit a start. */
   const working = new Set<ChildProcess>();
@@ -26,7 +27,8 @@ export async function runSagaKills({ dir, seconds }: { readonly dir: string; rea
   let restarting = true;
 
   const start = (n: number): void => {
-    const role: Role = { service: instances[n]!, dir, selfKill, quiet };
+    const service = instances[n]!;
+    const role: Role = { service, dir: place.dir, store: place.store(service), selfKill, quiet };
     const child = spawn(process.execPath, [program, JSON.stringify(role)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     processes.set(n, child);
     child.once('message', () => working.add(child));
@@ -37,7 +39,9 @@ export async function runSagaKills({ dir, seconds }: { readonly dir: string; rea
   };
   // Until a service has started once, nobody takes its commands: orders come afterwards.
   for (let n = 1; n < instances.length; n++) start(n);
-  while (working.size < instances.length - 1) await sleep(50);
+  for (const untilMs = Date.now() + startMaxMs; working.size < instances.length - 1; await sleep(50)) {
+    if (Date.now() > untilMs) throw new Error('the services do not start');
+  }
   start(0);
   const endMs = Date.now() + seconds * 1_000;
   while (Date.now() < endMs) {
@@ -50,10 +54,10 @@ export async function runSagaKills({ dir, seconds }: { readonly dir: string; rea
   quiet = true;
   for (const child of processes.values()) child.kill('SIGKILL');
   const deadlineMs = Date.now() + drainMaxMs;
-  while (Date.now() < deadlineMs && !isDrained(dir)) await sleep(300);
+  while (Date.now() < deadlineMs && !(await isDrained(place))) await sleep(300);
   restarting = false;
   await Promise.all([...processes.values()].map((child) => end(child)));
-  return { ...check(dir), kills };
+  return { ...(await check(place)), kills };
 }
 
 async function end(child: ChildProcess): Promise<void> {
@@ -63,16 +67,14 @@ async function end(child: ChildProcess): Promise<void> {
   await exited;
 }
 
-function isDrained(dir: string): boolean {
+async function isDrained({ read }: Place): Promise<boolean> {
+  const count = async (service: string, from: string): Promise<number> => (await read(service, `select 1 from ${from}`)).length;
   try {
-    const orders = all(dir, 'web', 'select 1 from submitted').length;
-    if (orders === 0) return false;
-    const ended = all(dir, 'ordering', `select 1 from waybill_saga where status in ('completed', 'compensated')`).length;
-    if (ended < orders) return false;
-    const inbox = (service: string): number => all(dir, service, `select 1 from waybill_inbox`).length;
-    const waiting = ['ordering', 'stock', 'payment'].reduce((sum, service) => sum + all(dir, service, 'select 1 from waybill_waiting').length, 0);
-    const sent = all(dir, 'ordering', `select 1 from waybill_ledger where kind = 'command'`).length;
-    return waiting === 0 && inbox('stock') + inbox('payment') >= sent;
+    const orders = await count('web', 'submitted');
+    if (orders === 0 || (await count('ordering', `waybill_saga where status in ('completed', 'compensated')`)) < orders) return false;
+    for (const service of ['ordering', 'stock', 'payment']) if ((await count(service, 'waybill_waiting')) > 0) return false;
+    const sent = await count('ordering', `waybill_ledger where kind = 'command'`);
+    return (await count('stock', 'waybill_inbox')) + (await count('payment', 'waybill_inbox')) >= sent;
   } catch {
     return false; // a file is just being made
   }
@@ -90,12 +92,14 @@ interface Work {
   readonly undone: number;
 }
 
-export function check(dir: string): Omit<Report, 'kills'> {
+export async function check({ read }: Place): Promise<Omit<Report, 'kills'>> {
   const violations: string[] = [];
-  const orders = all<{ id: string }>(dir, 'web', 'select id from submitted');
-  const sagas = new Map(all<Saga>(dir, 'ordering', 'select key, status, state, ledger from waybill_saga').map((saga) => [saga.key, saga]));
-  const stock = works(dir, 'stock');
-  const payment = works(dir, 'payment');
+  const orders = await read<{ id: string }>('web', 'select id from submitted');
+  const sagas = new Map((await read<Saga>('ordering', 'select key, status, state, ledger from waybill_saga')).map((saga) => [saga.key, saga]));
+  const works = async (service: string): Promise<Map<string, Work>> =>
+    new Map((await read<Work & { id: string }>(service, 'select id, done, undone from work')).map((work) => [work.id, work]));
+  const stock = await works('stock');
+  const payment = await works('payment');
   const ends: Record<string, number> = {};
   if (sagas.size > orders.length) violations.push(`${sagas.size} sagas of ${orders.length} orders`);
   for (const { id } of orders) {
@@ -122,23 +126,10 @@ export function check(dir: string): Omit<Report, 'kills'> {
     } else report(`has not ended (I15)`);
   }
   for (const service of ['web', 'ordering', 'stock', 'payment']) {
-    const failed = all<{ error_code: string }>(dir, service, `select error_code from waybill_failures where error_code <> 'BROKE'`);
+    const failed = await read<{ error_code: string }>(service, `select error_code from waybill_failures where error_code <> 'BROKE'`);
     if (failed.length > 0) violations.push(`${service}: ${failed.length} innocent messages in failures, ${failed[0]!.error_code} first`);
   }
   return { orders: orders.length, ends, violations };
-}
-
-function works(dir: string, service: string): Map<string, Work> {
-  return new Map(all<Work & { id: string }>(dir, service, 'select id, done, undone from work').map((work) => [work.id, work]));
-}
-
-function all<Row>(dir: string, service: string, sql: string): Row[] {
-  const database = new DatabaseSync(join(dir, `${service}.db`), { readOnly: true, timeout: 5_000 });
-  try {
-    return database.prepare(sql).all() as Row[];
-  } finally {
-    database.close();
-  }
 }
 
 function sleep(ms: number): Promise<void> {

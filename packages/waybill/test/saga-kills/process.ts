@@ -27,7 +27,7 @@ const retry = { immediate: 1, delayed: 30, delayMs: 20, delayMaxMs: 200 };
 
 await using bus = createBus({
   service,
-  store: `sqlite:${dir}/${service}.db`,
+  store: role.store,
   transport: `sqlite:${dir}`,
   requireTransaction: false,
   logger: { debug() {}, info() {}, warn() {}, error: (details, text) => process.stderr.write(`${text} ${JSON.stringify(details)}\n`) },
