@@ -5,6 +5,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { arch, cpus, platform, release } from 'node:os';
 import { embedded } from './embedded/embedded.ts';
+import { inbox } from './rabbitmq/inbox.ts';
+import { relayDrain, relayVsUsual } from './rabbitmq/relay-drain.ts';
 
 export interface Report {
   readonly name: string;
@@ -13,7 +15,12 @@ export interface Report {
   readonly [more: string]: unknown;
 }
 
-const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<Report>>> = { embedded };
+const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<Report>>> = {
+  embedded,
+  'relay-drain': relayDrain,
+  'relay-vs-usual': relayVsUsual,
+  inbox,
+};
 
 const words = process.argv.slice(2);
 const quick = words.includes('--quick');

@@ -21,7 +21,7 @@ export interface RabbitOptions {
   readonly system?: string;
   /** The type of new queues. Quorum queues are replicated, and confirm faster. @default 'quorum' */
   readonly queues?: 'quorum' | 'classic';
-  /** Messages that one subscription of this instance has in hand at most; bounds its memory. @default 500 */
+  /** Messages that one subscription of this instance has in hand at most; bounds its memory. @default 300 */
   readonly prefetch?: number;
   /** TLS for `amqps:` URLs. */
   readonly tls?: TlsOptions;
@@ -42,7 +42,7 @@ export interface RabbitOptions {
  * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; when it connects `DRIVER_MISSING`, `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`
  */
 export function rabbitmq(at: string | readonly string[] | Dial, options: RabbitOptions = {}): Transport {
-  const { system = 'waybill', queues = 'quorum', prefetch = 500, settleMs = 2_000, tls, auth } = options;
+  const { system = 'waybill', queues = 'quorum', prefetch = 300, settleMs = 2_000, tls, auth } = options;
   const refuse = (option: string, why: string): never => {
     throw new WaybillError('INVALID_OPTION', `rabbitmq: ${option} ${why}`);
   };

@@ -25,6 +25,7 @@ export class Link {
   #failures = 0;
   #notBeforeMs = 0;
   #lastError: unknown;
+  #corked = false;
   /** The broker takes no publishes now (an alarm: memory or disk). */
   blocked = false;
   /** Called when a connection is lost or closed, and when the broker blocks or unblocks. */
@@ -121,6 +122,21 @@ export class Link {
 
   #changed(): void {
     for (const listener of this.onChange) listener();
+  }
+
+  /**
+   * What is written until the next turn of the event loop but one leaves with one system call: amqplib hands each message to
+   * the socket by itself, from the next turn on.
+   */
+  together(): void {
+    const stream = this.#connection?.connection?.stream;
+    if (this.#corked || !stream?.cork) return;
+    this.#corked = true;
+    stream.cork();
+    void this.#clock.turn().then(() => this.#clock.turn()).then(() => {
+      this.#corked = false;
+      stream.uncork?.();
+    });
   }
 
   /** Cuts the connection without a goodbye: it does not answer, or a test wants the process dead. */

@@ -113,6 +113,7 @@ export class Publisher {
     if (this.#ready.length === 0) return;
     const channel = this.#channel;
     if (!channel) return this.#open();
+    this.#link.together();
     while (this.#ready.length > 0 && this.#channel === channel && this.#mayLeave()) this.#publish(channel, this.#ready.shift()!);
   }
 

@@ -1,0 +1,70 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export interface Servers {
+  readonly amqp: string;
+  readonly postgres: string;
+  /** CPU so far in milliseconds: this process, RabbitMQ, PostgreSQL. */
+  cpu(): { node: number; rabbit: number; postgres: number };
+  close(): Promise<void>;
+}
+
+/** A PostgreSQL (fsync on) and a RabbitMQ of this benchmark's own, on free ports. */
+export async function startServers(): Promise<Servers> {
+  const program = fileURLToPath(new URL('../../packages/waybill/test/support/serve.ts', import.meta.url));
+  const child: ChildProcess = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const line = await new Promise<string>((resolve, reject) => {
+    createInterface({ input: child.stdout! }).once('line', resolve);
+    child.once('exit', () => reject(new Error('the servers did not start')));
+  });
+  const { amqp, postgres, beam, postmaster } = JSON.parse(line) as { amqp: string; postgres: string; beam: number; postmaster: number };
+  return {
+    amqp,
+    postgres,
+    cpu() {
+      const times = processTimes();
+      const used = process.cpuUsage();
+      let pg = 0;
+      for (const [pid, { parent, ms }] of times) if (pid === postmaster || parent === postmaster) pg += ms;
+      return { node: (used.user + used.system) / 1000, rabbit: times.get(beam)?.ms ?? 0, postgres: pg };
+    },
+    close() {
+      return new Promise((resolve) => {
+        child.once('exit', () => resolve());
+        child.stdin!.end();
+      });
+    },
+  };
+}
+
+/** proc(5): utime and stime are fields 14 and 15, in ticks of 10 ms; the name may hold spaces and ends with a bracket. */
+function processTimes(): Map<number, { parent: number; ms: number }> {
+  const times = new Map<number, { parent: number; ms: number }>();
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      times.set(Number(pid), { parent: Number(fields[1]), ms: (Number(fields[11]) + Number(fields[12])) * 10 });
+    } catch {
+      // it has ended
+    }
+  }
+  return times;
+}
+
+/** What `work` takes: messages per second, and CPU microseconds per message of each process. */
+export async function measured(servers: Servers, messages: number, work: () => Promise<void>): Promise<{ rate: number; cpu: Record<string, number> }> {
+  const [before, began] = [servers.cpu(), performance.now()];
+  await work();
+  const [after, seconds] = [servers.cpu(), (performance.now() - began) / 1000];
+  const per = (name: 'node' | 'rabbit' | 'postgres'): number => Math.round(((after[name] - before[name]) * 10_000) / messages) / 10;
+  return { rate: messages / seconds, cpu: { node: per('node'), rabbit: per('rabbit'), postgres: per('postgres') } };
+}
+
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
+}
+
+export const rounded = (value: number): number => Number(value.toPrecision(3));
