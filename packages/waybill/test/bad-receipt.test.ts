@@ -167,9 +167,9 @@ overStores('a handler that', (store) => {
         await bus.settled();
         assert.deepEqual([...new Set(seen)].toSorted(), ['a', 'b', 'other a', 'other b', 'other bad']);
         assert.equal(bus.history().filter(({ signal }) => signal === 'applied').length, 5);
-        // A server's batch is redone, for its neighbours' sake: with one run more that is no attempt.
-        if (!asServer) assert.deepEqual([seen.length, runs], [5, 3]);
-        assert.ok(runs <= 4);
+        // A shared batch is redone for the sake of its neighbours, once; on a server the bad one runs once more too.
+        assert.ok(seen.length <= 6);
+        assert.ok(runs === 3 || (asServer && runs === 4), `${runs} runs`);
         assert.deepEqual((await bus.failures()).map(({ error, attempts }) => [error.code, attempts]), [[code, 3]]);
         assert.match((await bus.failures())[0]!.error.message, code === 'HANDLER_TIMEOUT' ? /1000 ms; shorten it, or raise timeoutMs/ : /x/);
       });

@@ -1,6 +1,6 @@
 /**
  * Seeded batches of good and bad messages: whatever a batch is made of, each message ends once, as if it had been alone.
- * Runs on the stores' own way (a savepoint per message); `as-server.test.ts` runs it on the way made for servers.
+ * Runs on the stores' own way (savepoints once a handler has thrown); `as-server.test.ts` runs it on the way for servers.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -102,7 +102,7 @@ for (const order of ['any', 'by-key'] as const) {
           // Once more at most, when it threw behind others; an innocent as often as a neighbour undid it.
           if (asServer && endsWell(all[n]!)) assert.ok(runs.get(n)! >= own, `${n} ran ${runs.get(n)} times`);
           else if (asServer) assert.ok(runs.get(n)! <= own + 1 + length, `${n} ran ${runs.get(n)} times`);
-          else assert.equal(runs.get(n), own, `runs of ${n}`);
+          else assert.ok(runs.get(n)! >= own && runs.get(n)! <= own + 1, `${n} ran ${runs.get(n)} times`); // once with the batch that was undone
         }
         if (order === 'any') return;
         for (const entity of new Set(applied.map((effect) => effect.entity))) {

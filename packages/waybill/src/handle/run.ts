@@ -5,13 +5,14 @@
  * it threw. Guaranteed: middleware runs around the handler; a run ends, in time or with `HANDLER_TIMEOUT`; after its end
  * its context publishes nothing more. A crash in here is a crash inside the inbox's transaction: all is undone.
  *
- * Cost per message: one context object, one timer, one AbortSignal when asked for.
+ * Cost per message: one context object, an entry in the watch (a timer for all of them), one AbortSignal when asked for.
  */
 import { createHash } from 'node:crypto';
 import type { HandlerContext, Middleware, Published } from '../contract/api.ts';
 import type { Clock } from '../contract/clock.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
+import { createWatch } from './watch.ts';
 import type { Plan, Ready } from '../contract/handling.ts';
 import type { Logger } from '../contract/signals.ts';
 import type { StoreTransaction } from '../contract/store.ts';
@@ -69,36 +70,39 @@ interface ContextHost {
 export function createRun(options: ContextHost & { clock: Clock; middleware: readonly Middleware[] }): Run {
   const { clock, middleware, within } = options;
 
+  const watch = createWatch(clock);
+
   /** A run that does not end is abandoned: its signal is aborted, and its context and transaction are closed to it. */
-  const bounded = async (plan: Plan, context: Context, work: () => Promise<unknown>, { stopping }: RunOptions): Promise<unknown> => {
-    let end = (): void => {};
-    const late = new Promise<never>((_, reject) => {
-      const abandon = (error: WaybillError): void => {
+  const bounded = (plan: Plan, context: Context, work: () => Promise<unknown>, { stopping }: RunOptions): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      const end = watch(plan.timeoutMs, stopping, (why) => {
+        const error =
+          why === 'stopped'
+            ? new WaybillError('STOPPED', `${plan.name}: the bus was stopped before the handler ended; the message runs again`)
+            : new WaybillError('HANDLER_TIMEOUT', `${plan.name}: the handler ran longer than ${plan.timeoutMs} ms; shorten it, or raise timeoutMs`);
         context.abort(error);
+        context.close();
         reject(error);
+      });
+      const over = (): void => {
+        end();
+        context.close();
       };
-      const stopped = (): void => abandon(new WaybillError('STOPPED', `${plan.name}: the bus was stopped before the handler ended; the message runs again`));
-      const cancel = clock.after(plan.timeoutMs, () =>
-        abandon(new WaybillError('HANDLER_TIMEOUT', `${plan.name}: the handler ran longer than ${plan.timeoutMs} ms; shorten it, or raise timeoutMs`)),
+      work().then(
+        (value) => {
+          over();
+          resolve(value);
+        },
+        (error: unknown) => {
+          over();
+          reject(error as Error);
+        },
       );
-      end = () => {
-        cancel();
-        stopping.removeEventListener('abort', stopped);
-      };
-      if (stopping.aborted) stopped();
-      else stopping.addEventListener('abort', stopped, { once: true });
     });
-    late.catch(() => {}); // without a loser the race leaves it unheard
-    try {
-      return await Promise.race([work(), late]);
-    } finally {
-      end();
-      context.close();
-    }
-  };
 
   /** A layer that does not await `next()` does not end the run: it lasts, and fails, as long as what it called. */
   const layered = async (context: Context, handler: () => unknown): Promise<unknown> => {
+    if (middleware.length === 0) return handler();
     let result: unknown;
     let under = 0;
     let outlived = false;

@@ -22,10 +22,11 @@ function item(id: string): Item {
 }
 
 /** A batch over a store of which `known` has been taken on, and `bad` throws. */
-function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][] }) {
-  const { known = [], bad = [], setBased = false, trouble = false, inserts = [] } = options;
+function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][]; cheapSavepoints?: boolean; time?: number }) {
+  const { known = [], bad = [], setBased = false, trouble = false, inserts = [], cheapSavepoints = false, time = Infinity } = options;
   const ran: string[] = [];
   const store = {
+    capabilities: { parallelTransactions: !cheapSavepoints, cheapSavepoints },
     classify: () => (trouble ? 'retry' : 'other'),
     ports: {
       inbox: {
@@ -53,7 +54,7 @@ function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; 
   } as unknown as Apply;
   const plan = { name: 'p', formerly: [] as readonly string[], setBased } as Plan;
   const run = createWhole({ plan, store, stopping: new AbortController().signal }, apply, async () => new Set());
-  return { run: (...ids: string[]) => run(tx, ids.map(item)), ran };
+  return { run: (...ids: string[]) => run(tx, ids.map(item), () => ran.length >= time), ran };
 }
 
 const spoilt = async (run: Promise<unknown>): Promise<[string[], boolean]> => {
@@ -82,6 +83,17 @@ describe('a batch as a whole', () => {
     const { run, ran } = whole({ bad: ['b'] });
     assert.deepEqual(await spoilt(run('a', 'b', 'c')), [['b'], false]);
     assert.deepEqual(ran, ['a', 'b']);
+  });
+
+  it('charges whoever throws where savepoints are cheap: there a failed statement spoils nothing', async () => {
+    assert.deepEqual(await spoilt(whole({ bad: ['b'], cheapSavepoints: true }).run('a', 'b', 'c')), [['b'], true]);
+  });
+
+  it('takes on one by one, and no more than there is time for, where savepoints are cheap', async () => {
+    const inserts: string[][] = [];
+    const { run, ran } = whole({ inserts, cheapSavepoints: true, time: 2 });
+    assert.equal((await run('c', 'a', 'b')).length, 2);
+    assert.deepEqual([inserts, ran], [[['c'], ['a']], ['c', 'a']]);
   });
 
   it('suspects a whole set, and charges a set of one', async () => {

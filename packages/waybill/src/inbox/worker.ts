@@ -8,8 +8,8 @@
  * is no attempt. A crash before the commit leaves nothing and the delivery comes again; after the commit the inbox row
  * makes the second delivery a duplicate.
  *
- * Cost per message in a shared transaction on SQLite: one insert (inbox), one savepoint, the handler; per batch (up to
- * `batch` messages or 20 ms) the fence, the position and one fsync. Where savepoints cost a round trip: `whole.ts`.
+ * Cost per message in a shared transaction on SQLite: one insert (inbox), the handler, for a while after a handler threw
+ * a savepoint; per batch (up to `batch` messages or 20 ms) the fence, the position and one fsync. See `whole.ts`.
  */
 import { sleep } from '../contract/clock.ts';
 import { isHeartbeat } from '../contract/control.ts';
@@ -68,6 +68,8 @@ const crashesMax = 4;
 const slowMs = 100;
 const slowMax = 3;
 const fastRuns = 100;
+/** After a batch was undone because a handler threw, so many messages have a savepoint each, where that is cheap. */
+const carefulCount = 1_000;
 /** After the drain: for giving back. User code that hears nothing (a schema that hangs) is not waited for. */
 const graceMs = 5_000;
 const pauseFirstMs = 50;
@@ -81,6 +83,8 @@ export function createWorker(options: WorkerOptions): Worker {
   const givingUp = new AbortController();
   let receiving = new AbortController();
   let slow = 0;
+  /** Messages that are still to have a savepoint each. */
+  let careful = 0;
   const mayShare = plan.mode === 'shared';
   let paused: { promise: Promise<void>; resume: () => void } | undefined;
   let running: Promise<void> | undefined;
@@ -293,6 +297,7 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
   const redo = (items: Item[], { culprits, error, charged }: Spoilt): Item[] => {
     halve(culprits);
+    careful = carefulCount;
     if (charged) {
       const culprit = culprits[0]!;
       const attempt = culprit.attempt + 1;
@@ -306,17 +311,20 @@ export function createWorker(options: WorkerOptions): Worker {
     await consumer.settleIn(tx, []); // nothing is run by an instance that has lost its lease
     const began = clock.monotonic();
     if (!store.capabilities.cheapSavepoints) {
-      const outcomes = await whole(tx, items);
+      const outcomes = await whole(tx, items, () => false);
       fit.took(items.length, clock.monotonic() - began);
       return outcomes;
     }
+    const isTimeUp = (): boolean => clock.monotonic() - began > batchMs;
     if (plan.setBased) return apply.batch(tx, items);
+    if (careful === 0) return whole(tx, items, isTimeUp);
     const outcomes: Outcome[] = [];
     const blocked = await blockedKeys(tx, items);
     for (const item of items) {
       outcomes.push(await apply.one(tx, item, blocked));
-      if (clock.monotonic() - began > batchMs) break;
+      if (isTimeUp()) break;
     }
+    careful = Math.max(0, careful - outcomes.length);
     return outcomes;
   };
 
