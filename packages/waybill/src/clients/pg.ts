@@ -31,7 +31,7 @@ interface PoolClient extends PgClient {
 }
 
 interface Pool extends PgClient {
-  connect(): Promise<PoolClient>;
+  connect(done: (error: Error | undefined, client: PoolClient | undefined) => void): void;
 }
 
 const library = 'pg';
@@ -63,9 +63,8 @@ function clientOf(pool: Pool): Client<PoolClient> {
 }
 
 async function run<R>(pool: Pool, body: (handle: Handle<PoolClient>) => Promise<R>): Promise<R> {
-  const client = await pool.connect();
   const lost = (): void => undefined; // the statement that it hits rejects; without a listener the process would end
-  client.on('error', lost);
+  const client = await connected(pool, lost);
   let clean = false;
   try {
     await client.query('begin isolation level read committed');
@@ -81,6 +80,20 @@ async function run<R>(pool: Pool, body: (handle: Handle<PoolClient>) => Promise<
     client.off('error', lost);
     client.release(!clean);
   }
+}
+
+/**
+ * Listens before anything else can happen. After a promise it would be too late: what comes in the same packet as the
+ * connection's first word (a server that goes down) is told at once.
+ */
+function connected(pool: Pool, lost: () => void): Promise<PoolClient> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, client) => {
+      if (client === undefined || error) return reject(error ?? new Error('the pool gave no connection'));
+      client.on('error', lost);
+      resolve(client);
+    });
+  });
 }
 
 function handleOf<C extends PgClient>(client: C): Handle<C> {

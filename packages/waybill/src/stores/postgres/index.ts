@@ -66,7 +66,10 @@ async function open(client: Client, options: Parameters<typeof openSession>[1]):
 async function ownClient(url: string, host: Host): Promise<Client> {
   const pg = await loadPg();
   const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: connectMs, application_name: `waybill ${host.service}` });
-  pool.on('error', () => {}); // an idle connection was lost: the next statement gets another, the process goes on
+  // A connection was lost: the next statement gets another, the process goes on. The second, because between a connection's
+  // first word and whoever asked for it hearing of it (a promise) nobody else listens.
+  pool.on('error', () => {});
+  pool.on('connect', (connection) => connection.on('error', () => {}));
   return { ...clientOf(pool), close: () => pool.end() };
 }
 

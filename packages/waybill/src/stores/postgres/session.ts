@@ -65,9 +65,12 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
   };
 
   const attempt = async <R>(work: (tx: Scope<Tx>) => MaybePromise<R>, { lazy = false, onBegin }: TransactionOptions): Promise<R> => {
-    const unit = new Unit<Tx>(transactions, lazy ? onBegin : undefined);
+    // A library's own transaction is there before its first statement, which nobody sees coming: it begins at once, and
+    // whoever wanted to be told of that statement finds at the end that he was not.
+    const waits = lazy && owned;
+    const unit = new Unit<Tx>(transactions, waits ? onBegin : undefined);
     try {
-      if (!lazy || !owned) await unit.begin();
+      if (!waits) await unit.begin();
       const result = await work(unit.root);
       await unit.commit();
       return result;

@@ -1,0 +1,103 @@
+/** What a message costs in statements, each of them a round trip: what the rooms' headers say. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import pg from 'pg';
+import { createBus, defineEvent } from 'waybill';
+import { memory } from 'waybill/transports/memory';
+import * as z from 'zod';
+import type { OutboxRow } from '../../src/contract/store.ts';
+import { postgres } from '../../src/stores/postgres/index.ts';
+import type { PostgresServer } from '../support/postgres-server.ts';
+import { acquire, named, server as startServer, session, skip } from './support.ts';
+
+const Noted = defineEvent('desk.noted', { schema: z.object({ n: z.number() }), key: (e) => `k${e.n % 10}` });
+
+/** Statements that were sent while it is on. */
+const sent: string[] = [];
+const original = pg.Client.prototype.query;
+
+describe('on PostgreSQL', { skip }, () => {
+  let server: PostgresServer;
+  before(async () => {
+    pg.Client.prototype.query = function (this: pg.Client, ...given: any[]): any {
+      const text: unknown = typeof given[0] === 'string' ? given[0] : given[0]?.text;
+      sent.push(String(text).trim().slice(0, 60));
+      return (original as any).apply(this, given);
+    } as typeof original;
+    server = await startServer();
+  });
+  after(async () => {
+    pg.Client.prototype.query = original;
+    await server?.close();
+  });
+  const counted = async (work: () => Promise<unknown>): Promise<number> => {
+    sent.length = 0;
+    await work();
+    return sent.length;
+  };
+
+  it('a transaction that publishes costs three statements, however many messages', async () => {
+    const store = await session(server.url(await server.createDatabase()));
+    for (const count of [1, 200]) {
+      const messages = Array.from({ length: count }, (_, i) => named(`m${count}-${i}`));
+      assert.equal(await counted(() => store.transaction((tx) => store.ports.outbox.append(tx, messages))), 3, sent.join('\n'));
+    }
+    await store.close();
+  });
+
+  it('taking on a batch costs one statement besides BEGIN and COMMIT', async () => {
+    const store = await session(server.url(await server.createDatabase()));
+    const keys = Array.from({ length: 100 }, (_, i) => ({ source: 's', id: `i${i}` }));
+    assert.equal(await counted(() => store.transaction((tx) => store.ports.inbox.insert(tx, 'x', keys))), 3, sent.join('\n'));
+    await store.close();
+  });
+
+  it('the relay costs three statements for each window of up to 500, and one for a look at nothing', async () => {
+    const store = await session(server.url(await server.createDatabase()));
+    const lease = await acquire(store);
+    assert.equal(await counted(() => lease.read(500)), 1);
+    await store.transaction((tx) => store.ports.outbox.append(tx, Array.from({ length: 500 }, (_, i) => named(`m${i}`))));
+    const window = await counted(async () => {
+      const rows = await lease.read(500);
+      assert.equal(rows.length, 500);
+      await lease.settle(rows.at(-1)!.position, []);
+    });
+    assert.equal(window, 3, sent.join('\n'));
+    await store.close();
+  });
+
+  it('settling and announcing that meet share a commit', async () => {
+    const store = await session(server.url(await server.createDatabase()));
+    const lease = await acquire(store);
+    const append = (id: string): Promise<void> => store.transaction(async (tx) => store.ports.outbox.append(tx, [named(id)]));
+    const windows: (readonly OutboxRow[])[] = [];
+    for (const id of ['a', 'b', 'c', 'd']) {
+      await append(id);
+      windows.push(await lease.read(500));
+    }
+    // the first write is under way; all that comes meanwhile goes into the second
+    const writes = await counted(() => Promise.all(windows.map((rows) => lease.settle(rows[0]!.position, []))));
+    assert.ok(writes <= 2, sent.join('\n'));
+    await store.close();
+  });
+
+  for (const [transaction, each] of [['shared', 4], ['own', 12], ['manual', 14]] as const) it(`200 messages are published and handled '${transaction}' with less than ${each} statements each`, async () => {
+    const pool = new pg.Pool({ connectionString: server.url(await server.createDatabase()) });
+    const bus = createBus({ service: 'desk', store: postgres(pool), transport: memory(), requireTransaction: false });
+    const all = Promise.withResolvers<void>();
+    let applied = 0;
+    bus.subscribe(Noted, { order: 'by-key', transaction: transaction as 'manual' }, async (event, ctx) => {
+      const work = async (tx: pg.PoolClient): Promise<void> => void (await tx.query('select $1::int', [event.n]));
+      await (transaction === 'manual' ? ctx.transaction(work) : work((ctx as unknown as { tx: pg.PoolClient }).tx));
+    });
+    bus.on('applied', () => ++applied === 200 && all.resolve());
+    await bus.start();
+    const statements = await counted(async () => {
+      await bus.publishAll(Array.from({ length: 200 }, (_, n) => Noted.of({ n })));
+      await all.promise;
+    });
+    assert.ok(statements < each * 200, `${statements} statements:\n${sent.slice(0, 60).join('\n')}`);
+    await bus.stop();
+    await pool.end();
+  });
+});
