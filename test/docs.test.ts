@@ -52,7 +52,7 @@ describe('README and examples', () => {
   });
 
   it('the pages of features quote the programs that they name', async () => {
-    for (const name of ['event-store', 'sagas', 'freshness']) {
+    for (const name of ['event-store', 'sagas', 'freshness', 'later']) {
       const page = await read(`docs/${name}.md`);
       assert.ok(blocks(page, 'ts').length >= 2, name);
       for (const block of blocks(page, 'ts')) assert.ok(isQuoted(block, [await read(`docs/examples/${name}.ts`)]), `not in docs/examples/${name}.ts:\n${block}`);
@@ -61,6 +61,10 @@ describe('README and examples', () => {
 
   it('the program with an event store confirms an order once it is paid', async () => {
     assert.equal(await runExample('event-store.ts'), 'confirmed 7\nrevenue 30\n');
+  });
+
+  it('the program of what happens later keeps its times', async () => {
+    assert.equal(await runExample('later.ts'), 'taken back: true\nwater the plants\n');
   });
 
   it('the program with a saga completes one order and takes the other back', async () => {
