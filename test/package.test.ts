@@ -39,6 +39,15 @@ const NODE_OPTIONS = {
   allowImportingTsExtensions: true,
 };
 
+/** Linked and not copied, so that each finds its own dependencies beside it. */
+const USED_BY_TYPE_TESTS = [
+  'zod', 'valibot', 'arktype', '@types/node',
+  'pg', '@types/pg', 'postgres', 'kysely', 'drizzle-orm', '@prisma/client', 'typeorm', 'knex', '@mikro-orm/postgresql', 'sequelize',
+] as const;
+
+/** The type tests that import a database library. */
+const OF_DATABASE_LIBRARIES = /\/types\/(clients\.ts|prisma\/.*)$/;
+
 interface Manifest {
   dependencies?: object;
   exports: Record<string, string | { types: string; default: string }>;
@@ -152,8 +161,19 @@ describe('the packed library', () => {
 
       it('accepts and refuses what the type tests say, by every published subpath', async () => {
         const folder = await consumer(work, installed, `types-${version}`, NODE_OPTIONS);
-        await cp(join(ROOT, 'packages/waybill/test/types'), join(folder, 'types'), { recursive: true });
+        const filter = (file: string): boolean => !OF_DATABASE_LIBRARIES.test(file);
+        await cp(join(ROOT, 'packages/waybill/test/types'), join(folder, 'types'), { recursive: true, filter });
         succeed(await compile(folder));
+      });
+
+      it('knows the transactions of nine database libraries, and refuses their root clients', async () => {
+        // Without checking declarations: theirs do not all stand it (Drizzle's name databases that are not installed).
+        const folder = await consumer(work, installed, `clients-${version}`, { ...NODE_OPTIONS, skipLibCheck: true });
+        const filter = (file: string): boolean => !file.endsWith('.ts') || OF_DATABASE_LIBRARIES.test(file) || file.endsWith('/equal.ts');
+        await cp(join(ROOT, 'packages/waybill/test/types'), join(folder, 'types'), { recursive: true, filter });
+        succeed(await compile(folder));
+        await appendFile(join(folder, 'types/clients.ts'), `\nexport const wrong = (sql: ReturnType<typeof createSql>) => same<typeof sql, string>(true);\n`);
+        assert.match((await compile(folder)).output, /clients\.ts.*error TS2345/);
       });
 
       it('refuses a service that publishes the wrong data, and would refuse declarations that are wrong in themselves', async () => {
@@ -199,7 +219,8 @@ async function consumer(work: string, installed: string, name: string, options: 
   const folder = join(work, name);
   await mkdir(join(folder, 'node_modules/@types'), { recursive: true });
   await cp(installed, join(folder, 'node_modules/waybill'), { recursive: true });
-  for (const dependency of ['zod', 'valibot', 'arktype', '@types/node']) {
+  for (const dependency of USED_BY_TYPE_TESTS) {
+    await mkdir(dirname(join(folder, 'node_modules', dependency)), { recursive: true });
     await symlink(join(ROOT, 'node_modules', dependency), join(folder, 'node_modules', dependency));
   }
   for (const file of ['contracts.ts', 'service.ts']) await cp(join(ROOT, 'test/consumer', file), join(folder, file));

@@ -1,17 +1,17 @@
 /** What holds for every client library: the port's promises, on a real server. */
 import assert from 'node:assert/strict';
-import { dirname } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { needs } from '../../../../test/support/needs.ts';
 import { CommitFailed, ConnectionLost, type Client, type OpenTransaction } from '../../src/clients/client/port.ts';
 import { sqlStateOf } from '../../src/clients/client/sql-state.ts';
 import { clientOf, transactionOf } from '../../src/clients/recognise.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
-import { startPostgres, type PostgresServer } from '../support/postgres-server.ts';
+import type { PostgresServer } from '../support/postgres-server.ts';
 import { startProxy, type Proxy } from '../support/proxy.ts';
-import type { Library, Root } from './world.ts';
+import type { Library, Root } from './library.ts';
+import { sharedServer, skip } from './server.ts';
 
-const postgres = needs('postgres');
+/** The server’s tag: the statement itself may be a prepared one, without its text. */
+const commitDone = /COMMIT\0/;
 
 const schema = `
   create table thing (id bigint primary key, word text, data jsonb, body bytea, words text[]);
@@ -21,7 +21,7 @@ const schema = `
 const hostile = ['', ' ', "it's", '"quoted"', 'back\\slash', '$1 :name ? ?? {a,b} NULL', 'null', 'žluťoučký 🐎', '\n\r\t', '{"a":1}', '\\x00'];
 
 export function clientCases({ name, open }: Library): void {
-  describe(`over ${name}`, { skip: postgres.skip }, () => {
+  describe(`over ${name}`, { skip }, () => {
     let server: PostgresServer;
     let database: string;
     let url: string;
@@ -29,7 +29,7 @@ export function clientCases({ name, open }: Library): void {
     let client: Client;
 
     before(async () => {
-      server = await startPostgres({ bin: dirname(postgres.path!) });
+      server = await sharedServer();
       database = await server.createDatabase();
       url = server.url(database);
       await server.query(schema, undefined, database);
@@ -39,7 +39,6 @@ export function clientCases({ name, open }: Library): void {
     });
     after(async () => {
       await user?.close();
-      await server?.close();
     });
 
     const ids = async (): Promise<string[]> => (await client.query<{ id: string }>('select id::text from thing order by thing.id')).map((row) => row.id);
@@ -125,7 +124,7 @@ export function clientCases({ name, open }: Library): void {
         await put(open, 1);
         const part = open.savepoint(async (inner) => {
           await put(inner, 2);
-          await user.sql(inner.native, 'insert into thing (id) values (20)');
+          await user.rows(inner.native, 'insert into thing (id) values (20)');
           await put(inner, 1);
         });
         await assert.rejects(part, (error) => sqlStateOf(error) === '23505');
@@ -166,7 +165,7 @@ export function clientCases({ name, open }: Library): void {
       for (const state of ['40001', '40P01', '55P03', '23514', 'P0001']) {
         const raise = `do $$ begin raise exception 'no' using errcode = '${state}'; end $$`;
         await assert.rejects(client.transaction((open) => open.execute(raise)), (error) => sqlStateOf(error) === state && !(error instanceof ConnectionLost));
-        await assert.rejects(client.transaction((open) => user.sql(open.native, raise)), (error) => sqlStateOf(error) === state);
+        await assert.rejects(client.transaction((open) => user.rows(open.native, raise)), (error) => sqlStateOf(error) === state);
       }
     });
 
@@ -185,7 +184,7 @@ export function clientCases({ name, open }: Library): void {
       try {
         const cut = clientOf(behind.root);
         await cut.query('select 1::text as one');
-        const happened = proxy.cutAnswerOf(/\bcommit\b/i);
+        const happened = proxy.cutAnswer(commitDone);
         await assert.rejects(cut.transaction((tx) => put(tx, 7)), (error) => {
           assert.ok(error instanceof CommitFailed, String(error));
           assert.equal(sqlStateOf(error), undefined);
@@ -280,7 +279,7 @@ export function clientCases({ name, open }: Library): void {
       await clear();
       await user.transaction(async (native) => {
         await put(transactionOf(native), 1);
-        await user.sql(native, 'insert into thing (id) values (2)');
+        await user.rows(native, 'insert into thing (id) values (2)');
       });
       const undone = user.transaction(async (native) => {
         await put(transactionOf(native), 3);
@@ -296,7 +295,7 @@ export function clientCases({ name, open }: Library): void {
         const again = transactionOf(native);
         assert.equal(again.library, client.library);
         await put(again, 1);
-        await user.sql(native, 'insert into thing (id) values (2)');
+        await user.rows(native, 'insert into thing (id) values (2)');
       });
       assert.deepEqual(await ids(), ['1', '2']);
     });
@@ -320,7 +319,7 @@ export function clientCases({ name, open }: Library): void {
     it('refuses a transaction in which a statement has failed', async () => {
       await clear();
       const fails = user.transaction(async (native) => {
-        await Promise.resolve(user.sql(native, 'select 1/0')).catch(() => {});
+        await Promise.resolve(user.rows(native, 'select 1/0')).catch(() => {});
         await assert.rejects(async () => put(transactionOf(native), 1), refused(/has failed/));
         throw new Error('enough');
       });

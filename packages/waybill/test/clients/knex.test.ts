@@ -1,22 +1,8 @@
-import createKnex, { type Knex } from 'knex';
+import { busCases } from './bus-cases.ts';
 import { clientCases } from './cases.ts';
+import { storeConformance } from './conformance.ts';
+import { onKnex } from './knex.ts';
 
-clientCases({
-  name: 'Knex',
-  async open(url, max) {
-    const knex = createKnex({
-      client: 'pg',
-      connection: url,
-      pool: { min: 0, max },
-      acquireConnectionTimeout: 2_000,
-      postProcessResponse: (result: { rows?: object[] }) => result.rows ?? result,
-      wrapIdentifier: (value, original) => original(value.toUpperCase()),
-    });
-    return {
-      root: knex,
-      transaction: (work) => knex.transaction(work),
-      sql: (trx: Knex.Transaction, text) => trx.raw(text),
-      close: () => knex.destroy(),
-    };
-  },
-});
+clientCases(onKnex);
+busCases(onKnex);
+storeConformance(onKnex);

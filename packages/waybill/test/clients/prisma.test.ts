@@ -1,26 +1,11 @@
-import { PrismaPg } from '@prisma/adapter-pg';
-import { PrismaClient, type Prisma } from '../types/prisma/generated/client.ts';
+import { busCases } from './bus-cases.ts';
 import { clientCases } from './cases.ts';
+import { storeConformance } from './conformance.ts';
+import { onPrisma, onExtendedPrisma } from './prisma.ts';
 
-const close = (prisma: PrismaClient) => prisma.$disconnect();
-const sql = (tx: Prisma.TransactionClient, text: string) => tx.$executeRawUnsafe(text);
-
-clientCases({
-  name: 'Prisma',
-  async open(url, max) {
-    const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max }) });
-    return { root: prisma, transaction: (work) => prisma.$transaction(work), sql, close: () => close(prisma) };
-  },
-});
-
-clientCases({
-  name: 'an extended Prisma client',
-  async open(url, max) {
-    const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: url, max }) });
-    const extended = prisma.$extends({
-      query: { $allOperations: ({ args, query }) => query(args) },
-      model: { product: { async dear() { return 1; } } },
-    });
-    return { root: extended, transaction: (work) => extended.$transaction(work), sql, close: () => close(prisma) };
-  },
-});
+clientCases(onPrisma);
+busCases(onPrisma);
+storeConformance(onPrisma);
+clientCases(onExtendedPrisma);
+busCases(onExtendedPrisma);
+storeConformance(onExtendedPrisma);

@@ -1,15 +1,8 @@
-import { Sequelize, type Transaction } from 'sequelize';
+import { busCases } from './bus-cases.ts';
 import { clientCases } from './cases.ts';
+import { storeConformance } from './conformance.ts';
+import { onSequelize } from './sequelize.ts';
 
-clientCases({
-  name: 'Sequelize',
-  async open(url, max) {
-    const sequelize = new Sequelize(url, { dialect: 'postgres', logging: false, pool: { min: 0, max, acquire: 2_000 } });
-    return {
-      root: sequelize,
-      transaction: (work) => sequelize.transaction(work),
-      sql: (transaction: Transaction, text) => sequelize.query(text, { transaction }),
-      close: () => sequelize.close(),
-    };
-  },
-});
+clientCases(onSequelize);
+busCases(onSequelize);
+storeConformance(onSequelize);

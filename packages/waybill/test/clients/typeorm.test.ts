@@ -1,16 +1,8 @@
-import { DataSource, type EntityManager } from 'typeorm';
+import { busCases } from './bus-cases.ts';
 import { clientCases } from './cases.ts';
+import { storeConformance } from './conformance.ts';
+import { onTypeorm } from './typeorm.ts';
 
-clientCases({
-  name: 'TypeORM',
-  async open(url, max) {
-    const source = new DataSource({ type: 'postgres', url, poolSize: max, poolErrorHandler: () => {} });
-    await source.initialize();
-    return {
-      root: source,
-      transaction: (work) => source.transaction(work),
-      sql: (manager: EntityManager, text) => manager.query(text),
-      close: () => source.destroy(),
-    };
-  },
-});
+clientCases(onTypeorm);
+busCases(onTypeorm);
+storeConformance(onTypeorm);

@@ -1,27 +1,37 @@
+import type { Store } from '../../src/contract/store.ts';
 import type { SqlTransaction } from '../../src/contract/transaction.ts';
 import { postgres } from '../../src/stores/postgres/index.ts';
 import { hastenedClock } from '../../src/testing/conformance/hastened-clock.ts';
 import { recordingHost } from '../../src/testing/conformance/host.ts';
 import type { StoreDriver } from '../../src/testing/conformance/store/world.ts';
+import type { Library } from '../clients/library.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 
+/** Of a user's pool. */
+const connections = 10;
+
 /**
- * The PostgreSQL store by URL, in a fresh schema for each world. Its leases and ages are by the server's clock, which
+ * The PostgreSQL store, by URL or through a user's library, in a fresh schema for each world. Its leases and ages are by the server's clock, which
  * nobody can set forward: time goes by in that what is stored moves into the past.
  */
-export function overPostgres(server: () => PostgresServer): StoreDriver {
+export function overPostgres(server: () => PostgresServer, library?: Library): StoreDriver {
   let worlds = 0;
   return {
-    name: 'postgres',
-    lacks: { hurry: 'it waits for connections and locks by the machine’s clock, for 10 s' },
+    name: library === undefined ? 'postgres' : `postgres over ${library.name}`,
+    lacks: {
+      hurry: 'it waits for connections and locks by the machine’s clock, for 10 s',
+      ...(library !== undefined && { lazy: 'the library hands a transaction out when it has begun', 'own-sql': `users have the transaction of ${library.name}` }),
+    },
     async open() {
       const one = server();
       // a name that must be quoted, in every statement
       const schema = `Wörld "${++worlds}" o'clock`;
       const s = `"${schema.replaceAll('"', '""')}"`;
-      if (worlds === 1) await one.query('create domain blob as bytea'); // as the other databases call it
+      // as the other databases call it
+      if (worlds === 1) await one.query('do $$ begin create domain blob as bytea; exception when duplicate_object then null; end $$');
       const clock = hastenedClock();
-      const store = postgres(one.url(), { schema });
+      const user = await library?.open(one.url(), connections);
+      const store: Store = user === undefined ? postgres(one.url(), { schema }) : postgres<any>(user.root, { schema });
       const reports: { name: string; detail: unknown }[] = [];
       const sessions = new Set<Awaited<ReturnType<typeof store.open>>>();
       return {
@@ -43,9 +53,11 @@ export function overPostgres(server: () => PostgresServer): StoreDriver {
              update ${s}.projection set expires_at = expires_at - ${past}`,
           );
         },
-        query: async (native, text, values = []) => (await (native as SqlTransaction).query(text, values)).rows,
+        query: async (native, text, values = []) =>
+          user === undefined ? (await (native as SqlTransaction).query(text, values)).rows : user.rows(native, text, values),
         async close() {
           for (const session of sessions) await session.close();
+          await user?.close();
           await one.query(`drop schema if exists ${s} cascade; drop table if exists product`);
         },
       };

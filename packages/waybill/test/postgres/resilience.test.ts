@@ -50,7 +50,7 @@ describe('transactions on PostgreSQL', { skip }, () => {
     const store = await session(url);
     await untilCheckpointIsOld();
     let told = 0;
-    const happened = proxy.cutAnswerOf(/\bcommit\b/i);
+    const happened = proxy.cutAnswer(/COMMIT\0/);
     await store.transaction(async (tx) => {
       await store.ports.outbox.append(tx, [named('a')]);
       tx.afterCommit(() => told++);

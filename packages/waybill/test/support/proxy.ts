@@ -5,11 +5,8 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 
 export interface Proxy {
   readonly port: number;
-  /**
-   * Once: lets the request in which `pattern` is read reach the server, waits for the answer, and cuts the connection
-   * instead of passing it on. Resolves when it has happened.
-   */
-  cutAnswerOf(pattern: RegExp): Promise<void>;
+  /** Once: the answer in which `pattern` is read is not passed on, and its connection is cut. Resolves when it has happened. */
+  cutAnswer(pattern: RegExp): Promise<void>;
   /** Cuts every connection, now. */
   cut(): void;
   /** From now on nobody listens. */
@@ -23,7 +20,6 @@ export async function startProxy(toPort: number): Promise<Proxy> {
 
   const server: Server = createServer((client) => {
     const upstream = createConnection(toPort, '127.0.0.1');
-    let cutting: (() => void) | undefined;
     const end = (): void => {
       client.destroy();
       upstream.destroy();
@@ -37,17 +33,13 @@ export async function startProxy(toPort: number): Promise<Proxy> {
       });
       socket.setNoDelay(true);
     }
-    client.on('data', (data) => {
-      if (armed !== undefined && armed.pattern.test(data.toString('latin1'))) {
-        cutting = armed.happened;
-        armed = undefined;
-      }
-      upstream.write(data);
-    });
+    client.on('data', (data) => void upstream.write(data));
     upstream.on('data', (data) => {
-      if (cutting === undefined) return void client.write(data);
+      if (armed?.pattern.test(data.toString('latin1')) !== true) return void client.write(data);
+      const { happened } = armed;
+      armed = undefined;
       end();
-      cutting();
+      happened();
     });
   });
 
@@ -59,7 +51,7 @@ export async function startProxy(toPort: number): Promise<Proxy> {
   };
   return {
     port: address.port,
-    cutAnswerOf: (pattern) => new Promise((happened) => (armed = { pattern, happened })),
+    cutAnswer: (pattern) => new Promise((happened) => (armed = { pattern, happened })),
     cut,
     async refuse() {
       cut();

@@ -34,7 +34,7 @@ export const sessionCases: readonly StoreCase[] = [
   },
   {
     name: 'join refuses a transaction of another session',
-    needs: ['sessions'],
+    needs: ['sessions', 'own-sql'], // of a user's library it is a transaction like any other
     async run(world) {
       const [one, two] = [await world.open(), await world.open()];
       await one.transaction((tx) => refused('NOT_A_TRANSACTION', () => two.join(tx.native)));

@@ -56,7 +56,7 @@ export const sqlCases: readonly StoreCase[] = [
   },
   {
     name: 'values come back as they went in, by numbered placeholder',
-    needs: ['sql'],
+    needs: ['sql', 'own-sql'],
     async run(world) {
       const { session, query } = await withTable(world);
       const values = ['Grüße 🌍\'"$1', null, -7, 1.5, Uint8Array.of(0, 255, 1)];
@@ -70,7 +70,7 @@ export const sqlCases: readonly StoreCase[] = [
   },
   {
     name: 'the user may not begin or end transactions by hand',
-    needs: ['sql'],
+    needs: ['sql', 'own-sql'],
     async run(world) {
       const { session, query, names } = await withTable(world);
       for (const text of ['begin', 'COMMIT', ' rollback ', '/* now */ end', 'commit; select 1']) {
@@ -84,7 +84,7 @@ export const sqlCases: readonly StoreCase[] = [
   },
   {
     name: 'a statement after the end of its transaction is refused',
-    needs: ['sql'],
+    needs: ['sql', 'own-sql'],
     async run(world) {
       const { session, query, names } = await withTable(world);
       const { native } = await session.transaction((tx) => ({ native: tx.native }));
@@ -94,7 +94,7 @@ export const sqlCases: readonly StoreCase[] = [
   },
   {
     name: "the user's first statement begins a lazy transaction",
-    needs: ['sql'],
+    needs: ['sql', 'lazy'],
     async run(world) {
       const { session, query, names } = await withTable(world);
       const begun: string[] = [];

@@ -110,6 +110,7 @@ export const transactionCases: readonly StoreCase[] = [
   },
   {
     name: 'a lazy transaction holds nothing until its first statement',
+    needs: ['lazy'],
     async run(world) {
       const session = await world.open();
       const { inbox } = session.ports;
@@ -130,6 +131,7 @@ export const transactionCases: readonly StoreCase[] = [
   },
   {
     name: 'onBegin runs once, in the transaction, before the statement that began it',
+    needs: ['lazy'],
     async run(world) {
       const session = await world.open();
       const { inbox } = session.ports;
@@ -152,6 +154,7 @@ export const transactionCases: readonly StoreCase[] = [
   },
   {
     name: 'when onBegin throws the statement does too, and nothing is committed even if the work goes on',
+    needs: ['lazy'],
     async run(world) {
       const session = await world.open();
       const { inbox } = session.ports;
@@ -177,6 +180,7 @@ export const transactionCases: readonly StoreCase[] = [
   },
   {
     name: 'a lazy transaction without a statement begins nothing',
+    needs: ['lazy'],
     async run(world) {
       const session = await world.open();
       let begun = false;

@@ -21,6 +21,10 @@ export type StoreAbility =
   | 'migrations'
   /** The event store. */
   | 'streams'
+  /** A transaction can begin at its first statement: not where the user's library hands it out begun. */
+  | 'lazy'
+  /** What users get of a transaction is `SqlTransaction`, not their library's own. */
+  | 'own-sql'
   /** Its waits follow `world.pass`. */
   | 'hurry'
   /** Keeps sagas. */

@@ -1,4 +1,4 @@
-/** What the common cases need to know of a library. */
+/** A database library as its users hold it: what the tests need to know of it. */
 export interface Library {
   readonly name: string;
   /** A root client of at most `max` connections. */
@@ -9,7 +9,7 @@ export interface Root {
   readonly root: object;
   /** The library's own transaction, as its users open it. */
   transaction<R>(work: (native: any) => Promise<R>): Promise<R>;
-  /** One statement of the user's own, in his transaction. */
-  sql(native: any, text: string): Promise<unknown>;
+  /** One statement of the user's own, in a transaction, by the library's own means; `$1` placeholders. */
+  rows(native: any, text: string, values?: readonly unknown[]): Promise<readonly any[]>;
   close(): Promise<void>;
 }
