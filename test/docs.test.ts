@@ -52,7 +52,7 @@ describe('README and examples', () => {
   });
 
   it('the pages of features quote the programs that they name', async () => {
-    for (const name of ['event-store', 'sagas', 'freshness', 'later']) {
+    for (const name of ['event-store', 'sagas', 'freshness', 'later', 'replay']) {
       const page = await read(`docs/${name}.md`);
       assert.ok(blocks(page, 'ts').length >= 2, name);
       for (const block of blocks(page, 'ts')) assert.ok(isQuoted(block, [await read(`docs/examples/${name}.ts`)]), `not in docs/examples/${name}.ts:\n${block}`);
@@ -70,6 +70,10 @@ describe('README and examples', () => {
   it('the program with a saga completes one order and takes the other back', async () => {
     const lines = (await runExample('sagas.ts')).trim().split('\n');
     assert.deepEqual(lines.toSorted(), ['o1 completed', 'o2 compensated', 'payment of o2 voided', 'stock of o2 released']);
+  });
+
+  it('the program with a late subscriber gets what was before it, and nothing twice', async () => {
+    assert.equal(await runExample('replay.ts'), 'prices 9 8 7 6\nreport.prices catalog 4 4 0\nreplay 4 0 4\n');
   });
 
   it('the program with a read model of two services shows what was written', async () => {

@@ -11,6 +11,7 @@ import type { StoreTransaction } from './contract/store.ts';
 import { transact } from './contract/transact.ts';
 import type { SqlTransaction } from './contract/transaction.ts';
 import { type PlanOptions, addTaker, fullName, planOf } from './handle/plan.ts';
+import { beganMsOf } from './inbox/begun.ts';
 import type { RunningSubscription } from './inbox/subscription.ts';
 import { consoleLogger, logSignals } from './observe/log.ts';
 import { createSignals } from './observe/signals.ts';
@@ -43,6 +44,8 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const wiring = createWiring(options, { env: process.env, ...ground, clock, signals, logger });
   const { scopes, publish: room } = wiring;
 
+  const duplicates = new Map<string, number>();
+  signals.on('duplicate', ({ subscription }) => duplicates.set(subscription, (duplicates.get(subscription) ?? 0) + 1));
   let started: Promise<void> | undefined;
   let stopped: Promise<void> | undefined;
   let userTransactions = 0;
@@ -277,7 +280,17 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     signals,
     store: async () => (await wiring.rooms()).store,
     failures: async () => (await wiring.rooms()).failures,
-    subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress() })),
+    subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress(), beganMs: beganMsOf(one.begunAt) })),
+    look: async (name) => wiring.subscriptions().find((one) => one.name === name)?.look(),
+    duplicates: (name) => duplicates.get(name) ?? 0,
+    async history() {
+      await wiring.rooms();
+      return wiring.history();
+    },
+    async republish(messages) {
+      const { store, outbox } = await wiring.rooms();
+      await transact(store, clock, (tx) => outbox.append(tx, [{ messages, dueMs: undefined }]));
+    },
     sagas: () => wiring.sagas(),
     async resumeSaga(saga, key) {
       const running = wiring.subscriptions().find(({ plan, removed }) => plan.name === saga && plan.resume && !removed);

@@ -27,7 +27,7 @@ import { createDecode, replyError } from './handle/decode.ts';
 import { createGate } from './handle/gate.ts';
 import { createRun } from './handle/run.ts';
 import { attemptsOf, verdict } from './handle/verdict.ts';
-import { joins } from './inbox/begun.ts';
+import { beganMsOf, joins } from './inbox/begun.ts';
 import { lateConsumer } from './inbox/late.ts';
 import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
 import { type Worker, createWorker } from './inbox/worker.ts';
@@ -225,7 +225,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         store,
         clock,
         signals,
-        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && bindingsOf(s.plan).some(({ type }) => types.includes(type))).map(({ name, begunAt }) => ({ name, sinceMs: begunAt === undefined ? undefined : begunAt.from === 'now' ? begunAt.atMs : begunAt.from === 'beginning' ? 0 : begunAt.from })),
+        takers: (types) => [...subscriptions.values()].filter((s) => !s.removed && bindingsOf(s.plan).some(({ type }) => types.includes(type))).map(({ name, begunAt }) => ({ name, sinceMs: beganMsOf(begunAt) })),
         inboxMs: 2 * options.horizonMs,
         progress: () => Promise.all([...subscriptions.values()].filter((s) => !s.removed).map(async (s) => ({ subscription: s.name, ...(await s.look()) }))),
       }),

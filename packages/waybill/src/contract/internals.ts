@@ -3,7 +3,8 @@ import type { Clock } from './clock.ts';
 import type { ContractDefinition, Draft } from './contracts.ts';
 import { WaybillError } from './errors.ts';
 import type { Plan } from './handling.ts';
-import type { Message } from './message.ts';
+import type { History } from './history.ts';
+import type { Message, WireMessage } from './message.ts';
 import type { SagaDefinition } from './saga.ts';
 import type { Logger, Signals } from './signals.ts';
 import type { StorePorts, StoreSession, StoreTransaction } from './store.ts';
@@ -20,7 +21,21 @@ export interface BusInternals {
     retry(rows: readonly number[]): Promise<number>;
     delete(rows: readonly number[]): Promise<number>;
   }>;
-  subscriptions(): readonly { readonly plan: Plan; readonly active: boolean; readonly sources: readonly SourceProgress[] }[];
+  subscriptions(): readonly {
+    readonly plan: Plan;
+    readonly active: boolean;
+    readonly sources: readonly SourceProgress[];
+    /** Since when it gets what is published; 0: from the beginning, or not known. */
+    readonly beganMs: number;
+  }[];
+  /** How far a subscription is, whichever instance works on it. */
+  look(subscription: string): Promise<{ readonly sources: readonly SourceProgress[] } | undefined>;
+  /** Second deliveries that a subscription dropped since this bus began. */
+  duplicates(subscription: string): number;
+  /** What publishers have sent, as far as they can be asked. */
+  history(): Promise<History>;
+  /** Sends again what this service has published, under the same ids. */
+  republish(messages: readonly WireMessage[]): Promise<void>;
   /** Sagas that this bus runs, by full name. */
   sagas(): ReadonlyMap<string, SagaDefinition>;
   /** False when there is no such instance, or nothing of it stands still. */

@@ -77,6 +77,8 @@ export interface SignalMap {
   };
   /** A projection begins again from the first event. */
   'projection-rebuilt': { readonly projection: string };
+  /** Messages of a publisher's ledger were read once more for a subscription; `added` of them are handed to it. */
+  replayed: { readonly subscription: string; readonly source: string; readonly read: number; readonly added: number };
   /** A reply that nobody waits for any more. */
   'late-reply': { readonly correlationId: string };
   /** An instance of a saga began (`was` is undefined), ended, was parked or goes on. */
@@ -123,6 +125,7 @@ const names: Record<SignalName, true> = {
   projected: true,
   'projection-failed': true,
   'projection-rebuilt': true,
+  replayed: true,
   'late-reply': true,
   saga: true,
   'saga-ignored': true,

@@ -191,6 +191,7 @@ export type WaitingReason =
   | 'behind' // an older message of its key waits or has failed and holds
   | 'suspect' // was in flight when a process died: runs alone
   | 'no-handler' // a rolling deployment: this instance has no handler
+  | 'replayed' // somebody asked for what was published before
   | 'asked' // somebody retried a failure
   | 'timeout' // a saga's own: a timeout, or the next step that it undoes
   | 'schedule'; // at the sender, each time it is due: one row per id, adding a second is no error and changes nothing

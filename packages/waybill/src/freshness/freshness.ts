@@ -35,7 +35,7 @@ export function createFreshness(options: {
   clock: Clock;
   signals: Signals;
   /** Subscriptions here that take one of these types, and since when they get what is published. */
-  takers: (types: readonly string[]) => readonly { readonly name: string; readonly sinceMs: number | undefined }[];
+  takers: (types: readonly string[]) => readonly { readonly name: string; readonly sinceMs: number }[];
   /** Inbox rows of messages that are older than this may have been trimmed. */
   inboxMs: number;
   progress: () => Promise<readonly { readonly subscription: string; readonly sources: readonly SourceProgress[]; readonly known: boolean }[]>;
@@ -46,7 +46,7 @@ export function createFreshness(options: {
   const { store, clock, signals } = options;
 
   const applied = async ({ source, id, types, timeMs }: TokenContent): Promise<boolean> => {
-    for (const { name, sinceMs = 0 } of options.takers(types)) {
+    for (const { name, sinceMs } of options.takers(types)) {
       if (await store.ports.inspect.pending(name, source, id)) return false;
       // Whatever is older never came here, or its row has gone.
       const expected = timeMs > Math.max(sinceMs - skewMs, clock.now() - options.inboxMs);

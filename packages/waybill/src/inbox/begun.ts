@@ -9,6 +9,12 @@ export interface Begun {
   readonly atMs: number;
 }
 
+/** Since when a subscription gets what is published; 0: from the beginning, or not known. */
+export function beganMsOf(begun: Begun | undefined): number {
+  if (begun === undefined || begun.from === 'beginning') return 0;
+  return begun.from === 'now' ? begun.atMs : begun.from;
+}
+
 /** Kept beside first results, and never trimmed: a user's scope has no control characters. */
 const scope = '\u0001subscription';
 const joinedScope = '\u0001joined';

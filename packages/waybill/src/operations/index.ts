@@ -8,8 +8,12 @@ import type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract
 import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
+import { type AuditEntry, type AuditRange, audit } from './audit.ts';
+import { type Replay, type ReplayOptions, replay, typesOf } from './replay.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
 
+export type { AuditEntry, AuditRange, Gap } from './audit.ts';
+export type { Replay, ReplayOptions, ReplayProgress } from './replay.ts';
 export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
 export type { SagaFilter, SagaInstance } from './sagas.ts';
 
@@ -92,11 +96,66 @@ export interface Operations {
   };
   readonly outbox: {
     list(page?: Page & { readonly state?: OutboxEntry['state']; readonly id?: string }): Promise<readonly OutboxEntry[]>;
+    /**
+     * Publishes again, under the same ids, what this service published of these types in a range: for what a broker lost.
+     * Receivers drop what they have. Answers how many. @throws WaybillError `INVALID_OPTION`, `CAPABILITY_MISSING`
+     */
+    republish(which: { readonly types: readonly string[]; readonly from?: Date; readonly to?: Date }): Promise<number>;
   };
   readonly subscriptions: {
     list(): Promise<SubscriptionState[]>;
+    /**
+     * Brings what publishers sent in a range to one subscription once more, beside its live traffic; what it has taken on
+     * before is left out. Runs in this process, on a bus that has started. @throws WaybillError `INVALID_OPTION`
+     */
+    replay(name: string, options: ReplayOptions): Promise<Replay>;
   };
+  /** Compares publishers' ledgers with the inboxes of this bus's subscriptions: one entry for each and each source. */
+  audit(range?: AuditRange): Promise<AuditEntry[]>;
+  /** What this bus takes, and from whom it has come. */
+  topology(): Promise<Topology>;
   status(): Promise<{ readonly ready: number; readonly waiting: number; readonly failed: number }>;
+}
+
+export interface Topology {
+  readonly service: string;
+  readonly takes: readonly {
+    readonly subscription: string;
+    readonly kind: 'event' | 'command';
+    /** On the wire, older versions too. */
+    readonly types: readonly string[];
+    /** Who has sent it something. */
+    readonly sources: readonly string[];
+  }[];
+}
+
+function topologyOf(internals: BusInternals): Topology {
+  const takes = internals.subscriptions().map(({ plan, sources }) => ({
+    subscription: plan.name,
+    kind: plan.kind,
+    types: typesOf(plan),
+    sources: sources.map(({ source }) => source),
+  }));
+  return { service: internals.service, takes };
+}
+
+/** Messages to one transaction. */
+const republishMax = 200;
+
+async function republish(internals: BusInternals, { types, from, to }: { readonly types: readonly string[]; readonly from?: Date; readonly to?: Date }): Promise<number> {
+  if (!Array.isArray(types) || types.length === 0) throw new WaybillError('INVALID_OPTION', 'republish: name the types, for instance { types: [PriceChanged.type] }');
+  const { outbox } = (await internals.store()).ports;
+  if (!outbox.history) throw new WaybillError('CAPABILITY_MISSING', 'this store cannot read what was published again');
+  const untilMs = to?.getTime() ?? internals.clock.now(); // not at it: what is published again here comes later
+  let count = 0;
+  let after: string | undefined;
+  for (let more = true; more; ) {
+    const page = await outbox.history({ types, after, sinceMs: from?.getTime(), untilMs, max: republishMax });
+    if (page.messages.length > 0) await internals.republish(page.messages);
+    count += page.messages.length;
+    ({ next: after, more } = page);
+  }
+  return count;
 }
 
 /** Rows of one page when a filter is followed to its end. */
@@ -129,7 +188,7 @@ export function operations(bus: Bus): Operations {
       resume: (saga, key) => internals.resumeSaga(fullName(internals, saga), key),
       check: () => checkSagas(internals),
     },
-    outbox: { list: async (page = {}) => (await inspect()).outbox(page) },
+    outbox: { list: async (page = {}) => (await inspect()).outbox(page), republish: (which) => republish(internals, which) },
     subscriptions: {
       list: async () =>
         internals.subscriptions().map(({ plan, active, sources }) => ({
@@ -140,7 +199,10 @@ export function operations(bus: Bus): Operations {
           active,
           sources: sources.map(({ source, appliedUntilMs, waiting }) => ({ source, appliedUntil: new Date(appliedUntilMs), waiting })),
         })),
+      replay: (name, options) => replay(internals, name, options),
     },
+    audit: (range) => audit(internals, range),
+    topology: async () => topologyOf(internals),
     status: async () => (await inspect()).counts(),
   };
 }

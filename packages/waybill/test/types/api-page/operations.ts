@@ -17,5 +17,9 @@ if (later && !(await waiting.run(later.row))) await waiting.cancel(later.row);
 
 const [sent] = await outbox.list({ state: 'published' });
 console.log(sent?.id, (await subscriptions.list())[0]?.name, (await status()).failed);
+const [checked] = await operations(bus).audit({ from: new Date(0), subscription: 'prices' });
+if (checked?.lost) await (await operations(bus).subscriptions.replay('prices', { from: checked.oldestGap!.time })).done;
+same<number, Awaited<ReturnType<typeof outbox.republish>>>(true);
+console.log((await operations(bus).topology()).takes.length);
 // @ts-expect-error a state is ready, published or failed
 await outbox.list({ state: 'lost' });
