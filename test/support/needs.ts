@@ -17,6 +17,10 @@ export const PROGRAMS = {
     names: ['rabbitmq-server'],
     install: 'apt-get install -y --no-install-recommends rabbitmq-server',
   },
+  spin: {
+    names: ['spin'],
+    install: 'apt-get install -y --no-install-recommends spin gcc libc6-dev',
+  },
 } as const satisfies Record<string, { names: readonly string[]; folders?: string; install: string }>;
 
 export type Program = keyof typeof PROGRAMS;

@@ -40,6 +40,8 @@ export class Broker {
   readonly declared: Set<string> = new Set();
   /** (source, id) of what was refused. */
   readonly refused: Set<string> = new Set();
+  /** Always refused, besides what a fault refuses. */
+  refuses: (message: WireMessage) => string | undefined = () => undefined;
   /** Pathology: loses what it confirmed. A number of messages that are to vanish. */
   toLose = 0;
   readonly lost: Set<string> = new Set();
@@ -97,7 +99,7 @@ export class Broker {
     const unlucky = messages.length > 0 ? messages[this.options.chance.whole(0, messages.length - 1)]! : undefined;
     const sent = fault === 'partial' ? messages.slice(0, this.options.chance.whole(0, messages.length - 1)) : messages;
     this.switches.duplicate = (message) => fault === 'duplicate' && message.id === unlucky?.id;
-    this.switches.refuse = (message) => (fault === 'refused' && message.id === unlucky?.id ? 'it does not like it' : undefined);
+    this.switches.refuse = (message) => (fault === 'refused' && message.id === unlucky?.id ? 'it does not like it' : this.refuses(message));
     let outcomes: readonly SendOutcome[];
     try {
       const kept = sent.filter((message) => !this.#loses(message));
@@ -136,10 +138,12 @@ export class Broker {
     const beat = (): void => {
       if (process.dead) return;
       const since = process.standsStill;
-      scheduler.after(heartbeatMs, () => {
+      const cancel = scheduler.after(heartbeatMs, () => {
+        forget();
         if (since && process.standsStill) lose();
         beat();
       });
+      const forget = process.onDeath(cancel);
     };
     beat();
     const dropped = (kind: FaultKind): Error | undefined => {

@@ -47,6 +47,13 @@ export function check(story: Story): Violation[] {
   }
   checkDead(story, bySourceAndId, report);
   checkRuns(story, report);
+  for (const [first, ...others] of story.together) {
+    for (const message of story.sent) {
+      if (message.type !== first) continue;
+      const missing = others.filter((type) => !sent.has(keyOf(message, type)));
+      if (missing.length > 0) report('I4', `${first} is in the ledger, ${missing.join(', ')} is not`, message.id);
+    }
+  }
   for (const id of story.cancelled) {
     if (story.sent.some((message) => message.id === id)) report('I16', `${id} was taken back and left all the same`, id);
   }
@@ -170,10 +177,19 @@ function checkDead({ dead, doomed, crashedAlone, refused, subscriptions }: Story
   }
 }
 
-function checkRuns({ runs, subscriptions }: Story, report: Report): void {
-  const most = new Map(subscriptions.map((one) => [one.name, one.attemptsMax]));
-  for (const { subscription, id, attempt } of runs) {
-    if (attempt > most.get(subscription)!) report('I9', `${subscription} ran it for the ${attempt}th time, of at most ${most.get(subscription)}`, id);
+/** I9: no run too many, and none before its pause is over. */
+function checkRuns({ runs, subscriptions, clocksAgree }: Story, report: Report): void {
+  const byName = new Map(subscriptions.map((one) => [one.name, one]));
+  const last = new Map<string, number>();
+  for (const { subscription, id, attempt, atMs } of runs) {
+    const { attemptsMax, pauseMs } = byName.get(subscription)!;
+    if (attempt > attemptsMax) report('I9', `${subscription} ran it for the ${attempt}th time, of at most ${attemptsMax}`, id);
+    const before = last.get(`${subscription} ${id} ${attempt - 1}`);
+    if (clocksAgree && before !== undefined && atMs - before < pauseMs(attempt)) {
+      report('I9', `${subscription} ran it again after ${Math.round(atMs - before)} ms, and was to wait for ${pauseMs(attempt)}`, id);
+    }
+    // A run that was undone for another's sake happens again under its number: the first of them is the last before a pause.
+    if (!last.has(`${subscription} ${id} ${attempt}`)) last.set(`${subscription} ${id} ${attempt}`, atMs);
   }
 }
 

@@ -104,6 +104,7 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
       violate('I19', `${name} was asked for ${triesMax} times in vain`);
     },
     async plain(name, key) {
+      once.add(name); // asked for once, and never again by the bus on its own
       fate(name);
       if (await ask((instance) => instance.bus.transaction(async (tx) => void (await change(instance, tx, name, key))))) acknowledged.add(name);
     },

@@ -98,7 +98,15 @@ export class Database {
 
   /** The store driver of one process. */
   store(process: Process): Store<SimulatedTransaction> {
-    return { kind: 'simulated', fromClient: false, open: async (host) => new Session(this, process, host).session };
+    return {
+      kind: 'simulated',
+      fromClient: false,
+      open: async (host) => {
+        this.disk.service ??= host.service;
+        if (this.disk.service === host.service) return new Session(this, process, host).session;
+        throw new WaybillError('STORE_FOREIGN', `this database belongs to ${this.disk.service}`);
+      },
+    };
   }
 }
 
@@ -413,7 +421,7 @@ class Session {
       }, (kind) => (kind === 'lost' ? new Failure('down', 'the connection was lost') : undefined)); // prettier-ignore
     const waitingLock = ({ row }: Pick<WaitingRow, 'row'>): string => `waiting/${row}`;
 
-    const { outbox, inbox, waiting, failures, once, sagas, inspect } = real;
+    const { outbox, inbox, waiting, failures, once, sagas, streams, inspect } = real;
     return {
       ...real,
       outbox: {
@@ -450,9 +458,9 @@ class Session {
         start: (rows, claim) => at('waiting.start', rows.map(waitingLock), () => waiting.start(rows, claim)),
         settle: (tx, row, change) => at('waiting.settle', [waitingLock(row)], () => waiting.settle(tx, row, change)),
         blocked: (tx, subscription, keys) => at('waiting.blocked', [], () => waiting.blocked(tx, subscription, keys)),
-        cancel: (tx, id) => {
+        cancel: (tx, id, subscription) => {
           const row = [...disk.waiting.committed.values()].find(({ message }) => message.id === id);
-          return at('waiting.cancel', row ? [waitingLock(row)] : [], () => waiting.cancel(tx, id));
+          return at('waiting.cancel', row ? [waitingLock(row)] : [], () => waiting.cancel(tx, id, subscription));
         },
       },
       failures: {
@@ -471,6 +479,8 @@ class Session {
         awaken: (tx, saga, key, dueMs) => at('saga', [], () => sagas.awaken(tx, saga, key, dueMs)),
         trim: (beforeMs, max) => at('saga', [], () => sagas.trim(beforeMs, max)),
       } }),
+      // Appends come one at a time, each until its transaction ends: so positions are commit order.
+      ...(streams && { streams: { ...streams, append: (tx, ...given) => at('saga', ['streams'], () => streams.append(tx, ...given)) } }),
       inspect,
     };
   }
@@ -478,12 +488,13 @@ class Session {
 
 /** Looks through what user code wrapped around the database's error, this deep at most. */
 const causesMax = 8;
+const down: ReadonlySet<string> = new Set(['STORE_UNREACHABLE', 'STORE_FULL', 'STORE_READONLY', 'STORE_CORRUPT']);
 
 function classify(error: unknown): 'retry' | 'down' | 'other' {
   for (let depth = 0, at = error; depth < causesMax && at != null; depth++, at = (at as { cause?: unknown }).cause) {
     if (at instanceof Failure) return at.kind;
     if (WaybillError.is(at, 'STORE_BUSY')) return 'retry';
-    if (WaybillError.is(at, 'STORE_UNREACHABLE')) return 'down';
+    if (WaybillError.is(at) && down.has(at.code)) return 'down';
   }
   return 'other';
 }

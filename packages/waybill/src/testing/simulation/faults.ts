@@ -11,7 +11,7 @@ export const storeCalls = [
   'waiting.start', 'waiting.settle', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
 ] as const; // prettier-ignore
 export const brokerCalls = ['connect', 'declare', 'consume', 'send', 'receive', 'settle', 'release', 'fence'] as const;
-/** `saga`: no saga is simulated yet, so the gate does not ask for it. */
+/** `saga`: neither sagas nor streams are part of the workload yet, so the gate does not ask for them. */
 export type CallName = (typeof storeCalls)[number] | (typeof brokerCalls)[number] | 'saga';
 
 export const faultKinds = [
@@ -117,6 +117,8 @@ export interface Faults {
   heal(): void;
 }
 
+/** Calls of which the first few belong to the start. */
+const frequent: ReadonlySet<string> = new Set(['begin', 'commit', 'business', 'inbox.insert', 'send', 'receive', 'settle', 'fence', 'outbox.read']);
 const deadly: ReadonlySet<FaultKind> = new Set(['crash', 'power']);
 /** A service that does nothing but start finds nothing out. */
 const deathsMax = 12;
@@ -136,7 +138,7 @@ export function createFaults(random: Chance, given: readonly Fault[] | undefined
   const rate = random.pick([0.02, 0.006, 0.002, 0.0006]);
   /** Seldom calls are met more often, or many runs would be needed to meet them at all. */
   const seen = new Map<CallName, number>();
-  const aimedAt = random.whole(1, 2);
+  const aimedAt = random.whole(1, frequent.has(aim?.call ?? '') ? 40 : 2);
   const listed = new Map(given?.map((fault) => [fault.call, fault]));
 
   return {

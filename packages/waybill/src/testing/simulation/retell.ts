@@ -77,6 +77,8 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
     ),
     poison: new Set([...fateOf].flatMap(([id, fate]) => (fate === 'poison' ? [id] : []))),
     crashedAlone,
+    clocksAgree,
+    together: [['shop.priced.v2', 'shop.priced.v1']],
     refused: broker.refused,
     seen,
     left,

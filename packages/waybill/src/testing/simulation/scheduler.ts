@@ -9,6 +9,8 @@ export interface Scheduler {
   readonly size: number;
   /** Events that have run. */
   readonly steps: number;
+  /** So many have run that it is taken to be spinning: nothing runs any more. */
+  readonly exhausted: boolean;
   /** Calls `fn` once, later; returns its cancel. Among events due at once the first set is the first to run. */
   after(delayMs: number, fn: () => void): () => void;
   sleep(delayMs: number): Promise<void>;
@@ -72,6 +74,9 @@ export function createScheduler(): Scheduler {
     get steps() {
       return steps;
     },
+    get exhausted() {
+      return steps > stepsMax;
+    },
     after(delayMs, fn) {
       const event: Event = { dueMs: nowMs + Math.max(0, delayMs), number: numbers++, fn };
       waiting++;
@@ -93,7 +98,7 @@ export function createScheduler(): Scheduler {
           return false;
         }
         if (event.fn === undefined) continue;
-        if (++steps > stepsMax) throw new Error(`the simulation did not end within ${stepsMax} events`);
+        if (++steps > stepsMax) return false;
         nowMs = event.dueMs;
         const { fn } = event;
         event.fn = undefined;

@@ -186,7 +186,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
       renamed,
       ran(subscription, id, attempt) {
         if (process.dead) return;
-        runs.push({ subscription, id, attempt });
+        runs.push({ subscription, id, attempt, atMs: scheduler.nowMs });
         tell(id, `${process.name} runs it in ${subscription}, run ${attempt}`);
       },
     });
@@ -313,12 +313,13 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   const deadlineMs = scheduler.nowMs + drainMs;
   let calm = 0;
   let what: string | undefined;
-  while (calm < 3 && scheduler.nowMs < deadlineMs) {
+  while (calm < 3 && scheduler.nowMs < deadlineMs && !scheduler.exhausted) {
     await scheduler.run(scheduler.nowMs + lookEveryMs, () => false);
     what = outstanding();
     calm = what === undefined ? calm + 1 : 0;
   }
-  if (what !== undefined) violate('I19', `${drainMs / 1000} s after the last fault: ${what}`);
+  if (scheduler.exhausted) violate('I19', `it spins: ${scheduler.steps} events, and no end: ${what ?? ''}`);
+  else if (what !== undefined) violate('I19', `${drainMs / 1000} s after the last fault: ${what}`);
   const left = Object.entries(databases).flatMap(([name, { locks }]) => (locks.size > 0 ? [`${name}: ${locks.size} locks are held`] : []));
   const clocksAgree = !faults.injected.some(({ kind }) => kind === 'clock');
   const story = storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, clocksAgree });

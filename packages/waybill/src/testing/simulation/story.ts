@@ -57,6 +57,8 @@ export interface Subscribed {
   readonly types: readonly string[];
   /** Runs at most, of a message whose handler throws. */
   readonly attemptsMax: number;
+  /** The shortest pause before this attempt. */
+  readonly pauseMs: (attempt: number) => number;
 }
 
 export interface Operation {
@@ -74,6 +76,7 @@ export interface Run {
   readonly subscription: string;
   readonly id: string;
   readonly attempt: number;
+  readonly atMs: number;
 }
 
 export interface Story {
@@ -95,8 +98,12 @@ export interface Story {
   readonly poison: ReadonlySet<string>;
   /** (source id) that the broker refused: they may be dead at their sender. */
   readonly refused: ReadonlySet<string>;
+  /** No clock has jumped: times of different processes can be compared. */
+  readonly clocksAgree: boolean;
   /** Found while it ran: rules that are about a moment. */
   readonly seen: readonly Violation[];
+  /** Types that are published together, under one id: the first never without the others. */
+  readonly together: readonly (readonly string[])[];
   /** What is left although it should not be: of rows, locks, messages in hand. */
   readonly left: readonly string[];
   /** What was told of each message, for the story of a violation: by id. */

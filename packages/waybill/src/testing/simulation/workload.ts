@@ -141,9 +141,14 @@ const retry = { immediate: 1, delayed: 12, delayMs: 200, delayMaxMs: 2_000 };
 const timeoutMs = 4_000;
 const attemptsMax = 1 + retry.immediate + retry.delayed;
 
+function pauseMs(attempt: number): number {
+  const nth = attempt - 2 - retry.immediate;
+  return nth < 0 ? 0 : Math.min(retry.delayMs * 2 ** nth, retry.delayMaxMs);
+}
+
 /** Every subscription, as the checker wants to know it. */
 export function subscribed({ order, takes }: Knobs): Subscribed[] {
-  const basket = { service: 'basket', attemptsMax };
+  const basket = { service: 'basket', attemptsMax, pauseMs };
   const all: Subscribed[] = [
     { ...basket, name: 'basket.steps', order, types: ['shop.stepped.v1'] },
     { ...basket, name: 'basket.view', order: 'latest', types: ['shop.stepped.v1', 'shop.renamed.v1'] },
@@ -152,7 +157,7 @@ export function subscribed({ order, takes }: Knobs): Subscribed[] {
     { ...basket, name: 'basket.old-prices', order: 'by-key', types: ['shop.priced.v1'] },
     { ...basket, name: 'basket.later', order: 'any', types: ['shop.later.v1'] },
     { ...basket, name: 'basket.do', order: 'any', types: ['basket.do.v1'] },
-    { name: 'shop.echoes', service: 'shop', order: 'any', types: ['basket.echoed.v1'], attemptsMax },
+    { name: 'shop.echoes', service: 'shop', order: 'any', types: ['basket.echoed.v1'], attemptsMax, pauseMs },
   ];
   return all.filter(({ name }) => !name.startsWith('basket.') || takes.includes(name.slice('basket.'.length)));
 }

@@ -1,0 +1,76 @@
+/**
+ * Planted bugs: each is a change of one place in the library's source, made while it is loaded. The simulation must
+ * notice every one of them by an invariant. Text that is not found exactly once is an error: a mutant never rots silently.
+ */
+export interface Mutant {
+  readonly name: string;
+  /** In packages/waybill/src. */
+  readonly file: string;
+  readonly find: string;
+  readonly put: string;
+  /** A second place, where the bug needs two. */
+  readonly also?: { readonly file: string; readonly find: string; readonly put: string };
+}
+
+const apply = 'inbox/apply.ts';
+const alone = 'inbox/alone.ts';
+const worker = 'inbox/worker.ts';
+const outbox = 'outbox/outbox.ts';
+const mover = 'waiting/mover.ts';
+const relay = 'relay/relay.ts';
+const ledger = 'stores/memory/outbox.ts';
+const waiting = 'stores/memory/waiting.ts';
+const inbox = 'stores/memory/inbox.ts';
+
+export const mutants: readonly Mutant[] = [
+  // --- publish and transaction
+  { name: 'dual write: the ledger row in a transaction of its own', file: outbox, find: 'await outbox.append(tx, now);', put: 'await store.transaction((own) => outbox.append(own, now));' },
+  { name: 'only the first message of a call reaches the ledger', file: outbox, find: 'await outbox.append(tx, now);', put: 'await outbox.append(tx, now.slice(0, 1));' },
+  { name: 'the ledger row is written twice', file: outbox, find: 'await outbox.append(tx, now);', put: 'await outbox.append(tx, [...now, ...now]);' },
+  { name: 'a delayed message is sent at once', file: outbox, find: 'dueMs !== undefined && dueMs > clock.now()', put: 'dueMs !== undefined && dueMs > clock.now() + 1e12' },
+  { name: 'run again after a lost COMMIT', file: 'contract/transact.ts', find: "store.classify(error) !== 'retry') throw error;", put: "(store.classify(error) !== 'retry' && (error as { code?: string }).code !== 'COMMIT_UNKNOWN')) throw error;" },
+  { name: 'the downcast copy under an id of its own', file: 'publish/publish.ts', find: 'messages.push(encode(older, { ...envelope, type: older.type,', put: 'messages.push(encode(older, { ...envelope, id: clock.id(), type: older.type,' },
+  { name: 'once keeps no result', file: 'once/once.ts', find: 'await store.ports.once.save(tx, {', put: 'if (Number.isNaN(retainMs)) await store.ports.once.save(tx, {' },
+  { name: 'a reply goes to whoever waits longest', file: 'publish/requests.ts', find: "open.get(envelope.causationId ?? '')", put: '[...open.values()][0]' },
+  // --- waiting at the sender
+  { name: 'a delayed message sent by two relays', file: mover, find: 'if (await waiting.settle(tx, row))', put: 'if ((await waiting.settle(tx, row)) || !row.inOrder)' },
+  { name: 'a delayed message leaves early', file: mover, find: 'waiting.due(undefined, clock.now(),', put: 'waiting.due(undefined, clock.now() + 2_000,' },
+  { name: 'a delayed message is taken out and not sent', file: mover, find: 'await options.append(tx, [', put: 'if (row.attempt > 0) await options.append(tx, [' },
+  { name: 'a message that was taken back leaves all the same', file: waiting, find: 'for (const { row } of cancelled) waiting.delete(row);', put: '' },
+  // --- relay
+  { name: 'published before the broker confirmed', file: relay, find: 'const outcomes = await options.send(window);', put: "await lease.settle(window.at(-1)!.position, []);\n    const outcomes = await options.send(window);" },
+  { name: 'a failed send counts as published', file: relay, find: 'await options.send(window);', put: "await options.send(window).catch(() => window.map((): SendOutcome => ({ kind: 'stored' })));" },
+  { name: 'what the broker refused is forgotten', file: relay, find: 'await lease.settle(window.at(-1)!.position, parked);', put: 'await lease.settle(window.at(-1)!.position, []);' },
+  { name: 'the window is dropped after a failed send', file: ledger, find: 'readUntil: now.position });', put: 'readUntil: disk.lastNumber });' },
+  { name: 'a cursor that passes over a row', file: ledger, find: 'readUntil = rows.at(-1)?.position ?? readUntil;', put: 'readUntil = rows.length > 0 ? rows.at(-1)!.position + 1 : readUntil;' },
+  { name: 'a position that runs ahead of what was sent', file: ledger, find: 'position: Math.max(position, now.position) });', put: 'position: Math.max(position + 4, now.position) });' },
+  { name: 'a ledger read in the wrong order', file: ledger, find: 'return rows;', put: 'return rows.reverse();' },
+  // --- inbox
+  { name: 'no inbox', file: apply, find: 'item.row !== undefined || (await inbox.insert', put: 'item.row !== undefined || item.attempt === 0 || (await inbox.insert' },
+  { name: 'the inbox row counts, whatever became of it: check, then act', file: inbox, find: 'if (inbox.get(key) !== undefined) return false;', put: 'if (inbox.get(key) !== undefined && inbox.get(key)!.atMs < host.clock.now() - 1_000) return false;' },
+  { name: 'the inbox of own transactions is looked at and not written', file: alone, find: 'const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);', put: 'const fresh = !(await inbox.has(plan.name, ready.wire));' },
+  { name: 'acknowledged before the transaction', file: worker, find: 'await store.transaction(async (tx) => {\n        spoilt = undefined;', put: 'await consumer.settle(deliveriesOf(items));\n      await store.transaction(async (tx) => {\n        spoilt = undefined;' },
+  { name: 'finished and never acknowledged', file: worker, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 1e9) await consumer.settle(deliveries);' },
+  { name: 'watermark without the event name', file: apply, find: 'event: ready.taker.contract.name,', put: "event: '',", },
+  { name: 'watermark that is not looked at', file: apply, find: "plan.order !== 'latest' ||\n", put: "plan.order !== 'latest' || ready.sequence !== undefined ||\n" },
+  { name: 'watermark raised by what is overtaken', file: inbox, find: 'if (reached !== undefined && reached.sequence >= mark.sequence) return false;\n', put: '' },
+  { name: '`formerly` without its inbox', file: 'inbox/subscription.ts', find: 'if (plan.formerly.length === 0) return;', put: 'if (plan.formerly.length >= 0) return;', also: { file: 'inbox/names.ts', find: 'if (formerly.length === 0) return inbox;', put: 'if (formerly.length >= 0) return inbox;' } },
+  // --- order
+  { name: 'keys are spread over lanes at will', file: 'inbox/lanes.ts', find: 'key === undefined ? shortest()', put: "key !== '' ? shortest()" },
+  { name: 'a message passes the one that waits before it', file: apply, find: 'if (inOrder && key !== undefined && blocked.has(key))', put: "if (inOrder && key === '' && blocked.has(key))" },
+  { name: 'of a key that waits, anyone may run', file: waiting, find: 'if (passed.has(key)) return false;\n', put: '' },
+  // --- retries and failures
+  { name: 'a retry without its pause', file: apply, find: "(verdict.kind === 'later' ? verdict.delayMs : 0)", put: '0' },
+  { name: 'what is finished while stopping is not acknowledged', file: worker, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 0 && !stopping.signal.aborted) await consumer.settle(deliveries);' },
+  { name: 'a failed run is forgotten', file: apply, find: "await move(tx, item, 'retry', dueMs, blocked, {", put: "if (item.row || attempt !== 2) await move(tx, item, 'retry', dueMs, blocked, {" },
+  { name: 'one run too many', file: 'handle/verdict.ts', find: 'if (attempt >= attemptsOf(retry))', put: 'if (attempt > attemptsOf(retry))' },
+  { name: 'a rejected message is tried again', file: 'handle/verdict.ts', find: "if (Reject.is(error)) return { kind: 'fail' };\n", put: '' },
+  { name: 'attempts are not kept', file: apply, find: "      attempt,\n      error: storedError(error, 'HANDLER_FAILED'),\n      firstFailedMs: item", put: "      error: storedError(error, 'HANDLER_FAILED'),\n      firstFailedMs: item" },
+  { name: 'a dead letter without its bytes', file: apply, find: 'message: { ...incoming.wire, key },\n        error', put: 'message: { ...incoming.wire, key, body: new Uint8Array(0) },\n        error' },
+  { name: 'a dead letter that still waits', file: apply, find: 'if (row) await waiting.settle(tx, row);\n    if (holds)', put: 'if (holds)' },
+  { name: 'an effect whose message still waits', file: apply, find: 'if (reply) await host.append(tx, reply);\n    if (item.row) await waiting.settle(tx, item.row);', put: 'if (reply) await host.append(tx, reply);' },
+  { name: 'dead letters that nobody writes', file: apply, find: 'await failures.add(tx, [\n      {\n        subscription: plan.name,', put: 'await (async (..._: unknown[]) => {})(tx, [\n      {\n        subscription: plan.name,' },
+  { name: 'poison is tried for ever', file: worker, find: 'const crashesMax = 4;', put: 'const crashesMax = 1e9;' },
+  { name: 'innocents are charged: what crashed does not run alone', file: worker, find: 'items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run)', put: 'gate.pass(run)', also: { file: worker, find: 'const together = crashes > 0 ||', put: 'const together =' } },
+  { name: 'a start that another made counts as a crash', file: waiting, find: '!isFree(now, owner, nowMs) || now.attempt !== attempt || now.starts !== starts) return undefined;', put: 'now.attempt !== attempt) return undefined;', also: { file: waiting, find: '.filter((row) => isFree(row, owner, host.clock.now()));', put: ';' } },
+];
