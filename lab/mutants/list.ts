@@ -38,9 +38,9 @@ export const mutants: readonly Mutant[] = [
   { name: 'a delayed message is taken out and not sent', file: mover, find: 'await options.append(tx, [', put: 'if (row.attempt > 0) await options.append(tx, [' },
   { name: 'a message that was taken back leaves all the same', file: waiting, find: 'for (const { row } of cancelled) waiting.delete(row);', put: '' },
   // --- relay
-  { name: 'published before the broker confirmed', file: relay, find: 'const outcomes = await options.send(window);', put: "await lease.settle(window.at(-1)!.position, []);\n    const outcomes = await options.send(window);" },
-  { name: 'a failed send counts as published', file: relay, find: 'await options.send(window);', put: "await options.send(window).catch(() => window.map((): SendOutcome => ({ kind: 'stored' })));" },
-  { name: 'what the broker refused is forgotten', file: relay, find: 'await lease.settle(window.at(-1)!.position, parked);', put: 'await lease.settle(window.at(-1)!.position, []);' },
+  { name: 'published before the broker confirmed', file: relay, find: 'const window: Window = {', put: 'await held.settle(rows.at(-1)!.position, []);\n      const window: Window = {' },
+  { name: 'a failed send counts as published', file: relay, find: 'sent: options.send(rows) };', put: "sent: options.send(rows).catch(() => rows.map((): SendOutcome => ({ kind: 'stored' }))) };" },
+  { name: 'what the broker refused is forgotten', file: relay, find: 'await held.settle(ready.at(-1)!.rows.at(-1)!.position, parked);', put: 'await held.settle(ready.at(-1)!.rows.at(-1)!.position, []);' },
   { name: 'the window is dropped after a failed send', file: ledger, find: 'readUntil: now.position });', put: 'readUntil: disk.lastNumber });' },
   { name: 'a cursor that passes over a row', file: ledger, find: 'readUntil = rows.at(-1)?.position ?? readUntil;', put: 'readUntil = rows.length > 0 ? rows.at(-1)!.position + 1 : readUntil;' },
   { name: 'a position that runs ahead of what was sent', file: ledger, find: 'position: Math.max(position, now.position) });', put: 'position: Math.max(position + 4, now.position) });' },

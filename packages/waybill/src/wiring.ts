@@ -299,7 +299,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
 
   const startOne = async (subscription: RunningSubscription): Promise<void> => {
     const session = await connecting;
-    if (session && !stopping.signal.aborted) await startOn(session, subscription);
+    if (session && !stopping.signal.aborted) await startOn(session, subscription, 'late');
   };
 
   const saga = (definition: SagaDefinition, name: string, formerly: readonly string[]): RunningSaga => {
@@ -317,12 +317,17 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   };
 
   /** A broker that goes away in this moment stops no start: the subscription follows when it is back. */
-  const startOn = async (session: TransportSession, subscription: RunningSubscription): Promise<void> => {
-    const away = (error: unknown): void => signals.emit('paused', { subscription: subscription.name, reason: 'transport', error });
+  const startOn = async (session: TransportSession, subscription: RunningSubscription, when: 'at start' | 'late'): Promise<void> => {
+    const away = (error: unknown): void => {
+      const reason = WaybillError.is(error) && error.code.startsWith('TRANSPORT') ? 'transport' : 'store';
+      signals.emit('paused', { subscription: subscription.name, reason, error });
+    };
     try {
       await subscription.start(session);
     } catch (error) {
-      if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
+      // Late there is no start() any more that could reject: one that fails for a moment must not stay dead.
+      if (when === 'at start' && !WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
+      if (stopping.signal.aborted) return;
       away(error);
       void keepTrying(() => subscription.start(session), away);
     }
@@ -455,7 +460,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const { store } = await rooms();
     refuseSagas(store);
     const first = [...subscriptions.values()];
-    const whenConnected = async (session: TransportSession | undefined): Promise<void> => {
+    const whenConnected = async (session: TransportSession | undefined, when: 'at start' | 'late'): Promise<void> => {
       if (!session || stopping.signal.aborted) return;
       if (!session.capabilities.publishesAtCommit && options.relay !== 'off') {
         const { sendsMax } = session.capabilities;
@@ -474,10 +479,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         trouble('opening the queue for those who ask for the history', error);
         void keepTrying(() => openHistory(session), () => {});
       });
-      for (const subscription of first) await startOn(session, subscription);
+      for (const subscription of first) await startOn(session, subscription, when);
     };
-    if (transport) await whenConnected(transport);
-    else void connecting!.then(whenConnected).catch((error: unknown) => trouble('starting the subscriptions', error));
+    if (transport) await whenConnected(transport, 'at start');
+    else void connecting!.then((session) => whenConnected(session, 'late')).catch((error: unknown) => trouble('starting the subscriptions', error));
     if (options.relay !== 'off') {
       mover!.start();
       opened!.schedules.loop.start();

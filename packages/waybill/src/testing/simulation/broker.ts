@@ -4,6 +4,7 @@
  * as failed, takes an acknowledgement that comes too late without a word, gives a frozen consumer's messages to another,
  * delivers again long afterwards, and (as a switch) loses what it confirmed.
  */
+import { isHeartbeat } from '../../contract/control.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Consumer, Declaration, Delivery, SendOutcome, Transport, TransportHost, TransportSession } from '../../contract/transport.ts';
@@ -111,6 +112,7 @@ export class Broker {
     }
     outcomes.forEach((outcome, at) => {
       const message = sent[at]!;
+      if (isHeartbeat(message)) return;
       if (outcome.kind === 'stored') this.stored.set(`${message.source} ${message.id} ${message.type}`, message);
       else if (outcome.kind === 'refused') this.refused.add(`${message.source} ${message.id}`);
     });
@@ -119,7 +121,7 @@ export class Broker {
   }
 
   #loses(message: WireMessage): boolean {
-    if (this.toLose === 0 || message.kind !== 'event') return false;
+    if (this.toLose === 0 || message.kind !== 'event' || isHeartbeat(message)) return false;
     this.toLose--;
     this.lost.add(`${message.source} ${message.id}`);
     return true;
