@@ -53,6 +53,7 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
       rates.waybill.push((await measured(servers, count, () => drain(servers, count))).rate);
       const { distinct, inverted } = await drainQueue(servers, 'waybill.sink.all', count);
       correct &&= distinct === count && inverted === 0;
+      if (!correct) console.log({ distinct, count, inverted });
       rates.one.push((await usual(servers, few, 1)) as number);
       rates.claim.push((await usual(servers, count, 500)) as number);
     }

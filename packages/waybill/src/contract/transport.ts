@@ -54,7 +54,8 @@ export interface TransportCapabilities {
   readonly exclusive?: boolean;
   /**
    * Calls of `send` that may be in flight at once. Then the transport holds back a message while an earlier one of its key
-   * has no outcome, and a call that rejects takes all others in flight along: nothing overtakes its own key.
+   * has no outcome, and a call that rejects takes all others in flight along, and those that are made before its caller has
+   * heard of it: nothing overtakes its own key.
    * @default 1
    */
   readonly sendsMax?: number;

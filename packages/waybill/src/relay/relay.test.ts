@@ -241,9 +241,52 @@ describe('the relay', () => {
     broken = false;
     await clock.advance(60_000);
     assert.equal((await store.ports.inspect.counts()).ready, 0);
-    const again = sent.findIndex((ids, i) => i > 2 && ids[0] === 'm500');
-    assert.ok(again > 0, 'from the second window on, in its place');
+    const again = sent.findLastIndex((ids) => ids[0] === 'm500');
+    assert.ok(again > 1, 'from the second window on');
+    assert.deepEqual(sent.slice(0, 2).map((ids) => ids[0]), ['m0', 'm500']);
+    assert.ok(sent.slice(2, again + 1).every((ids) => ids[0] !== 'm1000'), 'and nothing behind it before');
     assert.deepEqual(sent[again]!.length, 500);
+    await one.stop(0);
+  });
+
+  it('sends nothing that is behind a window which failed while the next one was being read', async () => {
+    const { clock, append, relay, store } = await ledger();
+    const reading = Promise.withResolvers<void>();
+    let reads = 0;
+    const outbox: OutboxPort = {
+      ...store.ports.outbox,
+      async acquire(owner, leaseMs) {
+        const lease = await store.ports.outbox.acquire(owner, leaseMs);
+        return (
+          lease && {
+            ...lease,
+            async read(max) {
+              const rows = await lease.read(max);
+              if (++reads === 2) await reading.promise;
+              return rows;
+            },
+          }
+        );
+      },
+    };
+    const sent: string[] = [];
+    const failing = Promise.withResolvers<readonly SendOutcome[]>();
+    const one = relay(
+      (messages) => {
+        sent.push(messages[0]!.id);
+        return sent.length === 1 ? failing.promise : Promise.resolve(stored(messages));
+      },
+      'one',
+      { sendsMax: 3, outbox },
+    );
+    await append(...Array.from({ length: 700 }, (_, i) => message(`m${i}`)));
+    one.start();
+    await clock.advance(10);
+    failing.reject(new Error('away'));
+    await clock.advance(1);
+    reading.resolve();
+    await clock.advance(60_000);
+    assert.deepEqual(sent, ['m0', 'm0', 'm500'], 'the second window only after the first');
     await one.stop(0);
   });
 

@@ -57,6 +57,8 @@ interface Window {
   /** Of the send; handled wherever it is awaited. */
   readonly sent: Promise<readonly SendOutcome[]>;
   outcomes?: readonly SendOutcome[];
+  /** It has no answer and will have none: nothing that is behind it may be sent. */
+  failed?: true;
 }
 
 export function createRelay(options: {
@@ -137,10 +139,11 @@ export function createRelay(options: {
       const rows = await held.read(windowMax);
       if (rows.length === 0) return;
       if (clock.monotonic() - renewedMs > sureMs) await renew(held);
+      if (windows.some(({ failed }) => failed)) return; // while this one was read: the next turn begins anew
       const window: Window = { rows, sent: options.send(rows) };
       window.sent.then(
         (outcomes) => (window.outcomes = outcomes),
-        () => {}, // found when it is the first
+        () => (window.failed = true), // thrown when it is the first
       );
       windows.push(window);
     }

@@ -133,5 +133,6 @@ export function codeOf(error: unknown): number | undefined {
 /** Wrong password, or no permission. In the handshake amqplib gives the code in its text alone. */
 function isDenied(error: unknown): boolean {
   if (codeOf(error) === replyCode.accessRefused) return true;
-  return error instanceof Error && /^Handshake terminated by server: (403|530) /.test(error.message);
+  // … and of a virtual host that is not there, or not for this user, only that it was not opened.
+  return error instanceof Error && /^(Handshake terminated by server: (403|530) |Expected ConnectionOpenOk; got <ConnectionClose )/.test(error.message);
 }

@@ -226,9 +226,13 @@ export class QueueConsumer implements Consumer {
 
   // --- settling -----------------------------------------------------------------------------------------------------------
 
-  settleIn(_tx: StoreTransaction, _deliveries: readonly Delivery[]): void {
-    if (this.state === 'working') return;
-    throw new WaybillError('LEASE_LOST', `this consumer of ${this.name} is ${this.state}: nothing may be committed`);
+  settleIn(_tx: StoreTransaction, deliveries: readonly Delivery[]): void {
+    if (this.state !== 'working') {
+      throw new WaybillError('LEASE_LOST', `this consumer of ${this.name} is ${this.state}: nothing may be committed`);
+    }
+    // With one queue the inbox knows what comes again. Of a partition another instance may be the active consumer by now.
+    if (this.#host.members === undefined || deliveries.every((delivery) => this.#held.has(delivery))) return;
+    throw new WaybillError('LEASE_LOST', `a partition of ${this.name} was lost on the way: what was received of it comes again`);
   }
 
   settle(deliveries: readonly Delivery[]): void {

@@ -63,6 +63,11 @@ export class Publisher {
   readonly #batches = new Set<Batch>();
   /** Ready to leave, in order. */
   #ready: Flight[] = [];
+  /**
+   * Until everybody whose call has just been rejected has heard of it: a call made in the same moment would otherwise leave
+   * on the next connection, before what it was behind.
+   */
+  #justFailed: WaybillError | undefined;
   /** After a nack. */
   readonly #pausing = new Set<Flight>();
   /** Chains of which one message is ready, in flight or pausing; the rest of each. */
@@ -90,6 +95,7 @@ export class Publisher {
 
   send(messages: readonly WireMessage[]): Promise<readonly SendOutcome[]> {
     if (messages.length === 0) return Promise.resolve([]);
+    if (this.#justFailed) return Promise.reject(this.#justFailed);
     return new Promise((resolve, reject) => {
       const batch: Batch = { outcomes: [], left: messages.length, resolve, reject };
       this.#batches.add(batch);
@@ -260,6 +266,8 @@ export class Publisher {
     this.#forgetWindow();
     this.#ready = [];
     for (const all of [this.#batches, this.#chains, this.#alone, this.#pausing]) all.clear();
+    this.#justFailed = error;
+    void this.#clock.turn().then(() => (this.#justFailed = undefined));
     for (const batch of batches) batch.reject(error);
   }
 
