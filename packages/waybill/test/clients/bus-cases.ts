@@ -139,7 +139,7 @@ export function busCases({ name, open }: Library): void {
         await write(50);
         // A server that has begun or saved a checkpoint in this very second cannot tell (stores/postgres/outcome.ts).
         await server.query(
-          `select pg_sleep(greatest(0, 2 - extract(epoch from
+          `select pg_sleep(greatest(0, 5 - extract(epoch from
              clock_timestamp() - greatest(pg_postmaster_start_time(), (select checkpoint_time from pg_control_checkpoint())))))`,
         );
         const cut = proxy.cutAnswer(commitDone);

@@ -39,7 +39,7 @@ describe('transactions on PostgreSQL', { skip }, () => {
   /** A checkpoint of the last seconds hides whether there was a crash: `COMMIT_UNKNOWN` would be right then. */
   async function untilCheckpointIsOld(): Promise<void> {
     for (;;) {
-      const { rows } = await server.query(`select checkpoint_time < now() - interval '2 s' as old from pg_control_checkpoint()`);
+      const { rows } = await server.query(`select checkpoint_time < now() - interval '5 s' as old from pg_control_checkpoint()`);
       if (rows[0].old === true) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

@@ -190,6 +190,7 @@ export const transactionCases: readonly StoreCase[] = [
   },
   {
     name: 'what onBegin wrote stays when the savepoint around the first statement is undone',
+    needs: ['lazy'],
     async run(world) {
       const session = await world.open();
       const { inbox } = session.ports;
