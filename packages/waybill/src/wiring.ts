@@ -201,12 +201,12 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       clock,
       trouble,
       pieces: [
-        async (max) => (knowsWhatLeft() ? store.ports.outbox.trim(clock.now() - options.horizonMs, max) : 0),
+        async (nowMs, max) => (knowsWhatLeft() ? store.ports.outbox.trim(nowMs - options.horizonMs, max) : 0),
         // What can still be delivered or retried is at most a horizon old, plus its retries: twice that is past all of it.
-        (max) => store.ports.inbox.trim(clock.now() - 2 * options.horizonMs, max),
-        (max) => store.ports.once.trim(clock.now(), max),
+        (nowMs, max) => store.ports.inbox.trim(nowMs - 2 * options.horizonMs, max),
+        (nowMs, max) => store.ports.once.trim(nowMs, max),
         // Tombstones outlive whatever could come again.
-        async (max) => (await store.ports.sagas?.trim(clock.now() - 3 * options.horizonMs, max)) ?? 0,
+        async (nowMs, max) => (await store.ports.sagas?.trim(nowMs - 3 * options.horizonMs, max)) ?? 0,
       ],
     });
     opened = {

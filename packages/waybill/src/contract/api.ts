@@ -143,7 +143,10 @@ export interface Subscription {
   readonly name: string;
   /** Resolves once the queue is bound and this instance consumes, or stands by. */
   ready(): Promise<void>;
-  /** This process stops handling; the queue keeps filling. */
+  /**
+   * This process stops handling; the queue keeps filling. On the SQLite transport one instance at a time works on a
+   * subscription: paused in that one it is paused for the service, until `resume`, or until that instance stops.
+   */
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** For the whole service: unbinds, applies what is queued (default) or drops it, removes the queue. */
@@ -266,6 +269,10 @@ export interface Bus<out Tx = unknown> extends AsyncDisposable {
    */
   run(saga: Saga, options?: SagaOptions): Subscription;
 
+  /**
+   * Runs `work` in a transaction of the store, again when the store says that it did not happen (`attempts`, default 5).
+   * It has no deadline: whoever else wants to write waits, and is told `STORE_BUSY` in the end.
+   */
   transaction<R>(work: (tx: Tx) => Promise<R>, options?: { attempts?: number }): Promise<R>;
   once<R>(
     scope: string,

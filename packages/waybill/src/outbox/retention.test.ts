@@ -4,6 +4,26 @@ import { virtualClock } from '../testing/clock.ts';
 import { createRetention } from './retention.ts';
 
 describe('retention', () => {
+  it('believes no wall clock that is set forward, and one that is set back', async () => {
+    const clock = virtualClock();
+    let stepMs = 0;
+    const began = clock.now();
+    const told: number[] = [];
+    const loop = createRetention({
+      clock: { ...clock, now: () => clock.now() + stepMs, monotonic: () => clock.monotonic(), after: (ms, fn) => clock.after(ms, fn) },
+      trouble: (_, error) => assert.fail(String(error)),
+      pieces: [async (nowMs) => (told.push(nowMs - began), 0)],
+    });
+    loop.start();
+    await clock.advance(0);
+    stepMs = 7 * 86_400_000;
+    await clock.advance(60_000);
+    stepMs = -3_600_000;
+    await clock.advance(60_000);
+    assert.deepEqual(told, [0, 60_000, 120_000 - 3_600_000]);
+    await loop.stop();
+  });
+
   it('asks each piece once a minute, and on while there is more', async () => {
     const clock = virtualClock();
     const asked: string[] = [];
@@ -12,7 +32,7 @@ describe('retention', () => {
       clock,
       trouble: (_, error) => assert.fail(String(error)),
       pieces: [
-        async (max) => {
+        async (_nowMs, max) => {
           const removed = Math.min(left, max);
           left -= removed;
           asked.push(`a ${removed}`);

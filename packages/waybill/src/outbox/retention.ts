@@ -8,22 +8,27 @@ const everyMs = 60_000;
 const piecesMax = 200;
 
 /**
- * Removes what has outlived its use, in small pieces, once a minute. Each piece answers how many rows it removed; a crash
- * between two leaves rows for the next turn, nothing else.
+ * Removes what has outlived its use, in small pieces, once a minute. Each piece is told the time and answers how many rows
+ * it removed; a crash between two leaves rows for the next turn, nothing else.
+ *
+ * The time is no later than this process knows to have passed: a wall clock that is set forward by a week must not remove
+ * a week's messages. What then stays too long goes after a restart with a clock that is right.
  */
 export function createRetention(options: {
   clock: Clock;
-  pieces: readonly ((rowsMax: number) => Promise<number>)[];
+  pieces: readonly ((nowMs: number, rowsMax: number) => Promise<number>)[];
   trouble: (where: string, error: unknown) => void;
 }): Loop {
   const { clock } = options;
+  const began = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
+  const nowMs = (): number => Math.min(clock.now(), began.wallMs + clock.monotonic() - began.monotonicMs);
   return createLoop({
     clock,
     onError: (error) => options.trouble('retention', error),
     async turn(signal) {
       for (const piece of options.pieces) {
         for (let i = 0; i < piecesMax && !signal.aborted; i++) {
-          if ((await piece(rowsMax)) < rowsMax) break;
+          if ((await piece(nowMs(), rowsMax)) < rowsMax) break;
           await clock.turn();
         }
       }
