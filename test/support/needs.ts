@@ -21,6 +21,11 @@ export const PROGRAMS = {
     names: ['spin'],
     install: 'apt-get install -y --no-install-recommends spin gcc libc6-dev',
   },
+  pgbouncer: {
+    names: ['pgbouncer'],
+    folders: '/usr/sbin',
+    install: 'apt-get install -y --no-install-recommends pgbouncer',
+  },
 } as const satisfies Record<string, { names: readonly string[]; folders?: string; install: string }>;
 
 export type Program = keyof typeof PROGRAMS;
