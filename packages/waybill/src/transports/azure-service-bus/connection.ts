@@ -10,6 +10,7 @@ export interface Connection {
   readonly prefix: string | undefined;
   /** A local emulator's administration: http on this port. */
   readonly administrationPort: number | undefined;
+  readonly lockMs?: number;
 }
 
 /** Within the SDK, before an error is ours to handle. An operation whose answer was lost waits this long: the default is a minute. */
@@ -19,7 +20,7 @@ const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_
 const acceptMs = 1_500;
 
 /**
- * `Endpoint=sb://…` as Azure's portal gives it, `sb://KEYNAME:KEY@HOST[:PORT][/PREFIX]`, or a host name beside a credential.
+ * `Endpoint=sb://…` as Azure's portal gives it, `sb://KEYNAME:KEY@HOST[:PORT][/PREFIX][?lockMs=…]`, or a host name beside a credential.
  * @throws WaybillError `INVALID_URL`; it repeats nothing, as all of it may be secret
  */
 export function readConnection(given: string, credential: unknown): Connection {
@@ -30,11 +31,13 @@ export function readConnection(given: string, credential: unknown): Connection {
   const prefix = decodeURIComponent(url.pathname).replace(/^\/|\/$/g, '') || undefined;
   const port = url.searchParams.get('administrationPort');
   const administrationPort = port === null ? undefined : Number(port);
-  if (credential !== undefined) return { target: url.hostname, credential, prefix, administrationPort };
+  const lock = url.searchParams.get('lockMs');
+  const rest = { prefix, administrationPort, ...(lock !== null && { lockMs: Number(lock) }) };
+  if (credential !== undefined) return { target: url.hostname, credential, ...rest };
   const [name, key] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
   if (name === '' || key === '') throw invalid('the URL has no key name and key; write sb://KEYNAME:KEY@HOST, or pass a `credential` to azureServiceBus()');
   const emulator = url.searchParams.get('emulator') === 'true' ? 'UseDevelopmentEmulator=true;' : '';
-  return { target: `Endpoint=sb://${url.host};SharedAccessKeyName=${name};SharedAccessKey=${key};${emulator}`, credential: undefined, prefix, administrationPort };
+  return { target: `Endpoint=sb://${url.host};SharedAccessKeyName=${name};SharedAccessKey=${key};${emulator}`, credential: undefined, ...rest };
 }
 
 function invalid(why: string): WaybillError {

@@ -37,11 +37,12 @@ const prefixPattern = /^[a-z0-9](?:[a-z0-9._-]{0,60}[a-z0-9])?$/;
  * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; on connecting `DRIVER_MISSING`, `TRANSPORT_DENIED`, `TOPOLOGY_MISSING`
  */
 export function azureServiceBus(connection: string | AzureClient, options: AzureServiceBusOptions = {}): Transport {
-  const { lockMs = lockDefaultMs, credential } = options;
+  const { credential } = options;
+  const read = typeof connection === 'string' ? readConnection(connection, credential) : undefined;
+  const lockMs = options.lockMs ?? read?.lockMs ?? lockDefaultMs;
   if (!Number.isInteger(lockMs / 1_000) || lockMs < lockMinMs || lockMs > lockMaxMs) {
     throw new WaybillError('INVALID_OPTION', `azureServiceBus: lockMs must be whole seconds from ${lockMinMs} to ${lockMaxMs} milliseconds`);
   }
-  const read = typeof connection === 'string' ? readConnection(connection, credential) : undefined;
   const prefix = options.prefix ?? read?.prefix ?? 'waybill';
   if (!prefixPattern.test(prefix)) {
     throw new WaybillError('INVALID_OPTION', 'azureServiceBus: prefix must be 1 to 62 lower-case letters, digits, dots, dashes and underscores, a letter or digit at both ends');
