@@ -13,8 +13,8 @@ export interface Connection {
   readonly lockMs?: number;
 }
 
-/** Within the SDK, before an error is ours to handle. An operation whose answer was lost waits this long: the default is a minute. */
-const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_000, timeoutInMs: 10_000 };
+/** Within the SDK, before an error is ours to handle. */
+const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_000 };
 
 /** An accept of a session that nobody needs any more cannot be taken back: stopping waits for it, so it must not be long. */
 const acceptMs = 1_500;
@@ -47,11 +47,12 @@ function invalid(why: string): WaybillError {
 export interface Clients {
   readonly client: AzureClient;
   readonly acceptor: () => AzureClient;
+  readonly another: () => AzureClient;
   readonly administration: AzureAdministration;
 }
 
 /** @throws WaybillError `DRIVER_MISSING`, `INVALID_URL` */
-export async function connect({ target, credential, administrationPort }: Connection): Promise<Clients> {
+export async function connect({ target, credential, administrationPort }: Connection, timeoutMs: number): Promise<Clients> {
   const { ServiceBusClient, ServiceBusAdministrationClient } = await loadSdk();
   const token = credential as never;
   const clientWith = (timeoutInMs: number): AzureClient => {
@@ -61,7 +62,8 @@ export async function connect({ target, credential, administrationPort }: Connec
   try {
     const administration = credential === undefined ? new ServiceBusAdministrationClient(target) : new ServiceBusAdministrationClient(target, token);
     if (administrationPort !== undefined) redirect(administration as unknown as WithPipeline, administrationPort);
-    return { client: clientWith(retryOptions.timeoutInMs), acceptor: () => clientWith(acceptMs), administration };
+    const another = (): AzureClient => clientWith(timeoutMs);
+    return { client: another(), another, acceptor: () => clientWith(Math.min(acceptMs, timeoutMs)), administration };
   } catch (cause) {
     throw new WaybillError('INVALID_URL', 'Azure Service Bus: the SDK does not take this connection string; copy it from the portal anew', { cause });
   }

@@ -18,6 +18,8 @@ export interface AzureServiceBusOptions {
   readonly prefix?: string;
   /** How long a message is locked before it comes again, in milliseconds; renewed while it is in hand. 5,000 to 300,000. Used when an entity is created. @default 30000 */
   readonly lockMs?: number;
+  /** How long an operation waits whose answer was lost on the way, in milliseconds; not for a client of yours. @default 10000 */
+  readonly timeoutMs?: number;
   /** Beside a host name: a `TokenCredential`, as `@azure/identity` makes them. */
   readonly credential?: { getToken(scopes: string | string[], options?: any): Promise<unknown> };
   /** Beside a client: the `ServiceBusAdministrationClient` that creates entities. Without one they are only looked for. */
@@ -27,6 +29,8 @@ export interface AzureServiceBusOptions {
 }
 
 const lockDefaultMs = 30_000;
+const timeoutDefaultMs = 10_000;
+const timeoutMinMs = 500;
 const lockMinMs = 5_000;
 const lockMaxMs = 300_000;
 const prefixPattern = /^[a-z0-9](?:[a-z0-9._-]{0,60}[a-z0-9])?$/;
@@ -37,7 +41,8 @@ const prefixPattern = /^[a-z0-9](?:[a-z0-9._-]{0,60}[a-z0-9])?$/;
  * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; on connecting `DRIVER_MISSING`, `TRANSPORT_DENIED`, `TOPOLOGY_MISSING`
  */
 export function azureServiceBus(connection: string | AzureClient, options: AzureServiceBusOptions = {}): Transport {
-  const { credential } = options;
+  const { credential, timeoutMs = timeoutDefaultMs } = options;
+  if (!(timeoutMs >= timeoutMinMs)) throw new WaybillError('INVALID_OPTION', `azureServiceBus: timeoutMs must be ${timeoutMinMs} milliseconds at least`);
   const read = typeof connection === 'string' ? readConnection(connection, credential) : undefined;
   const lockMs = options.lockMs ?? read?.lockMs ?? lockDefaultMs;
   if (!Number.isInteger(lockMs / 1_000) || lockMs < lockMinMs || lockMs > lockMaxMs) {
@@ -52,9 +57,9 @@ export function azureServiceBus(connection: string | AzureClient, options: Azure
     async connect(host) {
       if (!read) {
         const client = connection as AzureClient;
-        return openSession({ client, acceptor: () => client, administration: options.administration, ownsClients: false, prefix, lockMs }, host);
+        return openSession({ client, acceptor: () => client, another: undefined, administration: options.administration, ownsClients: false, prefix, lockMs }, host);
       }
-      const made = await connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort });
+      const made = await connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort }, timeoutMs);
       try {
         return await openSession({ ...made, ownsClients: true, prefix, lockMs }, host);
       } catch (error) {

@@ -22,13 +22,16 @@ interface Numbered {
 }
 
 export class Publisher {
-  readonly #client: AzureClient;
+  #client: AzureClient;
+  readonly #another: (() => AzureClient) | undefined;
   readonly #names: Names;
   readonly #senders = new Map<string, AzureSender>();
 
-  constructor(client: AzureClient, names: Names) {
+  /** @param another makes a new client, which takes the place of one that failed: after a cut the SDK may stand still for a minute */
+  constructor(client: AzureClient, names: Names, another?: () => AzureClient) {
     this.#client = client;
     this.#names = names;
+    this.#another = another;
   }
 
   async send(messages: readonly WireMessage[]): Promise<readonly SendOutcome[]> {
@@ -43,8 +46,17 @@ export class Publisher {
     });
     // All of them end before this call does: nothing of it may arrive after it was sent again.
     const ended = await Promise.allSettled([...byEntity].map(([entity, group]) => this.#sendTo(entity, group, outcomes)));
-    for (const end of ended) if (end.status === 'rejected') throw translated(end.reason, 'sending');
-    return outcomes;
+    const failed = ended.find((end) => end.status === 'rejected');
+    if (!failed) return outcomes;
+    this.#renew();
+    throw translated(failed.reason, 'sending');
+  }
+
+  #renew(): void {
+    if (!this.#another) return;
+    this.#senders.clear();
+    this.#client.close().catch(() => {});
+    this.#client = this.#another();
   }
 
   #entityOf({ kind, recipient, type }: WireMessage): string | undefined {
@@ -114,6 +126,7 @@ export class Publisher {
   async close(): Promise<void> {
     await Promise.all([...this.#senders.values()].map((sender) => sender.close().catch(() => {})));
     this.#senders.clear();
+    if (this.#another) await this.#client.close().catch(() => {});
   }
 }
 

@@ -14,6 +14,8 @@ export interface SessionOptions {
   readonly administration: AzureAdministration | undefined;
   /** Another one, for accepting sessions; made when it is needed. */
   readonly acceptor: () => AzureClient;
+  /** A client of the publisher's own, and the next one when that has failed; undefined where the client is the user's. */
+  readonly another: (() => AzureClient) | undefined;
   /** Whether closing the session closes the clients. */
   readonly ownsClients: boolean;
   readonly prefix: string;
@@ -30,7 +32,7 @@ export async function openSession(options: SessionOptions, host: TransportHost):
   const names = namesWith(options.prefix);
   const administration = host.migrate === 'check' ? undefined : options.administration;
   const topology = new Topology({ service, client, administration, names, lockMs, clock, warn: (text) => logger.warn({ service }, text) });
-  const publisher = new Publisher(client, names);
+  const publisher = new Publisher(options.another?.() ?? client, names, options.another);
   const opened = new Set<{ close(): Promise<void> }>();
   const consumers: AzureConsumer[] = [];
   let accepting: AzureClient | undefined;
