@@ -6,14 +6,15 @@
 /** Wrappings looked into at most: errors may refer to each other in a circle. */
 const wrappingsMax = 24;
 
-const sqlState = /^[0-9A-Z]{5}$/;
+/** Each of PostgreSQL's has a digit, which tells it from Node's own `EPIPE` and `EBUSY`. */
+const sqlState = /^(?=.*\d)[0-9A-Z]{5}$/;
 
 /** The SQLSTATE (five characters) that the server answered, or undefined when no server did. */
 export function sqlStateOf(error: unknown): string | undefined {
   for (const at of layersOf(error)) {
     const { code, originalCode } = at as { code?: unknown; originalCode?: unknown };
     if (isState(originalCode)) return originalCode; // Prisma's driver adapter
-    if (isState(code) && !prismaCode.test(code)) return code;
+    if (isState(code) && !prismaCode.test(code) && !('syscall' in at)) return code; // with `syscall`: Node's, `E2BIG`
     // Prisma P2034, "write conflict or deadlock", hides which of the two it was.
     if (code === 'P2034') return '40001';
   }
