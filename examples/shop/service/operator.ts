@@ -3,6 +3,7 @@ import type { Bus } from 'waybill';
 import { operations } from 'waybill/operations';
 import * as z from 'zod';
 import { readJson } from './http.ts';
+import { Problem } from './problem.ts';
 
 /** Rows of a list at most: somebody reads them. */
 const LIST_MAX = 50;
@@ -35,11 +36,33 @@ export interface Trouble {
   readonly groups: readonly GroupSeen[];
 }
 
+/** What came of hearing everything again. */
+export interface Replayed {
+  /** Messages that the subscription takes. */
+  readonly read: number;
+  /** Of these, left out: taken on before. */
+  readonly known: number;
+  /** Of these, applied now. */
+  readonly added: number;
+}
+
+/** Whether a subscription has everything that somebody told. */
+export interface Audited {
+  readonly subscription: string;
+  readonly source: string;
+  readonly published: number;
+  readonly applied: number;
+  readonly pending: number;
+  readonly waiting: number;
+  readonly failed: number;
+  readonly lost: number;
+}
+
 const Retry = z.object({ group: z.string().min(1) });
 
 /** What somebody who looks after the shop may ask of a service: what waits, what was given up, and to try that again. */
 export function answerOperator(app: Hono, bus: Bus): void {
-  const { waiting, failures } = operations(bus);
+  const { waiting, failures, subscriptions, audit } = operations(bus);
 
   app.get('/operations', async (c) => {
     const rows = await waiting.list({ limit: LIST_MAX });
@@ -62,5 +85,29 @@ export function answerOperator(app: Hono, bus: Bus): void {
   app.post('/operations/retry', async (c) => {
     const { group } = await readJson(c, Retry);
     return c.json({ retried: await failures.retry({ group }) });
+  });
+
+  app.post('/operations/subscriptions/:name/replay', async (c) => {
+    const name = c.req.param('name');
+    const isKnown = (await subscriptions.list()).some((subscription) => subscription.name === name);
+    if (!isKnown) throw new Problem(404, 'unknown-subscription', `This service has no subscription "${name}".`);
+    const { done } = await subscriptions.replay(name, { from: 'beginning' });
+    const { read, known, added } = await done;
+    return c.json({ read, known, added } satisfies Replayed);
+  });
+
+  app.get('/operations/audit', async (c) => {
+    const rows = await audit();
+    const entries: Audited[] = rows.map(({ subscription, source, published, applied, pending, waiting: later, failed, lost }) => ({
+      subscription,
+      source,
+      published,
+      applied,
+      pending,
+      waiting: later,
+      failed,
+      lost,
+    }));
+    return c.json({ entries });
   });
 }

@@ -136,6 +136,10 @@ export function apiOf(front: Storefront): Hono {
     const { group } = await readJson(c, Group);
     return c.json(await services.retry(serviceNamed(c.req.param('name')), group));
   });
+  api.get('/admin/services/:name/operations/audit', async (c) => c.json(await services.audit(serviceNamed(c.req.param('name')))));
+  api.post('/admin/services/:name/operations/subscriptions/:subscription/replay', async (c) =>
+    c.json(await services.replay(serviceNamed(c.req.param('name')), c.req.param('subscription'))),
+  );
   api.post('/admin/services/:name/switches', async (c) => {
     const switches = await readJson(c, Switch);
     await services.setSwitches(serviceNamed(c.req.param('name')), definedOf(switches));

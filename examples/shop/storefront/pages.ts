@@ -121,7 +121,7 @@ export function pagesOf(front: Storefront): Hono {
   pages.get('/basket', async (c) => c.html(await basket(c)));
   pages.get('/orders', async (c) => c.html(await orders(c)));
   pages.get('/orders/:id', async (c) => c.html(await order(c)));
-  pages.get('/admin', async (c) => c.html(await admin(c, c.req.query('unchanged') === undefined ? undefined : UNCHANGED)));
+  pages.get('/admin', async (c) => c.html(await admin(c, said(c))));
   pages.get('/behind', async (c) => {
     const view = { services: watch.list(), products: await copiedProducts(front), baskets: await copiedBaskets(front) };
     return c.html(
@@ -208,6 +208,13 @@ export function pagesOf(front: Storefront): Hono {
     }),
   );
 
+  pages.post('/admin/services/:name/replay', (c) =>
+    form(c, admin, async (fields) => {
+      const { read, known, added } = await services.replay(serviceNamed(c.req.param('name')), fields('subscription'));
+      return `/admin?${new URLSearchParams({ read: String(read), known: String(known), added: String(added) })}`;
+    }),
+  );
+
   pages.post('/admin/products/:id/price', (c) =>
     form(c, admin, async (fields) => {
       const productId = c.req.param('id');
@@ -290,6 +297,14 @@ export async function problemPage(front: Storefront, c: Context, problem: Proble
   const pieces = await piecesOf(front, visitorOf(c)).catch(() => 0);
   const body = html`<div class="heading"><h1>${problem.status === 404 ? 'There is nothing here' : 'That did not work'}</h1></div><p class="empty">${problem.detail} <a href="/">To the shop</a></p>`;
   return c.html(layout({ title: 'Sorry', path: '', address: '/', topics: [], pieces, body, footing: '' }), problem.status);
+}
+
+/** What the form before this page has done, where the page itself does not show it. */
+function said(c: Context): Notice | undefined {
+  const { unchanged, read, known, added } = c.req.query();
+  if (unchanged !== undefined) return UNCHANGED;
+  if (![read, known, added].every((number) => /^\d{1,9}$/.test(number ?? ''))) return undefined;
+  return { tone: 'good', text: `Heard ${read} messages again: ${known} were known and left out, ${added} were applied.` };
 }
 
 /** A hidden field that holds JSON; anything else fits no schema. */

@@ -2,13 +2,13 @@ import type { BasketSaved, CheckoutSaved } from '../basket/http.ts';
 import type { SeenLine } from '../basket/checkout.ts';
 import type { PriceSaved, StockSaved } from '../catalog/http.ts';
 import type { Charge, Mode } from '../gateway/books.ts';
-import type { Trouble } from '../service/operator.ts';
+import type { Audited, Replayed, Trouble } from '../service/operator.ts';
 import type { Switches } from '../service/switches.ts';
 import { Problem } from '../service/problem.ts';
 import type { ServiceName } from '../supervisor/messages.ts';
 import type { Watch } from './watch.ts';
 
-/** Milliseconds for a service to answer a command, and for the catalogue to make many changes. */
+/** Milliseconds for a service to answer a command, and to go through everything that there is. */
 const ANSWER_MS = 4_000;
 const BURST_MS = 30_000;
 /** Milliseconds for a service to say how it is; a page that shows it does not wait longer. */
@@ -37,6 +37,9 @@ export interface Services {
   /** What waits in a service, and what it has given up; undefined when it does not say. */
   trouble(name: ServiceName): Promise<Trouble | undefined>;
   retry(name: ServiceName, group: string): Promise<{ retried: number }>;
+  /** Lets a subscription hear everything again. */
+  replay(name: ServiceName, subscription: string): Promise<Replayed>;
+  audit(name: ServiceName): Promise<{ entries: Audited[] }>;
   switches(name: ServiceName): Promise<Switches | undefined>;
   setSwitches(name: ServiceName, switches: Partial<Switches>): Promise<void>;
   charges(orderId: string): Promise<{ charges: Charge[]; refunds: Charge[] }>;
@@ -66,6 +69,9 @@ export function servicesOver(watch: Watch): Services {
       call('catalog', 'POST', `/products/${encodeURIComponent(productId)}/deliveries`, { caller, body: { pieces } }),
     trouble: (name) => told(call<Trouble>(name, 'GET', '/operations', { answerMs: LOOK_MS })),
     retry: (name, group) => call(name, 'POST', '/operations/retry', { body: { group } }),
+    replay: (name, subscription) =>
+      call(name, 'POST', `/operations/subscriptions/${encodeURIComponent(subscription)}/replay`, { body: {}, answerMs: BURST_MS }),
+    audit: (name) => call(name, 'GET', '/operations/audit', { answerMs: BURST_MS }),
     switches: (name) => told(call<Switches>(name, 'GET', '/switches', { answerMs: LOOK_MS })),
     setSwitches: async (name, switches) => void (await call(name, 'POST', '/switches', { body: switches })),
     charges: (orderId) => call('gateway', 'GET', `/orders/${encodeURIComponent(orderId)}`, {}),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Trouble } from '../service/operator.ts';
+import type { Audited, Trouble } from '../service/operator.ts';
 import type { ServiceName } from '../supervisor/messages.ts';
 import { until, visitorOf, type BasketSeen, type Shop } from '../testing/open-shop.ts';
 
@@ -149,6 +149,15 @@ async function calm(shop: Shop): Promise<void> {
   await until('every order has come to its end', async () => {
     const { orders } = await shop.json<{ orders: Record<string, number> }>('GET', '/api/admin/books');
     return Object.keys(orders).every((status) => status === 'Shipped' || status === 'Cancelled');
+  });
+  // Did everybody apply everything? (G34)
+  await until('every message that was told has been applied', async () => {
+    for (const name of KILLED.filter((one) => one !== 'gateway')) {
+      const { entries } = await shop.json<{ entries: Audited[] }>('GET', `/api/admin/services/${name}/operations/audit`);
+      assert.deepEqual(entries.filter(({ lost, failed }) => lost + failed > 0), [], `${name} has lost something`);
+      if (entries.some(({ published, applied }) => applied < published)) return false;
+    }
+    return true;
   });
 }
 

@@ -74,6 +74,15 @@ ${troubleLists(view.troubles)}
 </form>
 </div>
 </section>
+<section aria-labelledby="replay-title">
+<h2 id="replay-title">Replay</h2>
+<p class="hint">Lets a subscription hear everything again from the beginning. What it has applied is left out, so nothing changes.</p>
+<form class="inline" method="post" action="/admin/services/basket/replay">
+<label for="replayed">Subscription of the basket</label>
+<select id="replayed" name="subscription">${subscriptionsOf(view.services, 'basket').map((name) => html`<option>${name}</option>`)}</select>
+<button class="quiet">Replay</button>
+</form>
+</section>
 <section aria-labelledby="burst-title">
 <h2 id="burst-title">Burst</h2>
 <p class="hint">Changes prices all over the catalogue, one after another, as fast as it goes. <a href="/behind">Behind the scenes</a> shows how the others keep up.</p>
@@ -105,6 +114,11 @@ ${row.error ? html`<span class="hint">${row.error}</span>` : ''}</li>`,
     (row) => html`<li><strong>${titleOf(row.name)}</strong> has given up ${plural(row.count, 'message')} of ${row.type}. <span class="hint">${row.message}</span>
 <form method="post" action="/admin/services/${row.name}/retry"><input type="hidden" name="group" value="${row.group}"><button class="quiet" aria-label="Retry ${row.type}">Retry</button></form></li>`,
   )}</ul>`;
+}
+
+function subscriptionsOf(services: readonly Watched[], name: ServiceName): string[] {
+  const rows = services.find((service) => service.name === name)?.report?.subscriptions ?? [];
+  return [...new Set(rows.map(({ subscription }) => subscription))];
 }
 
 function serviceCard({ name, answering, since, process }: Watched, supervised: boolean): Html {
