@@ -44,6 +44,9 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
   const given = new Map<Delivery, (typeof ready)[number]>();
   const open = new Map<string, number>();
   let aside: Delivery[] = [];
+  /** Sources that had something to give; the newest heartbeat of each source. */
+  const gave = new Set<string>();
+  const beats = new Map<string, number>();
   let places = 0;
   let changed = new AbortController();
   const change = (): void => {
@@ -114,6 +117,7 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
       ready.push({ delivery: { kind, headers, body, redelivered: true, suspect: false }, source, place: places++ });
     }
     open.set(source, (open.get(source) ?? 0) + messages.length);
+    if (messages.length > 0) gave.add(source);
     if (messages.length > 0) change();
   };
 
@@ -130,6 +134,7 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
       await consumer.release(deliveries); // the store is away
       throw error;
     }
+    for (const delivery of deliveries) if (isHeartbeat(delivery)) beats.set(sourceOf(delivery), Date.parse(delivery.headers['ce-time'] ?? ''));
     const mayPass = (delivery: Delivery): boolean => isHeartbeat(delivery) || states.get(sourceOf(delivery)) === 'joined';
     const behind = aside.length > 0; // what was kept aside goes first, also of a source that was joined just now
     const passing = deliveries.filter((delivery) => mayPass(delivery) && !(behind && aside.some((one) => sourceOf(one) === sourceOf(delivery))));
@@ -182,7 +187,12 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
       ready = [...back, ...ready].sort((a, b) => a.place - b.place);
       if (others.length > 0) await consumer.release(others);
     },
-    progress: () => consumer.progress(),
+    progress() {
+      const live = consumer.progress();
+      // Joined, and nothing has come from it since: its heartbeat tells.
+      const quiet = [...gave].filter((source) => states.get(source) === 'joined' && !live.some((one) => one.source === source));
+      return [...live, ...quiet.flatMap((source) => (beats.has(source) ? [{ source, appliedUntilMs: beats.get(source)!, waiting: 0 }] : []))];
+    },
     ...(consumer.standby && { standby: () => consumer.standby!() }),
     async close() {
       stopping.abort();

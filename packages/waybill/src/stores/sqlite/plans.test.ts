@@ -11,6 +11,7 @@ import { anybodyInLine, keyInLine, whatIsDue, whatIsNext } from './waiting.ts';
 const scansAllowed = [
   /^SCAN waybill_identity$/,
   /^SCAN CONSTANT ROW$/,
+  /^SCAN json_each VIRTUAL TABLE/, // the types that were asked for
   /^SCAN waybill_projection$/, // a row each
   /^SCAN waybill_(waiting|failures) USING COVERING INDEX waybill_\w+_id$/,
   /^SCAN waybill_failures USING COVERING INDEX waybill_failures_group$/,
@@ -65,6 +66,7 @@ async function everything(store: SqliteStoreSession): Promise<void> {
   for (const state of ['ready', 'published', 'failed'] as const) await inspect.outbox({ state });
   await inspect.outbox({ id: 'a' });
   await lease.settle(1, []);
+  await outbox.history!({ types: ['t'], max: 10 });
   await lease.renew();
   await lease.release();
   await inspect.waiting({ subscription: null });

@@ -8,6 +8,39 @@ const leaseMs = 30_000;
 
 export const outboxCases: readonly StoreCase[] = [
   {
+    name: 'history gives what is published of the types asked for, in order, page by page, and nothing else',
+    needs: ['history'],
+    async run(world) {
+      const session = await world.open();
+      const { outbox } = session.ports;
+      assert.ok(outbox.history, 'a driver that does not declare to lack `history` has the member');
+      const types = ['catalog.price-changed.v1'];
+      const names = async (query: object): Promise<string[]> => (await outbox.history!({ types, max: 10, ...query })).messages.map(label);
+      const lease = (await outbox.acquire('relay', 60_000))!;
+      const sent = ['a', 'b', 'c', 'd', 'e'].map((name) => message(name, name === 'b' ? { type: 'catalog.viewed.v1' } : {}));
+      await session.transaction((tx) => outbox.append(tx, sent));
+      assert.deepEqual(await names({}), [], 'nothing is published yet');
+      const rows = await lease.read(10);
+      await lease.settle(rows.at(-1)!.position, []);
+      await session.transaction((tx) => outbox.append(tx, [message('not yet')]));
+      assert.deepEqual(await names({}), ['a', 'c', 'd', 'e']);
+      const found: string[] = [];
+      let after: string | undefined;
+      for (let pages = 0, more = true; more && pages < 10; pages++) {
+        const page = await outbox.history({ types, after, max: 3 });
+        assert.ok(page.messages.length <= 3);
+        found.push(...page.messages.map(label));
+        ({ next: after, more } = page);
+      }
+      assert.deepEqual(found, ['a', 'c', 'd', 'e']);
+      assert.deepEqual(await names({ after }), []);
+      const nowMs = world.clock.now();
+      assert.deepEqual(await names({ sinceMs: nowMs + 60_000 }), []);
+      assert.deepEqual(await names({ untilMs: nowMs - 60_000 }), []);
+      assert.deepEqual(await names({ sinceMs: nowMs - 60_000, untilMs: nowMs + 60_000 }), ['a', 'c', 'd', 'e']);
+    },
+  },
+  {
     name: 'rows come back as they were appended, to the byte',
     async run(world) {
       const session = await world.open();

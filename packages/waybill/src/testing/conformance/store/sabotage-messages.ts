@@ -7,6 +7,12 @@ import { letsEverybodyIn, readsUncommitted, text } from './sabotage-transactions
 const far = Number.MAX_SAFE_INTEGER;
 
 export const outboxSabotages: readonly StoreSabotage[] = [
+  broken('gives the history of other types too', 'history gives what is published of the types asked for, in order, page by page, and nothing else', () => ({
+    outbox: (honest) => ({ history: (query) => honest.history!({ ...query, types: [...query.types, 'catalog.viewed.v1'] }) }),
+  })),
+  broken('begins every page of the history anew', 'history gives what is published of the types asked for, in order, page by page, and nothing else', () => ({
+    outbox: (honest) => ({ history: ({ after: _, ...query }) => honest.history!(query) }),
+  })),
   broken('takes bytes for text', 'rows come back as they were appended, to the byte', () => ({
     lease: (honest) => ({ read: async (max) => (await honest.read(max)).map((row) => ({ ...row, body: asText(row.body) })) }),
   })),

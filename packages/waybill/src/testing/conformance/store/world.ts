@@ -21,6 +21,8 @@ export type StoreAbility =
   | 'migrations'
   /** The event store. */
   | 'streams'
+  /** Published rows can be read again: `outbox.history`. */
+  | 'history'
   /** A transaction can begin at its first statement: not where the user's library hands it out begun. */
   | 'lazy'
   /** What users get of a transaction is `SqlTransaction`, not their library's own. */
