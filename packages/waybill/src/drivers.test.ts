@@ -42,7 +42,7 @@ describe('loadStore and loadTransport', () => {
   });
 
   it('refuse URLs that no driver reads, and repeat nothing after the scheme', async () => {
-    for (const url of ['', ' ', 'a.db', '/tmp/a.db', ':memory:', '://x', '1x:y', 'post gres://x', 'postgres://user:secret@host', 'mysql://u:secret@h', 'sqlite:', 'sqlite://host/a', 'sqlite:a\0b', 'file:///a.db', 'memory']) {
+    for (const url of ['', ' ', 'a.db', '/tmp/a.db', ':memory:', '://x', '1x:y', 'post gres://x', 'oracle://user:secret@host', 'mysql://u:secret@h', 'sqlite:', 'sqlite://host/a', 'sqlite:a\0b', 'file:///a.db', 'memory']) {
       for (const load of [() => loadStore({ service, store: url }, { NODE_ENV: 'production' }), () => loadTransport({ service, transport: url }, { NODE_ENV: 'production' })]) {
         await assert.rejects(load, (error) => {
           assert.ok(WaybillError.is(error, 'INVALID_URL') || (url === '' && WaybillError.is(error, 'NOT_CONFIGURED')), `${url}: ${String(error)}`);
