@@ -39,7 +39,7 @@ export async function inbox({ quick }: { quick: boolean }): Promise<Report> {
       await fill(servers, 'bench', messages, (expected += messages));
       const relay = busOf(servers, 'bench');
       let sent = 0;
-      const done = new Promise<void>((resolve) => relay.on('sent', () => ++sent === messages && resolve()));
+      const done = new Promise<void>((resolve) => relay.on('sent', ({ type }) => type === Counted.type && ++sent === messages && resolve()));
       await relay.start();
       await done;
       await relay.stop();
@@ -86,9 +86,9 @@ export async function inbox({ quick }: { quick: boolean }): Promise<Report> {
   }
 }
 
-async function applied(bus: { on(name: 'applied', fn: () => void): unknown; start(): Promise<void>; stop(): Promise<void> }, count: number): Promise<void> {
+async function applied(bus: { on(name: 'applied', fn: (of: { type: string }) => void): unknown; start(): Promise<void>; stop(): Promise<void> }, count: number): Promise<void> {
   let n = 0;
-  const done = new Promise<void>((resolve) => bus.on('applied', () => ++n === count && resolve()));
+  const done = new Promise<void>((resolve) => bus.on('applied', ({ type }) => type === Counted.type && ++n === count && resolve()));
   await bus.start();
   await done;
   await bus.stop();

@@ -87,7 +87,7 @@ async function bindSink(servers: Servers): Promise<void> {
 async function drain(servers: Servers, count: number): Promise<void> {
   const bus = busOf(servers, 'bench');
   let sent = 0;
-  const done = new Promise<void>((resolve) => bus.on('sent', () => ++sent === count && resolve()));
+  const done = new Promise<void>((resolve) => bus.on('sent', ({ type }) => type === Counted.type && ++sent === count && resolve()));
   await bus.start();
   await done;
   await bus.stop({ drainMs: 0 });

@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Advice, dataPath, openDataFolder, type DataFolder } from './supervisor/data-folder.ts';
-import { SERVICE_NAMES, START_ORDER, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
+import { SERVICE_NAMES, startOrder, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
 import { ServiceProcess } from './supervisor/service-process.ts';
 import { busEnvironment, checkAddresses } from './supervisor/stores.ts';
 
@@ -61,7 +61,7 @@ async function start(): Promise<void> {
   }
 
   process.stdout.write('Starting');
-  for (const together of START_ORDER) {
+  for (const together of startOrder(process.env['WAYBILL_TRANSPORT'])) {
     await Promise.all(
       together.map(async (name) => {
         await ready(name);

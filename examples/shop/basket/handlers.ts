@@ -2,6 +2,7 @@ import type { Bus, SqlTransaction } from 'waybill';
 import { BasketChanged } from '../contracts/basket.ts';
 import { ProductAdded, ProductPriceChanged } from '../contracts/catalog.ts';
 import { OrderStarted } from '../contracts/ordering.ts';
+import { begin } from '../service/begin.ts';
 import { endCheckout } from './checkout.ts';
 import { learnPrice, learnProduct, linesOf, removePieces, reprice, touchBasket } from './tables.ts';
 
@@ -10,13 +11,13 @@ import { learnPrice, learnProduct, linesOf, removePieces, reprice, touchBasket }
  * is done are one transaction. Order `latest`: whoever comes with an older revision than the one applied is skipped.
  */
 export function subscribe(bus: Bus<SqlTransaction>): void {
-  bus.subscribe(ProductAdded, { order: 'latest', from: 'beginning' }, async ({ productId, name, priceCents, revision }, ctx) => {
+  bus.subscribe(ProductAdded, { order: 'latest', from: begin }, async ({ productId, name, priceCents, revision }, ctx) => {
     await learnProduct(ctx.tx, { productId, name, priceCents, revision, asOf: ctx.message.time.toISOString() });
   });
 
   bus.subscribe(
     ProductPriceChanged,
-    { order: 'latest', from: 'beginning' },
+    { order: 'latest', from: begin },
     async ({ productId, newPriceCents, revision }, ctx) => {
       const price = { productId, priceCents: newPriceCents, revision, asOf: ctx.message.time.toISOString() };
       await learnPrice(ctx.tx, price);
@@ -26,7 +27,7 @@ export function subscribe(bus: Bus<SqlTransaction>): void {
   );
 
   // What was ordered leaves the basket (G24); what was put in since then stays.
-  bus.subscribe(OrderStarted, { order: 'by-key', from: 'beginning' }, async ({ orderId, visitorId, items }, ctx) => {
+  bus.subscribe(OrderStarted, { order: 'by-key', from: begin }, async ({ orderId, visitorId, items }, ctx) => {
     await endCheckout(ctx.tx, visitorId, orderId);
     const revision = await touchBasket(ctx.tx, visitorId);
     for (const { productId, quantity } of items) await removePieces(ctx.tx, { visitorId, productId, quantity });

@@ -1,6 +1,7 @@
 import type { Bus, HandlerContext, SqlTransaction } from 'waybill';
 import { BasketChanged, UserCheckoutAccepted } from '../contracts/basket.ts';
 import { ProductAdded, ProductPriceChanged, ProductStockChanged } from '../contracts/catalog.ts';
+import { begin } from '../service/begin.ts';
 import {
   GracePeriodConfirmed,
   OrderCancelRequested,
@@ -23,7 +24,7 @@ import { saveBasket, savePrice, saveProduct, saveStock } from './read-model.ts';
  */
 export function subscribe(bus: Bus<SqlTransaction>, live: Live): void {
   bus
-    .subscription('catalog.product-view', { order: 'by-key', from: 'beginning' })
+    .subscription('catalog.product-view', { order: 'by-key', from: begin })
     .on(ProductAdded, async (product, ctx) => {
       await saveProduct(ctx.tx, { ...product, asOf: ctx.message.time.toISOString() });
       ctx.afterCommit(() => live.tell('products'));
@@ -42,7 +43,7 @@ export function subscribe(bus: Bus<SqlTransaction>, live: Live): void {
     ctx.afterCommit(() => live.tell('orders', event.visitorId));
   };
   bus
-    .subscription('ordering.order-view', { order: 'by-key', from: 'beginning' })
+    .subscription('ordering.order-view', { order: 'by-key', from: begin })
     .on(OrderStatusChangedToSubmitted, async (order, ctx) => {
       await insertOrder(ctx.tx, order, ctx.message.time.toISOString());
       await step(order, ctx, { status: 'Submitted', text: 'Taken on. It can be cancelled for free for a moment.' });
@@ -59,12 +60,12 @@ export function subscribe(bus: Bus<SqlTransaction>, live: Live): void {
     .on(OrderStatusChangedToShipped, (event, ctx) => step(event, ctx, { status: 'Shipped', text: 'It has left.' }))
     .on(OrderStatusChangedToCancelled, (event, ctx) => step(event, ctx, { status: 'Cancelled', text: whyCancelled(event) }));
 
-  bus.subscribe(UserCheckoutAccepted, { from: 'beginning' }, async (order, ctx) => {
+  bus.subscribe(UserCheckoutAccepted, { from: begin }, async (order, ctx) => {
     await insertOrder(ctx.tx, order, ctx.message.time.toISOString());
     ctx.afterCommit(() => live.tell('orders', order.visitorId));
   });
 
-  bus.subscribe(BasketChanged, { order: 'latest', from: 'beginning' }, async (basket, ctx) => {
+  bus.subscribe(BasketChanged, { order: 'latest', from: begin }, async (basket, ctx) => {
     await saveBasket(ctx.tx, basket, ctx.message.time.toISOString());
     ctx.afterCommit(() => live.tell('basket', basket.visitorId));
   });

@@ -5,10 +5,16 @@ export const SERVICE_NAMES = ['catalog', 'gateway', 'basket', 'ordering', 'payme
 export type ServiceName = (typeof SERVICE_NAMES)[number];
 
 /**
- * Who starts together. The catalogue first, so that the others can wait for what it publishes on its first day; the
- * storefront last, so that whoever reaches it finds a whole shop.
+ * Who starts together. With files the catalogue first, so that the others can wait for what it publishes on its first day;
+ * the storefront last, so that whoever reaches it finds a whole shop. With a broker the catalogue last: what is published
+ * before a queue is there never gets into it.
  */
-export const START_ORDER: readonly (readonly ServiceName[])[] = [['catalog', 'gateway'], ['basket', 'ordering', 'payment'], ['storefront']];
+export function startOrder(transport: string | undefined): readonly (readonly ServiceName[])[] {
+  const files = transport === undefined || /^(sqlite:|$)/.test(transport);
+  return files
+    ? [['catalog', 'gateway'], ['basket', 'ordering', 'payment'], ['storefront']]
+    : [['gateway'], ['basket', 'ordering', 'payment'], ['storefront'], ['catalog']];
+}
 
 export type Action = 'stop' | 'kill' | 'start';
 

@@ -479,7 +479,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         trouble('opening the queue for those who ask for the history', error);
         void keepTrying(() => openHistory(session), () => {});
       });
-      for (const subscription of first) await startOn(session, subscription, when);
+      // Together: a broker lets each new queue settle for seconds.
+      await Promise.all(first.map((subscription) => startOn(session, subscription, when)));
     };
     if (transport) await whenConnected(transport, 'at start');
     else void connecting!.then((session) => whenConnected(session, 'late')).catch((error: unknown) => trouble('starting the subscriptions', error));

@@ -61,8 +61,8 @@ describe('a URL', () => {
   for (const [what, options, says] of [
     ['without scheme', { store: 'basket.db' }, /no scheme.*sqlite:/],
     ['with an empty scheme', { store: ':memory:' }, /no scheme/],
-    ['of a driver that this version has not', { store: 'postgres://user:hunter2@host/db' }, /no store driver for "postgres:"/],
-    ['of a transport that this version has not', { store: 'memory:', transport: 'amqp://user:hunter2@host' }, /no transport driver for "amqp:"/],
+    ['of a driver that this version has not', { store: 'oracle://user:hunter2@host/db' }, /no store driver for "oracle:"/],
+    ['of a transport that this version has not', { store: 'memory:', transport: 'kafka://user:hunter2@host' }, /no transport driver for "kafka:"/],
     ['sqlite: without a path', { store: 'sqlite:' }, /sqlite: and a path/],
     ['sqlite: with a host', { store: 'sqlite://host/file' }, /sqlite: and a path/],
     ['sqlite: with NUL', { store: 'sqlite:a\0b' }, /sqlite: and a path/],

@@ -1,0 +1,60 @@
+/** The same shop on PostgreSQL and RabbitMQ, by two environment variables, in a browser. */
+import assert from 'node:assert/strict';
+import { dirname } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { chromium, type Browser } from 'playwright-core';
+import { type PostgresServer, startPostgres } from '../../packages/waybill/test/support/postgres-server.ts';
+import { rabbitServer, type RabbitServer } from '../../packages/waybill/test/support/rabbitmq-server.ts';
+import { needs } from '../../test/support/needs.ts';
+import { SERVICE_NAMES } from './supervisor/messages.ts';
+import { openShop, until, type BasketSeen, type Shop } from './testing/open-shop.ts';
+
+const [browsers, rabbitmq, postgresql] = [needs('chromium'), needs('rabbitmq'), needs('postgres')];
+
+describe('the shop on PostgreSQL and RabbitMQ', { skip: browsers.skip || rabbitmq.skip || postgresql.skip }, () => {
+  let [rabbit, postgres, shop, browser]: [RabbitServer?, PostgresServer?, Shop?, Browser?] = [];
+
+  before(async () => {
+    [rabbit, postgres] = await Promise.all([rabbitServer(), startPostgres({ bin: dirname(postgresql.path!) })]);
+    for (const name of SERVICE_NAMES) await postgres.query(`create database shop_${name}`);
+    shop = await openShop({ env: { WAYBILL_STORE: postgres.url('shop'), WAYBILL_TRANSPORT: rabbit.url } });
+    browser = await chromium.launch({ executablePath: browsers.path!, args: ['--no-sandbox', '--disable-gpu', '--no-first-run'] });
+  });
+  after(async () => {
+    await browser?.close();
+    await shop?.[Symbol.asyncDispose]();
+    await Promise.all([rabbit?.close(), postgres?.close()]);
+  });
+
+  it('puts the mug into the basket, and shows both prices when the catalogue changes it', async () => {
+    const page = await browser!.newPage();
+    await until('the storefront knows the mug', async () => {
+      await page.goto(shop!.url);
+      return (await page.getByRole('button', { name: 'Add Harbour mug to the basket' }).count()) === 1;
+    });
+    await until('the basket knows the mug', async () => {
+      await page.getByRole('button', { name: 'Add Harbour mug to the basket' }).click();
+      await page.getByText('Harbour mug is in your basket.').waitFor({ timeout: 2_000 });
+      return true;
+    });
+    await page.goto(`${shop!.url}/basket`);
+    await page.getByText('€12.00 each').waitFor();
+    await setPrice(9.5);
+    await page.getByText('€9.50 each').waitFor();
+    assert.match(await page.locator('main').innerText(), /was €12\.00 when you added it/);
+  });
+
+  it('hears of a price although RabbitMQ was killed and started again in between', async () => {
+    const visitor = 'somebody';
+    await shop!.json('POST', '/api/basket/items', { visitor, body: { productId: 'harbour-mug', quantity: 2 } });
+    await rabbit!.kill();
+    await setPrice(8);
+    await rabbit!.start();
+    await until('the basket knows the new price', async () => {
+      const { lines } = await shop!.json<BasketSeen>('GET', '/api/basket', { visitor });
+      return lines[0]?.unitPrice === 8;
+    });
+  });
+
+  const setPrice = (price: number) => shop!.json('POST', '/api/admin/products/harbour-mug/price', { body: { price } });
+});
