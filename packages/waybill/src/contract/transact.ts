@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts';
 import { sleep } from './clock.ts';
 import { WaybillError } from './errors.ts';
 import type { MaybePromise, StoreSession, StoreTransaction } from './store.ts';
+import { told } from './told.ts';
 
 /** Runs of a block at most, by default. */
 export const attemptsDefault: number = 5;
@@ -22,7 +23,7 @@ export async function transact<Tx, R>(
   attempts: number = attemptsDefault,
 ): Promise<R> {
   if (!Number.isSafeInteger(attempts) || attempts < 1) {
-    throw new WaybillError('INVALID_OPTION', `attempts must be a whole number from 1 on, not ${String(attempts)}`);
+    throw new WaybillError('INVALID_OPTION', `attempts must be a whole number from 1 on, not ${told(attempts)}`);
   }
   let pauseMs = pauseFirstMs;
   for (let attempt = 1; ; attempt++) {

@@ -2,6 +2,7 @@ import type { CommonOptions, Order, TransactionMode } from '../contract/api.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Plan, Taker } from '../contract/handling.ts';
 import { versionsOf } from '../contract/versions.ts';
+import { told } from '../contract/told.ts';
 
 export interface PlanOptions extends CommonOptions {
   order?: Order;
@@ -34,13 +35,13 @@ export function planOf(fields: {
   const whole = (option: string, value: unknown, fallback: number, min: number, max: number): number => {
     if (value === undefined) return fallback;
     if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) {
-      refuse(option, `must be a whole number from ${min} to ${max}, not ${String(value)}`);
+      refuse(option, `must be a whole number from ${min} to ${max}, not ${told(value)}`);
     }
     return value as number;
   };
   const oneOf = <T extends string>(option: string, value: T | undefined, fallback: T, allowed: readonly T[]): T => {
     if (value === undefined) return fallback;
-    if (!allowed.includes(value)) refuse(option, `must be one of ${allowed.join(', ')}, not ${String(value)}`);
+    if (!allowed.includes(value)) refuse(option, `must be one of ${allowed.join(', ')}, not ${told(value)}`);
     return value;
   };
   if (typeof options !== 'object' || options === null) refuse('options', 'must be an object');
@@ -113,7 +114,7 @@ export function fullName(service: string, name: string): string {
   if (typeof name !== 'string' || !namePattern.test(name)) {
     throw new WaybillError(
       'INVALID_OPTION',
-      `subscription name ${JSON.stringify(name)}: up to 150 lower-case letters, digits, dots, dashes and underscores`,
+      `subscription name ${told(name)}: up to 150 lower-case letters, digits, dots, dashes and underscores`,
     );
   }
   return name.startsWith(`${service}.`) ? name : `${service}.${name}`;

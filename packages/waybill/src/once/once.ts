@@ -13,6 +13,7 @@ import { WaybillError } from '../contract/errors.ts';
 import { writeJson } from '../contract/json.ts';
 import type { StoreSession, StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
+import { told } from '../contract/told.ts';
 
 const retainDefaultMs = 7 * 86_400_000;
 const textMax = 500;
@@ -30,7 +31,7 @@ export function createOnce(options: {
     if (typeof work !== 'function') throw new WaybillError('INVALID_OPTION', 'once takes a function: once(scope, key, async (tx) => { … })');
     const { retainMs = retainDefaultMs } = how;
     if (!Number.isFinite(retainMs) || retainMs < 0) {
-      throw new WaybillError('INVALID_OPTION', `once: retainMs must be a number of milliseconds from 0 on, not ${String(retainMs)}`);
+      throw new WaybillError('INVALID_OPTION', `once: retainMs must be a number of milliseconds from 0 on, not ${told(retainMs)}`);
     }
     return transact(
       store,

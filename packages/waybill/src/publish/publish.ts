@@ -21,6 +21,7 @@ import { checkData } from './data.ts';
 import { checkHeaders } from './headers.ts';
 import type { Scope } from './scope.ts';
 import { writeToken } from './token.ts';
+import { told } from '../contract/told.ts';
 
 /** A message ready for the ledger. */
 export interface Prepared extends Published {
@@ -214,7 +215,7 @@ function checkOptions(options: PrepareOptions): void {
     const value = options[name];
     if (value === undefined) return;
     if (typeof value !== 'number' || !(value >= 0 && value <= delayMaxMs)) {
-      refuse(name, `must be a number of milliseconds from 0 to ${delayMaxMs}, not ${String(value)}`);
+      refuse(name, `must be a number of milliseconds from 0 to ${delayMaxMs}, not ${told(value)}`);
     }
   };
   milliseconds('delayMs');

@@ -12,10 +12,16 @@ export interface KillOptions {
   readonly dir: string;
   readonly seconds: number;
   readonly onProgress?: (line: string) => void;
+  /** Chance of the nemesis, in [0, 1). @default Math.random */
+  readonly random?: () => number;
+  /** Besides kill -9: SIGTERM, and SIGSTOP for up to so many milliseconds. @default neither */
+  readonly stopMaxMs?: number;
 }
 
 export interface KillReport {
   readonly kills: number;
+  readonly terms: number;
+  readonly stops: number;
   readonly acknowledged: number;
   readonly published: number;
   readonly effects: number;
@@ -39,6 +45,9 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   const working = new Set<ChildProcess>();
   const errors = new Map<string, number>();
   let kills = 0;
+  let terms = 0;
+  let stops = 0;
+  const random = options.random ?? Math.random;
   let restarting = true;
 
   const start = (name: string, role: Role): void => {
@@ -63,11 +72,21 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   for (const [name, role] of roles) start(name, role);
   const endMs = Date.now() + options.seconds * 1000;
   while (Date.now() < endMs) {
-    await sleep(60 + Math.random() * 300);
-    const candidates = [...processes.values()].filter((child) => working.has(child) || Math.random() < 0.1);
-    const victim = candidates[Math.floor(Math.random() * candidates.length)];
-    if (victim && victim.exitCode === null && victim.signalCode === null) victim.kill('SIGKILL');
-    options.onProgress?.(`${kills} kills`);
+    await sleep(60 + random() * 300);
+    const candidates = [...processes.values()].filter((child) => working.has(child) || random() < 0.1);
+    const victim = candidates[Math.floor(random() * candidates.length)];
+    if (!victim || victim.exitCode !== null || victim.signalCode !== null) continue;
+    const blow = options.stopMaxMs === undefined ? 0 : random();
+    if (blow < 0.7) victim.kill('SIGKILL');
+    else if (blow < 0.85) {
+      terms++;
+      victim.kill('SIGTERM');
+    } else {
+      stops++;
+      victim.kill('SIGSTOP');
+      setTimeout(() => victim.kill('SIGCONT'), 1_000 + random() * options.stopMaxMs!);
+    }
+    options.onProgress?.(`${kills} kills, ${terms} terms, ${stops} stops`);
   }
 
   // Quiet: publishers stay dead, subscribers run without mishaps until all is applied.
@@ -81,7 +100,7 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   while (Date.now() < drainedMs && !(await isDrained(dir))) await sleep(200);
   restarting = false;
   await killAll(processes);
-  return { ...check(dir), kills, errors };
+  return { ...check(dir), kills, terms, stops, errors };
 }
 
 async function killAll(processes: ReadonlyMap<string, ChildProcess>): Promise<void> {
@@ -110,7 +129,7 @@ interface Effect {
 }
 
 /** Compares what was published with what was applied. */
-export function check(dir: string): Omit<KillReport, 'kills' | 'errors'> {
+export function check(dir: string): Omit<KillReport, 'kills' | 'terms' | 'stops' | 'errors'> {
   const violations: string[] = [];
   const ledger = new Map<string, string>();
   let acknowledged = 0;

@@ -215,6 +215,7 @@ class Unit {
   /** The first trouble poisons it: nothing more is done, and it is not committed. */
   poison: Error | undefined;
   #begun: Promise<void> | undefined;
+  #line: Promise<void> = Promise.resolve();
   #atBegin: (() => void) | undefined;
 
   constructor(session: Session, onBegin: TransactionOptions['onBegin']) {
@@ -291,7 +292,20 @@ class Unit {
     this.transaction?.end('rollback');
   }
 
+  /** One statement after another, as on a connection: also behind what an abandoned handler left under way. */
   async call<R>(name: CallName, effect: () => R | Promise<R>): Promise<R> {
+    const before = this.#line;
+    let over = (): void => {};
+    this.#line = new Promise((resolve) => (over = resolve));
+    await before;
+    try {
+      return await this.#statement(name, effect);
+    } finally {
+      over();
+    }
+  }
+
+  async #statement<R>(name: CallName, effect: () => R | Promise<R>): Promise<R> {
     if (this.poison) throw this.poison;
     try {
       return await this.session.process.call(name, effect, (kind, point) => this.#trouble(name, kind, point));
