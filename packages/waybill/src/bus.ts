@@ -163,14 +163,14 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     }
     const name = `${service}.${definition.name}`;
     const formerly = planOf({ name, kind: 'event', setBased: false, service, options: how }).formerly.map((old) => old.slice(service.length + 1));
-    const { takers, onFailed, resume } = wiring.saga(definition, name, formerly);
-    const options: PlanOptions = { afterFailure: 'hold', ...how, order: 'by-key', onFailed };
+    const { takers, parked, resume } = wiring.saga(definition, name, formerly);
+    const options: PlanOptions = { afterFailure: 'hold', ...how, order: 'by-key' };
     const check = planOf({ name, kind: 'event', setBased: false, service, options });
     for (const taker of takers) addTaker(check, taker); // refused here, or not at all
     const subscription = register({ name: undefined, byDefault: name, kind: 'event', options });
     for (const taker of takers) addTaker(subscription.plan, taker);
     subscription.plan.saga = definition;
-    subscription.plan.resume = resume;
+    Object.assign(subscription.plan, { resume, parked });
     return subscription;
   };
 

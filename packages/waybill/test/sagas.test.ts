@@ -189,6 +189,32 @@ overStores('a saga', (store) => {
     assert.equal((await operations(bus).sagas.list())[0]!.status, 'compensated');
   });
 
+  it('is parked too when a message of it kills the process, again and again', async () => {
+    let deadly = true;
+    await using bus = createTestBus({ service: 'ordering', store });
+    const saga = defineSaga('deadly', { state: z.object({}), initial: () => ({}) })
+      .startedBy(OrderSubmitted, (e) => e.orderId, () => {})
+      .on(StockConfirmed, (e) => e.orderId, async (_, s) => {
+        if (deadly) {
+          bus.crash();
+          await new Promise(() => {});
+        }
+        s.complete();
+      });
+    bus.run(saga);
+    await bus.publish(OrderSubmitted, o1);
+    await bus.settled();
+    await bus.publish(StockConfirmed, o1);
+    for (let i = 0; i < 10; i++) await bus.advance(2_000);
+    assert.deepEqual((await bus.failures()).map(({ error }) => error.code), ['HANDLER_CRASHED']);
+    const [shown] = await operations(bus).sagas.list();
+    assert.deepEqual([shown!.status, shown!.parked?.code], ['parked', 'HANDLER_CRASHED']);
+    deadly = false;
+    await operations(bus).failures.retry({});
+    await bus.settled();
+    assert.equal((await operations(bus).sagas.list())[0]!.status, 'completed');
+  });
+
   it('goes on when its failure was deleted and it is resumed, at the step where it stood', async () => {
     const undone: string[] = [];
     const saga = defineSaga('undoing', { state: z.object({}), initial: () => ({}), steps: ['a', 'b'] })

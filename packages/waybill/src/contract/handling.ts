@@ -3,6 +3,7 @@ import type { Order, TransactionMode } from './api.ts';
 import type { ContractDefinition } from './contracts.ts';
 import type { SagaDefinition } from './saga.ts';
 import type { Envelope, Message, WireMessage } from './message.ts';
+import type { StoreTransaction } from './store.ts';
 import type { Declaration, Delivery } from './transport.ts';
 
 /** A subscription with every default filled in. */
@@ -28,6 +29,8 @@ export interface Plan {
   saga?: SagaDefinition;
   /** An instance of it goes on from where it was parked. */
   resume?: (key: string) => Promise<boolean>;
+  /** In the transaction that parks one of its messages: its key, and the message's id. */
+  parked?: (tx: StoreTransaction, failed: { readonly key: string; readonly id: string; readonly error: unknown }) => Promise<void>;
   /** The handler takes whole batches. */
   readonly setBased: boolean;
 }

@@ -167,6 +167,8 @@ export function createApply(host: ApplyHost): Apply {
     ]);
     if (row) await waiting.settle(tx, row);
     if (holds) blocked.add(key);
+    // What could not be read has the key that its sender gave it; what waited has the subscription's own.
+    if (plan.parked && key !== undefined && (row || incoming.kind === 'run')) await plan.parked(tx, { key, id: incoming.wire.id, error });
     if (incoming.kind === 'run') {
       if (plan.onFailed) await tellFailed(tx, item, incoming, error, attempts);
       const reply = host.replyFailed(incoming.envelope, error);

@@ -19,10 +19,10 @@
  */
 import type { HandlerContext } from '../contract/api.ts';
 import type { Clock } from '../contract/clock.ts';
-import { Reject, WaybillError, asError } from '../contract/errors.ts';
+import { Reject, WaybillError } from '../contract/errors.ts';
 import { storedError } from '../contract/failure.ts';
 import type { Format } from '../contract/format.ts';
-import type { Taker } from '../contract/handling.ts';
+import type { Plan, Taker } from '../contract/handling.ts';
 import { nextHop } from '../contract/hops.ts';
 import type { Envelope, Message } from '../contract/message.ts';
 import { describeIssues, validate } from '../contract/schema.ts';
@@ -55,7 +55,7 @@ export interface RunningSaga {
   /** What kept it from going on has been dealt with. False when there is nothing that could go on. */
   readonly resume: (key: string) => Promise<boolean>;
   /** In the transaction that parks a message. */
-  readonly onFailed: (data: unknown, ctx: HandlerContext, error: unknown) => Promise<void>;
+  readonly parked: NonNullable<Plan['parked']>;
 }
 
 type Ctx = HandlerContext;
@@ -257,18 +257,18 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
   // --- parking --------------------------------------------------------------------------------------------------------
 
   /** The instance cannot go on without what is in failures now: that shows in its row. */
-  const onFailed = async (data: unknown, ctx: Ctx, error: unknown): Promise<void> => {
+  const parked: RunningSaga['parked'] = async (tx, { key, id, error }) => {
     if (WaybillError.is(error, 'SAGA_ENDED') || WaybillError.is(error, 'SAGA_NOT_FOUND') || WaybillError.is(error, 'SAGA_UNSERVED')) return;
-    const found = await load(keyOf(data, ctx.message), ctx);
-    const { row, key } = found;
+    const port = store().ports.sagas!;
+    const row = await port.load(tx, name, key);
     if (!row || hasEnded(row)) return;
     const ledger = JSON.parse(row.ledger) as Instance['ledger'];
-    const { code, message } = storedError(asError(error), 'HANDLER_FAILED');
+    const { code, message } = storedError(error, 'HANDLER_FAILED');
     const going = ledger.parked?.in ?? (row.status as 'running' | 'undoing');
-    ledger.parked = { in: going, id: ctx.message.id, code: codeOf(error) ?? code, message: message.slice(0, 500) };
-    const parked: SagaRow = { ...row, revision: row.revision + 1, status: 'parked', ledger: JSON.stringify(ledger), changedMs: clock.now() };
-    if (!(await found.port.save(found.tx, parked))) throw faster(key);
-    if (row.status !== 'parked') found.tx.afterCommit(() => signals.emit('saga', { saga: name, key, status: 'parked', was: row.status }));
+    ledger.parked = { in: going, id, code, message: message.slice(0, 500) };
+    const next: SagaRow = { ...row, revision: row.revision + 1, status: 'parked', ledger: JSON.stringify(ledger), changedMs: clock.now() };
+    if (!(await port.save(tx, next))) throw faster(key);
+    if (row.status !== 'parked') tx.afterCommit(() => signals.emit('saga', { saga: name, key, status: 'parked', was: row.status }));
   };
 
   const resume = (key: string): Promise<boolean> =>
@@ -313,7 +313,7 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
   if (replies.size > 0) {
     for (const contract of replyContracts) takers.push({ contract, key: keyOf, handler: (body, ctx) => onReply(keyOf(body, ctx.message), readReply(body), ctx) });
   }
-  return { takers, onFailed, resume };
+  return { takers, parked, resume };
 }
 
 /** All that a definition and the older ones it stands for answer; each as its newest has it. */
@@ -328,9 +328,4 @@ function handled(newest: SagaDefinition): Pick<SagaDefinition, 'events' | 'repli
 
 function hasEnded({ status }: SagaRow): boolean {
   return status === 'completed' || status === 'compensated';
-}
-
-function codeOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  return typeof code === 'string' ? code.slice(0, 100) : undefined;
 }

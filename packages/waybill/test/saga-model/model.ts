@@ -147,7 +147,8 @@ export async function createWorld(scenario: Scenario, sabotage: Sabotage = (sess
   const running = createSaga(definition, name, {
     service: 'ordering', clock, signals, format: cloudEvents, hopsMax: 64, formerly: [], store: () => store, attempts: () => attemptsOf(plan.retry), wake: () => {},
   }); // prettier-ignore
-  const plan = planOf({ name, kind: 'event', setBased: false, service: 'ordering', options: { order: 'by-key', afterFailure: 'hold', retry, onFailed: running.onFailed as never } });
+  const plan = planOf({ name, kind: 'event', setBased: false, service: 'ordering', options: { order: 'by-key', afterFailure: 'hold', retry } });
+  plan.parked = running.parked;
   for (const taker of running.takers) addTaker(plan, taker);
   const decode = createDecode(plan, cloudEvents, clock);
   const apply = createApply({
