@@ -74,3 +74,8 @@ export function classify(error: unknown): 'retry' | 'down' | 'other' {
 
 /** `COMMIT_UNKNOWN`: whoever has an inbox row finds out by trying again; nobody else may. */
 const down: ReadonlySet<WaybillErrorCode> = new Set(['STORE_FULL', 'STORE_READONLY', 'STORE_UNREACHABLE', 'COMMIT_UNKNOWN']);
+
+/** A transaction of the user's own may be one on any database. */
+export function elsewhere(service: string): WaybillError {
+  return new WaybillError('NOT_A_TRANSACTION', `This transaction is one of a database that is not ${service}'s: pass one on the bus's own.`);
+}

@@ -5,8 +5,8 @@
  *
  * Appending costs one statement for any number of messages, and no fsync of its own; trimming one statement per call.
  */
-import { WaybillError } from '../../contract/errors.ts';
 import type { OutboxPort } from '../../contract/store.ts';
+import { elsewhere } from './errors.ts';
 import { Lease } from './lease.ts';
 import type { Access } from './port.ts';
 import { begin, isPublished, last, rewound, take } from './position.ts';
@@ -83,8 +83,4 @@ export function createOutboxPort({ schema: s, service, sql, clock, signals, in: 
       return { messages: page.map(messageOf), next: page.at(-1)?.pos ?? after, more, trimmed: Number(oldest?.pos ?? 1) > 1 };
     },
   };
-}
-
-function elsewhere(service: string): WaybillError {
-  return new WaybillError('NOT_A_TRANSACTION', `This transaction is one of a database that is not ${service}'s: pass one on the bus's own.`);
 }

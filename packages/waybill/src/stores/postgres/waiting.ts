@@ -8,6 +8,7 @@
  */
 import type { WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
 import { lockLines, realign, type Place } from './line.ts';
+import { elsewhere } from './errors.ts';
 import type { Access, Statements } from './port.ts';
 import {
   errorJson, errorOf, errorRecord, errorText, messageColumns, messageFields, messageJson, messageOf, messageRecord, messageText,
@@ -34,13 +35,15 @@ export interface WaitingColumns extends MessageRow, ErrorRow {
 
 const nowMs = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
 
-export function createWaitingPort({ schema: s, sql, in: within }: Access): WaitingPort {
-  const insert = `insert into ${s}.waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
+export function createWaitingPort({ schema: s, service, sql, in: within }: Access): WaitingPort {
+  // Nothing is inserted where the schema is another service's, as in the ledger.
+  const insert = `with added as (insert into ${s}.waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
     select m.subscription, ${messageFields}, m.due, m.reason, m.attempt, m.attempts, m.attempt, m.first_failed,
       m.error_code, m.error_message, m.error_stack, m.in_order, m.front, not m.in_line, ${nowMs}
     from json_to_recordset($1::text::json) as m(subscription text, ${messageRecord}, due bigint, reason text, attempt int, attempts int,
       first_failed bigint, ${errorRecord}, in_order boolean, front boolean, in_line boolean)
-    on conflict do nothing`; // the only row that may be there already is a schedule's
+    where exists (select 1 from ${s}.identity where service = $2::text)
+    on conflict do nothing returning row) select count(*)::text as count from added`; // the only row that may be there already is a schedule's
   // unchanged since it was read, and nobody else's now
   const isMine = (owner: string): string => `(w.claimed <= clock_timestamp() or w.owner = ${owner}::text)`;
   // search by row; a row that another transaction has in hand is waited for, and seen as that left it
@@ -82,7 +85,8 @@ export function createWaitingPort({ schema: s, sql, in: within }: Access): Waiti
       const statements = within(tx);
       const places = entries.filter(inLine).map(placeOf);
       await lockLines(statements, s, places);
-      await statements.query(insert, [JSON.stringify(entries.map(entryJson))]);
+      const [added] = await statements.query<{ count: string }>(insert, [JSON.stringify(entries.map(entryJson)), service]);
+      if (Number(added!.count) < entries.filter(({ reason }) => reason !== 'schedule').length) throw elsewhere(service);
       await realign(statements, s, places);
     },
 
