@@ -45,6 +45,7 @@ export async function drainQueue(
   await new Promise<void>((resolve) => {
     let quiet = setTimeout(resolve, 3_000);
     void channel.consume(queue, (message) => {
+      if (message!.properties.type !== Counted.type) return channel.ack(message!); // a publisher says that it is current
       const { key, n } = JSON.parse(message!.content.toString()) as { key: string; n: number };
       copies++;
       sample ??= message!;
