@@ -21,7 +21,7 @@ const rounds = 3;
 const window = 500;
 const body = Buffer.alloc(200, 'x');
 
-const child = fork('packages/waybill/test/azure/stand-in/main.ts', ['{}'], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+const child = fork('packages/waybill/test/azure-service-bus/stand-in/main.ts', ['{}'], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
 const [line] = (await once(createInterface(child.stdout!), 'line')) as [string];
 const { connectionString, administrationPort } = JSON.parse(line) as { connectionString: string; administrationPort: number };
 

@@ -5,7 +5,7 @@ import { skipReason } from '../../src/testing/conformance/conformance.ts';
 import { unnoticed } from '../../src/testing/conformance/sabotage.ts';
 import { transportCases } from '../../src/testing/conformance/transport/cases.ts';
 import { transportSabotages } from '../../src/testing/conformance/transport/sabotage.ts';
-import { overStandIn } from './over-azure.ts';
+import { overStandIn } from './over-azure-service-bus.ts';
 
 /** Most sabotages show by what never comes. */
 const driver = overStandIn(1_500, 1_500);

@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import { runCase } from '../../src/testing/conformance/conformance.ts';
 import { transportCases } from '../../src/testing/conformance/transport/cases.ts';
-import { overNamespace, overStandIn } from './over-azure.ts';
+import { overNamespace, overStandIn } from './over-azure-service-bus.ts';
 
 const connectionString = process.env['AZURE_SERVICEBUS_CONNECTION_STRING'] ?? '';
 
