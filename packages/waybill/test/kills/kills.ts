@@ -49,8 +49,11 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   let stops = 0;
   const random = options.random ?? Math.random;
   let restarting = true;
+  /** A start that was put off in one phase must not come in the next: nobody would end it. */
+  let phase = 0;
 
   const start = (name: string, role: Role): void => {
+    const mine = phase;
     const child = spawn(process.execPath, [program, JSON.stringify(role)], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     processes.set(name, child);
     child.once('message', () => working.add(child));
@@ -60,7 +63,7 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
       if (signal === 'SIGKILL') kills++;
       for (const line of text.split('\n').filter((one) => /error|violat/i.test(one))) count(errors, line.slice(0, 300));
       if (code !== 0 && code !== null) count(errors, `${name} ended with ${code}: ${text.slice(0, 600)}`);
-      if (restarting) setTimeout(() => restarting && start(name, role), 20 + Math.random() * 150);
+      if (restarting) setTimeout(() => restarting && mine === phase && start(name, role), 20 + Math.random() * 150);
     });
   };
 
@@ -94,6 +97,7 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   await killAll(processes);
   processes.clear();
   working.clear();
+  phase++;
   restarting = true;
   for (const [name, role] of roles) if (role.role === 'subscriber') start(name, { ...role, selfKill: 0, throws: 0 });
   const drainedMs = Date.now() + drainMaxMs;

@@ -442,6 +442,7 @@ class Session {
         append: (tx, messages) => at('outbox.append', [], () => outbox.append(tx, messages)),
         lockKey: (tx, key) => at('business', [`key/${key}`], () => outbox.lockKey(tx, key)),
         trim: (beforeMs, max) => at('outbox.release', ['relay'], () => outbox.trim(beforeMs, max)),
+        history: (query) => read('outbox.read', () => outbox.history!(query)),
         acquire: async (owner, leaseMs) => {
           const lease = await at('outbox.acquire', ['relay'], () => outbox.acquire(owner, leaseMs));
           return (

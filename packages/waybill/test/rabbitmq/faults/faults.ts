@@ -48,8 +48,11 @@ export async function runFaults(ground: Ground, options: { seconds: number; brok
   const count = (map: Record<string, number>, name: string): void => void (map[name] = (map[name] ?? 0) + 1);
   const processes = new Map<string, ChildProcess>();
   let restarting = true;
+  /** A start that was put off in one phase must not come in the next: nobody would end it. */
+  let phase = 0;
 
   const start = (name: string, role: Role): Promise<void> => {
+    const mine = phase;
     const child = spawn(process.execPath, [program, JSON.stringify(role)], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     processes.set(name, child);
     let text = '';
@@ -58,7 +61,7 @@ export async function runFaults(ground: Ground, options: { seconds: number; brok
       for (const line of text.split('\n').filter((one) => one !== '')) errors.set(line.slice(0, 200), (errors.get(line.slice(0, 200)) ?? 0) + 1);
       if (signal === 'SIGKILL') count(faults, 'process killed');
       else if (code !== 0) errors.set(`${name} ended with ${code}`, 1);
-      if (restarting) setTimeout(() => restarting && void start(name, role), 20 + Math.random() * 150);
+      if (restarting) setTimeout(() => restarting && mine === phase && void start(name, role), 20 + Math.random() * 150);
     });
     return new Promise((resolve) => child.once('message', () => resolve()).once('exit', () => resolve()));
   };
@@ -129,6 +132,7 @@ export async function runFaults(ground: Ground, options: { seconds: number; brok
   restarting = false;
   await killAll(processes);
   processes.clear();
+  phase++;
   restarting = true;
   for (const [name, role] of roles) void start(name, { ...role, role: role.role === 'publisher' ? 'relay' : role.role, selfKill: 0, throws: 0 });
   for (const untilMs = performance.now() + drainMaxMs; performance.now() < untilMs && !(await isDrained(ground)); ) await sleep(200);
