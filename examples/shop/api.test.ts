@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { SERVICE_NAMES } from './supervisor/messages.ts';
-import { openShop, until, type Asked, type BasketSeen, type Shop } from './testing/open-shop.ts';
+import { openShop, statuses, until, visitorOf, type Asked, type BasketSeen, type Shop } from './testing/open-shop.ts';
 
 describe('the shop for programs', () => {
   let shop: Shop;
@@ -147,6 +147,23 @@ describe('the shop for programs', () => {
     });
   });
 
+  it('orders what was seen, once for each number, and never at a price that was not shown', async () => {
+    const ann = visitorOf(shop, 'orders');
+    const { lines } = await ann.add('sunday-teapot', 2);
+    await setPrice('sunday-teapot', 35);
+    await until('the basket knows the new price', async () => (await ann.basket()).lines[0]?.unitPrice === 35);
+    const seen = lines.map(({ productId, quantity, unitPrice }) => ({ productId, quantity, unitPrice }));
+    const refused = await ann.checkout('orders-1', { lines: seen });
+    assert.deepEqual([refused.status, ((await refused.json()) as { code: string }).code], [409, 'basket-changed']);
+    const answers = [await ann.checkout('orders-2'), await ann.checkout('orders-2')];
+    const orders = await Promise.all(answers.map(async (one) => (await one.json()) as { orderId: string; total: number; status: string; duplicate: boolean }));
+    assert.deepEqual(orders.map(({ total, status, duplicate }) => [total, status, duplicate]), [[70, 'Received', false], [70, 'Received', true]]);
+    assert.equal(orders[0]!.orderId, orders[1]!.orderId);
+    const order = await ann.reaches(orders[0]!.orderId, 'Shipped');
+    assert.deepEqual(statuses(order), ['Submitted', 'AwaitingValidation', 'StockConfirmed', 'Paid', 'Shipped']);
+    assert.equal((await shop.ask('GET', `/api/orders/${order.orderId}`, { visitor: 'somebody-else' })).status, 404);
+  });
+
   it('tells open pages that something changed, each only of its own basket', async () => {
     await using ann = await listener('ann');
     await using bob = await listener('bob');
@@ -237,6 +254,28 @@ describe('the shop for programs', () => {
       403,
       'other-site',
     ],
+    ['an order without a number of its own', 'POST', '/api/checkout', { visitor: 'nobody' }, 400, 'request-id-missing'],
+    ['an order of nothing', 'POST', '/api/checkout', { visitor: 'nobody', requestId: 'r' }, 409, 'basket-empty'],
+    [
+      'an order with what is no card number',
+      'POST',
+      '/api/checkout',
+      { visitor: 'nobody', requestId: 'r', body: { cardNumber: '1234' } },
+      422,
+      'no-card',
+    ],
+    [
+      'an order of lines that are none',
+      'POST',
+      '/api/checkout',
+      { visitor: 'nobody', requestId: 'r', body: { lines: [{ productId: 'harbour-mug', quantity: -1, unitPrice: 12 }] } },
+      422,
+      'invalid-input',
+    ],
+    ['an order that does not exist', 'GET', '/api/orders/unicorn', { visitor: 'nobody' }, 404, 'unknown-order'],
+    ['to cancel an order that does not exist', 'POST', '/api/orders/unicorn/cancel', { visitor: 'nobody' }, 404, 'unknown-order'],
+    ['a delivery of nothing', 'POST', '/api/admin/products/harbour-mug/stock', { body: { pieces: 0 } }, 422, 'invalid-input'],
+    ['a gateway that sings', 'POST', '/api/admin/gateway', { body: { mode: 'sings' } }, 422, 'invalid-input'],
     ['an address that does not exist', 'GET', '/api/unicorns', {}, 404, 'not-found'],
     ['another method', 'DELETE', '/api/products', {}, 405, 'method-not-allowed'],
   ];

@@ -7,7 +7,7 @@ import { type PostgresServer, startPostgres } from '../../packages/waybill/test/
 import { rabbitServer, type RabbitServer } from '../../packages/waybill/test/support/rabbitmq-server.ts';
 import { needs } from '../../test/support/needs.ts';
 import { SERVICE_NAMES } from './supervisor/messages.ts';
-import { openShop, until, type BasketSeen, type Shop } from './testing/open-shop.ts';
+import { openShop, until, visitorOf, type BasketSeen, type Shop } from './testing/open-shop.ts';
 
 const [browsers, rabbitmq, postgresql] = [needs('chromium'), needs('rabbitmq'), needs('postgres')];
 
@@ -56,5 +56,25 @@ describe('the shop on PostgreSQL and RabbitMQ', { skip: browsers.skip || rabbitm
     });
   });
 
+  it('takes orders to their end although processes die: one shipped, one cancelled with the money back, books balanced', async () => {
+    const ann = visitorOf(shop!, 'ann');
+    const shipped = await ann.order('ferry-teapot', { quantity: 2 });
+    process.kill((await shop!.service('ordering')).pid!, 'SIGKILL');
+    await ann.reaches(shipped, 'Shipped');
+    await shop!.json('POST', '/api/admin/gateway', { body: { mode: 'charges-and-fails' } });
+    const cancelled = await ann.order('ferry-teapot');
+    await until('the money has been taken', async () => (await charges(cancelled)).charges.length > 0);
+    process.kill((await shop!.service('payment')).pid!, 'SIGKILL');
+    assert.equal((await ann.cancel(cancelled)).status, 202);
+    await shop!.json('POST', '/api/admin/gateway', { body: { mode: 'normal' } });
+    await ann.reaches(cancelled, 'Cancelled');
+    await until('the money is back, once', async () => (await charges(cancelled)).refunds.length === 1);
+    assert.equal((await charges(shipped)).charges.length, 1);
+    const { stock } = await shop!.json<{ stock: { productId: string; reserved: number; sold: number }[] }>('GET', '/api/admin/books');
+    const teapot = stock.find(({ productId }) => productId === 'ferry-teapot')!;
+    assert.deepEqual([teapot.reserved, teapot.sold], [0, 2]);
+  });
+
+  const charges = (orderId: string) => shop!.json<{ charges: unknown[]; refunds: unknown[] }>('GET', `/api/admin/gateway/orders/${orderId}`);
   const setPrice = (price: number) => shop!.json('POST', '/api/admin/products/harbour-mug/price', { body: { price } });
 });

@@ -88,6 +88,25 @@ for (const transaction of ['shared', 'own'] as const) {
 }
 
 overStores('the context of a handler', (store) => {
+  it('may take its context apart', async () => {
+    await using bus = await desk();
+    let after = 0;
+    bus.subscribe(Noted, async ({ text }, { tx, publish, publishAll, afterCommit }: HandlerContext<any>) => {
+      await write({ tx }, text);
+      await publish(Seen, { what: text });
+      await publishAll([Seen.of({ what: `${text}2` })]);
+      afterCommit(() => void after++);
+    });
+    bus.subscribe(Noted, { name: 'by-hand', transaction: 'manual' }, async ({ text }, { transaction, publish }: ManualContext<any>) => {
+      await transaction(async () => void (await publish(Seen, { what: `${text}3` })));
+    });
+    await withTable(bus);
+    await bus.publish(Noted, { text: 'a' });
+    await bus.settled();
+    assert.deepEqual(await effects(bus), ['a']);
+    assert.deepEqual([bus.published(Seen).map(({ what }) => what).toSorted(), after], [['a', 'a2', 'a3'], 1]);
+  });
+
   it('tells of the message: id, type, source, time, key, sequence, correlation, headers', async () => {
     await using bus = createTestBus({ service: 'catalog', store });
     let seen: HandlerContext | undefined;

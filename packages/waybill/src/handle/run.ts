@@ -200,16 +200,29 @@ class Context {
     return this.#abort.signal;
   }
 
-  publish(contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> {
-    return this.#publishOne({ contract: expectKind(contract, 'event'), data, options });
+  // Handlers take their context apart (`({ tx, publish }) => …`), so its functions know whose they are; made when asked for.
+
+  get publish() {
+    return (contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> =>
+      this.#publishOne({ contract: expectKind(contract, 'event'), data, options });
   }
 
-  send(contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> {
-    return this.#publishOne({ contract: expectKind(contract, 'command'), data, options });
+  get send() {
+    return (contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> =>
+      this.#publishOne({ contract: expectKind(contract, 'command'), data, options });
   }
 
-  publishAll(drafts: readonly Draft[]): Promise<Published[]> {
-    return this.#host.track(this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }))));
+  get publishAll() {
+    return (drafts: readonly Draft[]): Promise<Published[]> =>
+      this.#host.track(this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }))));
+  }
+
+  get afterCommit() {
+    return (fn: () => void | Promise<void>): void => this.#afterCommit(fn);
+  }
+
+  get transaction() {
+    return (work: (tx: unknown) => Promise<unknown>): Promise<unknown> => this.#transaction(work);
   }
 
   #publishOne(draft: PublishDraft): Promise<Published> {
@@ -224,7 +237,7 @@ class Context {
     return this.#host.publish(this.#scope, drafts, this.#all[0]!.envelope);
   }
 
-  afterCommit(fn: () => void | Promise<void>): void {
+  #afterCommit(fn: () => void | Promise<void>): void {
     this.#check('afterCommit');
     if (!this.#scope) throw new WaybillError('TX_MISSING', `${this.#plan.name}: call afterCommit inside ctx.transaction()`);
     const failed = (error: unknown): void => this.#host.trouble(`afterCommit of ${this.#plan.name}`, error);
@@ -238,7 +251,7 @@ class Context {
     });
   }
 
-  async transaction(work: (tx: unknown) => Promise<unknown>): Promise<unknown> {
+  async #transaction(work: (tx: unknown) => Promise<unknown>): Promise<unknown> {
     this.#check('transaction');
     const { manual } = this.#how;
     if (!manual) throw new WaybillError('NESTED_TRANSACTION', `${this.#plan.name}: this handler has a transaction: use ctx.tx`);
