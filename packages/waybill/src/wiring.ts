@@ -5,16 +5,14 @@
  * Stopped the other way round: take no more, finish what runs, send what was committed, close what was opened.
  */
 import type { Middleware } from './contract/api.ts';
-import { type Clock, sleep } from './contract/clock.ts';
-import { controlMessage, heartbeatType, historyQueue, historyType } from './contract/control.ts';
+import type { Clock } from './contract/clock.ts';
+import { controlMessage, heartbeatType } from './contract/control.ts';
 import { WaybillError } from './contract/errors.ts';
 import type { Annex, AnnexGround } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
-import { writeJson } from './contract/json.ts';
-import type { History, HistoryPage, HistoryQuery } from './contract/history.ts';
+import type { History } from './contract/history.ts';
 import type { Loop } from './contract/loop.ts';
-import type { Envelope, WireMessage } from './contract/message.ts';
-import { describeIssues, validate } from './contract/schema.ts';
+import type { WireMessage } from './contract/message.ts';
 import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
 import type { Consumer, Declaration, Delivery, Transport, TransportSession } from './contract/transport.ts';
@@ -23,7 +21,7 @@ import { loadStore, loadTransport } from './drivers.ts';
 import { type Failures, createFailures } from './failures/failures.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
 import { createFreshness } from './freshness/freshness.ts';
-import { createDecode, replyError } from './handle/decode.ts';
+import { createDecode } from './handle/decode.ts';
 import { createGate } from './handle/gate.ts';
 import { createRun } from './handle/run.ts';
 import { attemptsOf, verdict } from './handle/verdict.ts';
@@ -37,14 +35,16 @@ import { type Outbox, createOutbox } from './outbox/outbox.ts';
 import { createRetention } from './outbox/retention.ts';
 import type { checkOptions } from './options.ts';
 import { type Prepared, type Publish, createPublish } from './publish/publish.ts';
-import { type Requests, createRequests, writeReply } from './publish/requests.ts';
+import { type Requests, createRequests } from './publish/requests.ts';
 import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
-import { type HistoryDesk, createHistoryDesk, readPage } from './relay/history.ts';
 import { createRelay } from './relay/relay.ts';
 import { type RunningSaga, createSaga } from './saga/saga.ts';
 import { createMover } from './waiting/mover.ts';
 import { type Schedules, createSchedules } from './waiting/schedules.ts';
+import { createHistoryExchange } from './wiring/history.ts';
+import { createLink } from './wiring/link.ts';
+import { createReplies } from './wiring/replies.ts';
 
 /** What a bus runs on; tests bring their own clock and wrap drivers. */
 export interface Ground {
@@ -86,48 +86,39 @@ export interface Wiring {
   wake(): void;
   transportUp(): boolean;
   inFlight(): number;
-  /** Starts and stops with the bus. */
   /** What publishers have sent, as far as they can be asked. */
   history(): History;
+  /** Starts and stops with the bus. */
   attach(make: (ground: AnnexGround) => Annex): void;
   annexes(): readonly Annex[];
   subscriptions(): readonly RunningSubscription[];
 }
 
-/** An answer with a page of history; asked again after it. */
-const historyMaxMs = 10_000;
-/** Between two tries to reach a broker that was away at the start. */
-const reconnectMs = 1_000;
-const reconnectMaxMs = 30_000;
-
 export function createWiring(options: ReturnType<typeof checkOptions<any>>, ground: Ground): Wiring {
   const { clock, signals, logger } = ground;
   const { service } = options;
   const middleware: Middleware[] = [];
+  const stopping = new AbortController();
+  const link = createLink({ clock, signals, stopping: stopping.signal });
   const scopes = createScopes();
   const gate = createGate();
-  const noticeUnread = createUnreadWatch({ clock, signals, isTaken: (type) => transport?.isTaken?.(type) });
+  const noticeUnread = createUnreadWatch({ clock, signals, isTaken: (type) => link.session()?.isTaken?.(type) });
   const publish = createPublish({ service, clock, signals, format: cloudEvents, middleware, propagate: options.propagate, hopsMax: options.hopsMax, noticeUnread });
   const requests = createRequests({ clock, signals });
+  const replies = createReplies({ publish, clock });
   const instance = ground.instance ?? clock.id();
   const subscriptions = new Map<string, RunningSubscription>();
   const annexes: Annex[] = [];
-  const stopping = new AbortController();
   const trouble = (where: string, error: unknown): void => signals.emit('trouble', { where, error });
   const host: Host = { service, clock, signals, logger, migrate: options.migrate };
 
-  let transport: TransportSession | undefined;
-  let connecting: Promise<TransportSession | undefined> | undefined;
   let opening: Promise<Rooms> | undefined;
   let opened: Rooms | undefined;
   let starting: Promise<void> | undefined;
-  /** The transport has been closed: one that connects only now is closed too. */
-  let closed = false;
   let relay: { start(): void; wake(): void; stop(drainMs: number): Promise<void> } | undefined;
   let mover: Loop | undefined;
   let retention: Loop | undefined;
-  let historyDesk: HistoryDesk | undefined;
-  let replies: Promise<{ address: string; close(): Promise<void> }> | undefined;
+  let listening: Promise<{ address: string; close(): Promise<void> }> | undefined;
 
   const driver: { store?: Promise<Store>; transport?: Promise<Transport> } = {};
   const storeDriver = (): Promise<Store> => (driver.store ??= loadStore(options, ground.env));
@@ -140,7 +131,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     let store = await from.open(host);
     if (ground.wrapStore) store = ground.wrapStore(store);
     try {
-      await connect(to, store);
+      await link.connect(async () => {
+        const session = await to.connect({ ...host, store });
+        return ground.wrapTransport ? ground.wrapTransport(session) : session;
+      });
     } catch (error) {
       await store.close();
       throw error;
@@ -148,48 +142,14 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     return build(store);
   };
 
-  const connect = async (to: Transport, store: StoreSession): Promise<void> => {
-    const once = async (): Promise<TransportSession> => {
-      const session = await to.connect({ ...host, store });
-      if (closed) {
-        await session.close();
-        throw new WaybillError('STOPPED', 'the bus was stopped');
-      }
-      transport = ground.wrapTransport ? ground.wrapTransport(session) : session;
-      return transport;
-    };
-    try {
-      connecting = Promise.resolve(await once());
-    } catch (error) {
-      if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
-      // A broker that is down stops nobody from publishing: it is sought in the background.
-      signals.emit('relay-paused', { error });
-      connecting = keepTrying(once, (again) => signals.emit('relay-paused', { error: again }));
-    }
-  };
-
-  /** With growing pauses until it succeeds; undefined when the bus was stopped before. */
-  const keepTrying = async <R>(once: () => Promise<R>, failed: (error: unknown) => void): Promise<R | undefined> => {
-    for (let pauseMs = reconnectMs; !stopping.signal.aborted; pauseMs = Math.min(pauseMs * 2, reconnectMaxMs)) {
-      await sleep(clock, pauseMs * (0.5 + clock.random() / 2), stopping.signal);
-      if (stopping.signal.aborted) return undefined;
-      try {
-        return await once();
-      } catch (error) {
-        if (!stopping.signal.aborted) failed(error);
-      }
-    }
-    return undefined;
-  };
-
   const build = (store: StoreSession): Rooms => {
     const outbox = createOutbox({
       store,
       clock,
       signals,
-      ledger: () => transport?.ledger,
+      ledger: () => link.session()?.ledger,
       onCommitted: () => {
-        transport?.ledger?.hint();
+        link.session()?.ledger?.hint();
         relay?.wake();
       },
       onDelayed: () => mover?.wake(),
@@ -230,13 +190,13 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         progress: () => Promise.all([...subscriptions.values()].filter((s) => !s.removed).map(async (s) => ({ subscription: s.name, ...(await s.look()) }))),
       }),
       async replyAddress() {
-        const session = await connecting;
+        const session = await link.connected();
         if (!session) throw new WaybillError('STOPPED', 'the bus was stopped');
-        replies ??= session.listen(takeReply).catch((error: unknown) => {
-          replies = undefined; // the next request tries again
+        listening ??= session.listen(takeReply).catch((error: unknown) => {
+          listening = undefined; // the next request tries again
           throw error;
         });
-        return (await replies).address;
+        return (await listening).address;
       },
     };
     return opened;
@@ -255,7 +215,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   };
 
   /** A store cannot tell what left by its commit from what no relay has ever come for: that must stay, however old. */
-  const knowsWhatLeft = (): boolean => relay !== undefined || transport?.capabilities.publishesAtCommit === true;
+  const knowsWhatLeft = (): boolean => relay !== undefined || link.session()?.capabilities.publishesAtCommit === true;
 
   const rooms = (): Promise<Rooms> => {
     if (stopping.signal.aborted && !opened) {
@@ -275,14 +235,14 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       plan,
       clock,
       store: () => opened!.store,
-      bindings: () => (plan.kind === 'event' && !transport?.capabilities.publishesAtCommit ? [...bindingsOf(plan), heartbeatBinding] : bindingsOf(plan)),
+      bindings: () => (plan.kind === 'event' && !link.session()?.capabilities.publishesAtCommit ? [...bindingsOf(plan), heartbeatBinding] : bindingsOf(plan)),
       work: (consumer) => workerFor(plan, consumer),
       late: (consumer, { from }) =>
         lateConsumer(consumer, {
           subscription: plan.name,
           clock,
           signals,
-          history: { read: askHistory },
+          history: exchange,
           types: bindingsOf(plan).map(({ type }) => type),
           sinceMs: typeof from === 'number' ? from : undefined,
           ...joins(opened!.store, clock, plan.name),
@@ -298,7 +258,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   };
 
   const startOne = async (subscription: RunningSubscription): Promise<void> => {
-    const session = await connecting;
+    const session = await link.connected();
     if (session && !stopping.signal.aborted) await startOn(session, subscription, 'late');
   };
 
@@ -329,7 +289,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       if (when === 'at start' && !WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
       if (stopping.signal.aborted) return;
       away(error);
-      void keepTrying(() => subscription.start(session), away);
+      void link.keepTrying(() => subscription.start(session), away);
     }
   };
 
@@ -354,7 +314,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       plan,
       consumer,
       store,
-      owner: transport?.capabilities.exclusive === true ? plan.name : instance,
+      owner: link.session()?.capabilities.exclusive === true ? plan.name : instance,
       clock,
       signals,
       gate,
@@ -365,68 +325,23 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       reads: (type) => bindingsOf(plan).some((binding) => binding.type === type),
       decode: createDecode(plan, cloudEvents, clock),
       verdict: (error, attempt) => verdict(error, attempt, plan.retry, () => clock.random()),
-      reply: (command, { handlers }, value) => replyTo(command, handlers, value),
-      replyFailed: (command, error) =>
-        command.replyTo === undefined ? undefined : publish.reply(command, writeReply({ ok: false, ...replyError(error) })),
+      reply: replies.succeeded,
+      replyFailed: replies.failed,
     });
   };
 
-  const replyTo = async (command: Envelope, handlers: Plan['handlers'], value: unknown): Promise<WireMessage | undefined> => {
-    if (command.replyTo === undefined) return undefined;
-    const contract = [...handlers.values()].map((taker) => taker.contract).find((one) => versionsOf(one).some((v) => v.type === command.type));
-    if (!contract?.reply) return publish.reply(command, writeReply({ ok: true, json: 'null' }));
-    const json = writeJson(value, `the reply to ${command.type}`);
-    const result = await validate(contract.reply, JSON.parse(json), `the reply to ${command.type}`, clock);
-    if (result.issues) {
-      throw new WaybillError('CONTRACT_VIOLATION', `the reply to ${command.type} does not fit its contract: ${describeIssues(result.issues)}`);
-    }
-    return publish.reply(command, writeReply({ ok: true, json }));
-  };
-
-  // --- history --------------------------------------------------------------------------------------------------------
-
-  /** Asks a service over the transport for a page of what it has sent. */
-  const askHistory = async (source: string, query: HistoryQuery): Promise<HistoryPage> => {
-    const session = await connecting;
-    if (!session) throw new WaybillError('STOPPED', 'the bus was stopped');
-    const id = clock.id();
-    const base = { kind: 'command', id, source: service, type: historyType, time: new Date(clock.now()), correlationId: id, headers: {} } as const;
-    const ask = controlMessage(cloudEvents, { ...base, recipient: source, replyTo: await (await rooms()).replyAddress() }, JSON.stringify(query));
-    const reply = requests.wait(id, `the history of ${source}`, historyMaxMs, stopping.signal);
-    reply.catch(() => {}); // heard below
-    const [outcome] = await session.send([ask]);
-    if (outcome?.kind !== 'stored') throw new WaybillError('UNROUTABLE', `no queue takes a request for the history of '${source}'`);
-    const page = readPage(await reply);
-    if (!page) throw new WaybillError('REPLY_FAILED', `the history of '${source}' cannot be read`);
-    return page.fewer === undefined ? page : askHistory(source, { ...query, max: page.fewer });
-  };
-
-  const history = (): History =>
-    transport?.history ?? {
-      read: askHistory,
-      sources: async () => [...new Set([...subscriptions.values()].flatMap((one) => one.progress().sources.map(({ source }) => source)))],
-    };
-
-  /** Answers those who ask this service for what it has sent. */
-  const openHistory = async (session: TransportSession): Promise<void> => {
-    const { outbox } = opened!.store.ports;
-    if (historyDesk || !outbox.history || session.capabilities.publishesAtCommit || session.history || options.relay === 'off') return;
-    const declaration = { name: historyQueue(service), bindings: [{ type: historyType, kind: 'command' }], order: 'any', from: 'now', formerly: [] } as const;
-    await session.declare(declaration);
-    historyDesk = createHistoryDesk({
-      consumer: await session.consume(declaration),
-      history: (query) => outbox.history!(query),
-      clock,
-      trouble: (error) => trouble('answering for the history', error),
-      async answer(delivery, page) {
-        const { envelope, json } = cloudEvents.decode(delivery.headers, delivery.body);
-        const query = JSON.parse(json) as HistoryQuery;
-        const valid = Array.isArray(query.types) && Number.isSafeInteger(query.max) && query.max > 0 && envelope.replyTo !== undefined;
-        if (valid) await session.send([publish.reply(envelope, writeReply({ ok: true, json: await page(query) }))]);
-      },
-    });
-    historyDesk.start();
-  };
+  const exchange = createHistoryExchange({
+    service,
+    clock,
+    link,
+    requests,
+    publish,
+    stopping: stopping.signal,
+    trouble,
+    store: () => opened!.store,
+    replyAddress: async () => (await rooms()).replyAddress(),
+    heardOf: () => [...new Set([...subscriptions.values()].flatMap((one) => one.progress().sources.map(({ source }) => source)))],
+  });
 
   const heartbeat = (untilMs: number): WireMessage => {
     const id = clock.id();
@@ -475,15 +390,18 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         });
         relay.start();
       }
-      await openHistory(session).catch((error: unknown) => {
-        trouble('opening the queue for those who ask for the history', error);
-        void keepTrying(() => openHistory(session), () => {});
-      });
+      if (options.relay !== 'off') {
+        await exchange.open(session).catch((error: unknown) => {
+          trouble('opening the queue for those who ask for the history', error);
+          void link.keepTrying(() => exchange.open(session), () => {});
+        });
+      }
       // Together: a broker lets each new queue settle for seconds.
       await Promise.all(first.map((subscription) => startOn(session, subscription, when)));
     };
-    if (transport) await whenConnected(transport, 'at start');
-    else void connecting!.then((session) => whenConnected(session, 'late')).catch((error: unknown) => trouble('starting the subscriptions', error));
+    const session = link.session();
+    if (session) await whenConnected(session, 'at start');
+    else void link.connected().then((late) => whenConnected(late, 'late')).catch((error: unknown) => trouble('starting the subscriptions', error));
     if (options.relay !== 'off') {
       mover!.start();
       opened!.schedules.loop.start();
@@ -498,14 +416,13 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await starting?.catch(() => {});
     await retention?.stop();
     await Promise.all([...subscriptions.values(), ...annexes].map((one) => one.stop(drainMs)));
-    await historyDesk?.stop();
+    await exchange.stop();
     await opened?.schedules.loop.stop();
     await mover?.stop();
     await relay?.stop(drainMs);
     requests.close();
-    await (await replies?.catch(() => undefined))?.close();
-    closed = true;
-    await transport?.close();
+    await (await listening?.catch(() => undefined))?.close();
+    await link.close();
     await opened?.store.close();
   };
 
@@ -528,9 +445,9 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     },
     stop,
     wake,
-    transportUp: () => transport !== undefined,
+    transportUp: () => link.session() !== undefined,
     attach,
-    history,
+    history: exchange.history,
     annexes: () => annexes,
     inFlight: () => [...subscriptions.values(), ...annexes].reduce((sum, one) => sum + one.inFlight(), 0) + (opened?.outbox.pending() ?? 0),
     subscriptions: () => [...subscriptions.values()],
