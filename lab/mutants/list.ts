@@ -27,14 +27,15 @@ export const mutants: readonly Mutant[] = [
   { name: 'dual write: the ledger row in a transaction of its own', file: outbox, find: 'await outbox.append(tx, now);', put: 'await store.transaction((own) => outbox.append(own, now));' },
   { name: 'only the first message of a call reaches the ledger', file: outbox, find: 'await outbox.append(tx, now);', put: 'await outbox.append(tx, now.slice(0, 1));' },
   { name: 'the ledger row is written twice', file: outbox, find: 'await outbox.append(tx, now);', put: 'await outbox.append(tx, [...now, ...now]);' },
-  { name: 'a delayed message is sent at once', file: outbox, find: 'dueMs !== undefined && dueMs > clock.now()', put: 'dueMs !== undefined && dueMs > clock.now() + 1e12' },
+  { name: 'a delayed message is sent at once', file: outbox, find: 'return dueMs > nowMs ?', put: 'return dueMs > nowMs + 1e12 ?' },
+  { name: 'a delay by the clock of the process', file: outbox, find: 'const nowMs = await waiting.nowMs(tx);', put: 'const nowMs = clock.now();' },
   { name: 'run again after a lost COMMIT', file: 'contract/transact.ts', find: "store.classify(error) !== 'retry') throw error;", put: "(store.classify(error) !== 'retry' && (error as { code?: string }).code !== 'COMMIT_UNKNOWN')) throw error;" },
   { name: 'the downcast copy under an id of its own', file: 'publish/publish.ts', find: 'messages.push(encode(older, { ...envelope, type: older.type,', put: 'messages.push(encode(older, { ...envelope, id: clock.id(), type: older.type,' },
   { name: 'once keeps no result', file: 'once/once.ts', find: 'await store.ports.once.save(tx, {', put: 'if (Number.isNaN(retainMs)) await store.ports.once.save(tx, {' },
   { name: 'a reply goes to whoever waits longest', file: 'publish/requests.ts', find: "open.get(envelope.causationId ?? '')", put: '[...open.values()][0]' },
   // --- waiting at the sender
   { name: 'a delayed message sent by two relays', file: mover, find: 'if (await waiting.settle(tx, row))', put: 'if ((await waiting.settle(tx, row)) || !row.inOrder)' },
-  { name: 'a delayed message leaves early', file: mover, find: 'waiting.due(undefined, clock.now(),', put: 'waiting.due(undefined, clock.now() + 2_000,' },
+  { name: 'a delayed message leaves early', file: mover, find: "waiting.due(undefined, 'now',", put: 'waiting.due(undefined, clock.now() + 2_000,' },
   { name: 'a delayed message is taken out and not sent', file: mover, find: 'await options.append(tx, [', put: 'if (row.attempt > 0) await options.append(tx, [' },
   { name: 'a message that was taken back leaves all the same', file: waiting, find: 'for (const { row } of cancelled) waiting.delete(row);', put: '' },
   // --- relay
@@ -60,6 +61,7 @@ export const mutants: readonly Mutant[] = [
   { name: 'a message passes the one that waits before it', file: apply, find: 'if (inOrder && key !== undefined && blocked.has(key))', put: "if (inOrder && key === '' && blocked.has(key))" },
   { name: 'of a key that waits, anyone may run', file: waiting, find: 'if (passed.has(key)) return false;\n', put: '' },
   // --- retries and failures
+  { name: 'a retry by the clock of the process', file: apply, find: 'const nowMs = await waiting.nowMs(tx);\n    const dueMs', put: 'const nowMs = clock.now();\n    const dueMs' },
   { name: 'a retry without its pause', file: apply, find: "(verdict.kind === 'later' ? verdict.delayMs : 0)", put: '0' },
   { name: 'what is finished while stopping is not acknowledged', file: worker, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 0 && !stopping.signal.aborted) await consumer.settle(deliveries);' },
   { name: 'a failed run is forgotten', file: apply, find: "await move(tx, item, 'retry', dueMs, blocked, {", put: "if (item.row || attempt !== 2) await move(tx, item, 'retry', dueMs, blocked, {" },

@@ -289,7 +289,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     },
     async republish(messages) {
       const { store, outbox } = await wiring.rooms();
-      await transact(store, clock, (tx) => outbox.append(tx, [{ messages, dueMs: undefined }]));
+      await transact(store, clock, (tx) => outbox.append(tx, [{ messages, later: undefined }]));
     },
     sagas: () => wiring.sagas(),
     async resumeSaga(saga, key) {

@@ -155,7 +155,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       onDelayed: () => mover?.wake(),
     });
     const append = (tx: StoreTransaction, messages: readonly WireMessage[]): Promise<void> =>
-      outbox.append(tx, [{ messages, dueMs: undefined }]);
+      outbox.append(tx, [{ messages, later: undefined }]);
     mover = createMover({ store, clock, append, trouble });
     retention = createRetention({
       clock,
@@ -296,7 +296,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const workerFor = (plan: Plan, consumer: Consumer): Worker => {
     const { store, outbox } = opened!;
     const append = (tx: StoreTransaction, message: WireMessage): Promise<void> =>
-      outbox.append(tx, [{ messages: [message], dueMs: undefined }]);
+      outbox.append(tx, [{ messages: [message], later: undefined }]);
     const run = createRun({
       clock,
       logger,

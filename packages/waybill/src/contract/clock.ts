@@ -4,8 +4,13 @@
  * waits within the process.
  */
 export interface Clock {
-  /** Wall time in milliseconds since 1970. May step. */
+  /**
+   * Wall time in milliseconds since 1970. May step, and be hours off: what is due is told by the store's clock
+   * (`WaitingPort.nowMs`).
+   */
   now(): number;
+  /** A test's: then a database with a clock of its own goes by this one where it tells what is due. @default false */
+  readonly simulated?: boolean;
   /** Milliseconds from an arbitrary start; never goes back. */
   monotonic(): number;
   /** Calls `fn` once after `delayMs`; any length (a timer past 2^31-1 ms is cut in pieces). Returns its cancel. */

@@ -81,5 +81,8 @@ export const limits: Readonly<{
   keyLength: 500,
 };
 
+/** When a message is to leave: at a moment, or so long after it is written, by the clock of the sender's store. */
+export type Later = { readonly atMs: number; readonly afterMs?: undefined } | { readonly afterMs: number; readonly atMs?: undefined };
+
 /** The type of every reply on the wire. */
 export const replyType: string = 'waybill.reply.v1';

@@ -166,12 +166,14 @@ export interface Watermark {
   readonly sequence: bigint;
 }
 
+/** Wall time by the store's clock, in milliseconds; `'now'`: what that clock says when the statement runs. */
+export type Due = number | 'now';
+
 /** A message that waits: to be sent (`subscription` undefined) or to be run again by a subscription. */
 export interface WaitingEntry {
   readonly subscription: string | undefined;
   readonly message: WireMessage;
-  /** Wall time in milliseconds. */
-  readonly dueMs: number;
+  readonly dueMs: Due;
   /** Runs so far that ended with a verdict. */
   readonly attempt: number;
   /** At most this many runs. */
@@ -198,6 +200,7 @@ export type WaitingReason =
 
 export interface WaitingRow extends WaitingEntry {
   readonly row: number;
+  readonly dueMs: number;
   /** Runs that began; above `attempt` after a crash in the middle of one. */
   readonly starts: number;
   readonly createdMs: number;
@@ -215,6 +218,13 @@ export interface Claim {
   readonly renew?: boolean;
 }
 
+export interface DueRows {
+  readonly rows: readonly WaitingRow[];
+  /** The moment for which it was asked, by the store's clock. */
+  readonly nowMs: number;
+  readonly nextDueMs: number | undefined;
+}
+
 /**
  * What happens later. Rows are taken when they are due; those of an ordered key in the order they were added.
  *
@@ -223,6 +233,11 @@ export interface Claim {
  * then; a row is only started or settled by somebody who knows it as it is (`attempt`, and for a start `starts` too).
  */
 export interface WaitingPort {
+  /**
+   * The store's clock, by which everything is due: the database server's, so that a process whose own clock is hours off
+   * runs nothing early or late. A database without one (a file, memory) has this machine's. With fractions.
+   */
+  nowMs(tx: StoreTransaction): MaybePromise<number>;
   add(tx: StoreTransaction, entries: readonly WaitingEntry[]): MaybePromise<void>;
   /**
    * Up to `max` rows that are due, by due time, and when the next one will be. Of a key with `inOrder` rows only the
@@ -231,10 +246,10 @@ export interface WaitingPort {
    */
   due(
     subscription: string | undefined,
-    nowMs: number,
+    at: Due,
     max: number,
     owner?: string,
-  ): Promise<{ readonly rows: readonly WaitingRow[]; readonly nextDueMs: number | undefined }>;
+  ): Promise<DueRows>;
   /**
    * Claims rows and records, in a commit of its own, that their runs begin; answers each one's starts so far. Undefined,
    * and nothing done to it, when a row is gone, has changed since it was read, or is claimed by another. With `renew`:
@@ -346,8 +361,8 @@ export interface SagasPort {
   load(tx: StoreTransaction, saga: string, key: string): MaybePromise<SagaRow | undefined>;
   /** Writes revision n over revision n - 1, or revision 1 where there is none; false when another was faster. */
   save(tx: StoreTransaction, row: SagaRow): MaybePromise<boolean>;
-  /** An instance has begun: what waits for its key because there was none (`SAGA_NOT_FOUND`) is due at `dueMs`. */
-  awaken(tx: StoreTransaction, saga: string, key: string, dueMs: number): MaybePromise<void>;
+  /** An instance has begun: what waits for its key because there was none (`SAGA_NOT_FOUND`) is due then, if not before. */
+  awaken(tx: StoreTransaction, saga: string, key: string, due: Due): MaybePromise<void>;
   /** Committed rows by row number, page by page. */
   list(filter: {
     readonly saga?: string;

@@ -38,7 +38,7 @@ export function createFailures(options: {
       {
         subscription,
         message,
-        dueMs: clock.now(),
+        dueMs: 'now',
         attempt: 0,
         attempts: options.attempts(subscription),
         firstFailedMs: failed.firstFailedMs,

@@ -3,7 +3,7 @@ import { WaybillError } from '../contract/errors.ts';
 import { storedError } from '../contract/failure.ts';
 import type { Plan, Ready, Verdict } from '../contract/handling.ts';
 import type { Envelope, WireMessage } from '../contract/message.ts';
-import type { StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
+import type { Due, StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
 import { type Item, type Outcome, keyOf, takenBefore } from './item.ts';
 import { underAllNames } from './names.ts';
 
@@ -90,8 +90,8 @@ export function createApply(host: ApplyHost): Apply {
     } else {
       if (!fresh && !(await replacesNewer(tx, item))) return takenBefore(item);
       const key = keyOf(item);
-      if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', clock.now(), blocked);
-      if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', clock.now(), blocked);
+      if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', 'now', blocked);
+      if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', 'now', blocked);
     }
     switch (incoming.kind) {
       case 'expired':
@@ -111,7 +111,7 @@ export function createApply(host: ApplyHost): Apply {
     tx: StoreTransaction,
     item: Item,
     reason: WaitingReason,
-    dueMs: number,
+    dueMs: Due,
     blocked: Set<string>,
     ran: Partial<Pick<WaitingEntry, 'attempt' | 'error' | 'firstFailedMs' | 'inOrder'>> = {},
   ): Promise<Outcome> => {
@@ -138,10 +138,11 @@ export function createApply(host: ApplyHost): Apply {
     return { kind: 'moved' };
   };
 
-  const leave = (tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome> => {
+  const leave = async (tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome> => {
     const { wire } = item.incoming;
-    const sinceMs = item.row?.reason === 'no-handler' ? item.row.createdMs : clock.now();
-    if (clock.now() - sinceMs < leaveMs) return move(tx, item, 'no-handler', clock.now() + leaveAgainMs, blocked);
+    const nowMs = await waiting.nowMs(tx);
+    const sinceMs = item.row?.reason === 'no-handler' ? item.row.createdMs : nowMs;
+    if (nowMs - sinceMs < leaveMs) return move(tx, item, 'no-handler', nowMs + leaveAgainMs, blocked);
     const error = new WaybillError(
       'HANDLER_MISSING',
       `${plan.name}: for ten minutes no instance had a handler for ${wire.type}; deploy one, then retry`,
@@ -207,11 +208,12 @@ export function createApply(host: ApplyHost): Apply {
 
   const after: Apply['after'] = async (tx, item, error, attempt, verdict, blocked) => {
     if (verdict.kind === 'fail') return park(tx, item, error, attempt, blocked, verdict.aside);
-    const dueMs = Math.ceil(clock.now() + (verdict.kind === 'later' ? verdict.delayMs : 0));
+    const nowMs = await waiting.nowMs(tx);
+    const dueMs = Math.ceil(nowMs + (verdict.kind === 'later' ? verdict.delayMs : 0));
     await move(tx, item, 'retry', dueMs, blocked, {
       attempt,
       error: storedError(error, 'HANDLER_FAILED'),
-      firstFailedMs: item.row?.firstFailedMs ?? clock.now(),
+      firstFailedMs: item.row?.firstFailedMs ?? nowMs,
       ...(verdict.kind === 'later' && verdict.aside && { inOrder: false }),
     });
     return { kind: 'retrying', attempt, dueMs, error };

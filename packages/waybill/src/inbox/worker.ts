@@ -175,7 +175,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
   const takeWaiting = async (): Promise<number> => {
-    const { rows, nextDueMs } = await waiting.due(plan.name, clock.now(), waitingMax, options.owner);
+    const { rows, nowMs, nextDueMs } = await waiting.due(plan.name, 'now', waitingMax, options.owner);
     const fresh = rows.filter(({ row }) => !held.has(row));
     for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
     const items: Item[] = [];
@@ -183,7 +183,7 @@ export function createWorker(options: WorkerOptions): Worker {
     if (mayNotRun()) for (const { row } of fresh) held.delete(row);
     else for (const item of items) lanes.push(item, keyOf(item));
     // What is due and in hand wakes this loop when it is finished.
-    const untilMs = nextDueMs === undefined ? pollMs : nextDueMs - clock.now();
+    const untilMs = nextDueMs === undefined ? pollMs : nextDueMs - nowMs;
     return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
   };
 

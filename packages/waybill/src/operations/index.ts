@@ -179,7 +179,7 @@ export function operations(bus: Bus): Operations {
     },
     waiting: {
       list: async (filter = {}) => (await (await inspect()).waiting(filter)).map(waitingOf),
-      run: (row) => settleWaiting(internals, row, { dueMs: internals.clock.now() }),
+      run: (row) => settleWaiting(internals, row, { dueMs: 'now' }),
       cancel: (row) => settleWaiting(internals, row, undefined),
     },
     sagas: {
@@ -240,7 +240,7 @@ async function rowsOf(internals: BusInternals, which: FailureFilter | { readonly
   return rows;
 }
 
-async function settleWaiting(internals: BusInternals, row: number, next: { dueMs: number } | undefined): Promise<boolean> {
+async function settleWaiting(internals: BusInternals, row: number, next: { dueMs: 'now' } | undefined): Promise<boolean> {
   if (!Number.isSafeInteger(row)) throw new WaybillError('INVALID_OPTION', 'waiting: pass the row number of a listed entry');
   const store = await internals.store();
   const [found] = await store.ports.inspect.waiting({ after: row - 1, limit: 1 });

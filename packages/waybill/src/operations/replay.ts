@@ -163,7 +163,7 @@ class Run {
     return {
       subscription: name,
       message,
-      dueMs: this.#internals.clock.now(),
+      dueMs: 'now',
       attempt: 0,
       attempts: 1 + retry.immediate + retry.delayed,
       firstFailedMs: undefined,

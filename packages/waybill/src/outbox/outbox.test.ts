@@ -11,7 +11,7 @@ import { createOutbox } from './outbox.ts';
 const message = (id: string, more: Partial<WireMessage> = {}): WireMessage => ({
   kind: 'event', id, source: 'shop', type: 'shop.x.v1', recipient: undefined, key: undefined, time: 0, headers: {}, body: Buffer.from('{}'), ...more,
 }); // prettier-ignore
-const now = (id: string, more: Partial<WireMessage> = {}) => ({ messages: [message(id, more)], dueMs: undefined });
+const now = (id: string, more: Partial<WireMessage> = {}) => ({ messages: [message(id, more)], later: undefined });
 
 async function room(ledger?: LedgerAccess) {
   const clock = virtualClock();
@@ -95,14 +95,17 @@ describe('the outbox', () => {
   it('puts off what is not due, with every form of it', async () => {
     const { outbox, store, clock, ids, hints } = await room();
     await outbox.appendOwn([
-      { messages: [message('later', { type: 'shop.x.v2' }), message('later')], dueMs: clock.now() + 5_000 },
-      { messages: [message('past')], dueMs: clock.now() },
+      { messages: [message('later', { type: 'shop.x.v2' }), message('later')], later: { afterMs: 5_000 } },
+      { messages: [message('at'), message('at the same')], later: { atMs: clock.now() + 5_000 } },
+      { messages: [message('past')], later: { atMs: clock.now() } },
     ]);
     assert.deepEqual(await ids(), ['past']);
     const waiting = await store.ports.inspect.waiting({});
     assert.deepEqual(waiting.map((row) => [row.message.id, row.message.type, row.dueMs, row.reason]), [
       ['later', 'shop.x.v2', clock.now() + 5_000, 'delayed'],
       ['later', 'shop.x.v1', clock.now() + 5_000, 'delayed'],
+      ['at', 'shop.x.v1', clock.now() + 5_000, 'delayed'],
+      ['at the same', 'shop.x.v1', clock.now() + 5_000, 'delayed'],
     ]);
     assert.ok(hints.delayed >= 1);
   });

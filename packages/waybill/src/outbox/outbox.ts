@@ -11,7 +11,7 @@
  */
 import type { Clock } from '../contract/clock.ts';
 import { unroutable } from '../contract/failure.ts';
-import { type WireMessage, replyType } from '../contract/message.ts';
+import { type Later, type WireMessage, replyType } from '../contract/message.ts';
 import type { Signals } from '../contract/signals.ts';
 import type { StoreSession, StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
@@ -20,7 +20,8 @@ import type { LedgerAccess } from '../contract/transport.ts';
 /** What this room needs to know of a prepared message. */
 interface Outgoing {
   readonly messages: readonly WireMessage[];
-  readonly dueMs: number | undefined;
+  /** Undefined: at once. */
+  readonly later: Later | undefined;
 }
 
 export interface Outbox {
@@ -50,14 +51,22 @@ export function createOutbox(options: {
 
   const append = async (tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void> => {
     const now: WireMessage[] = [];
-    for (const { messages, dueMs } of outgoing) {
-      if (dueMs !== undefined && dueMs > clock.now()) await addDelayed(tx, messages, dueMs);
+    for (const { messages, later } of outgoing) {
+      const dueMs = later && (await dueOf(tx, later));
+      if (dueMs !== undefined) await addDelayed(tx, messages, dueMs);
       else for (const message of messages) if (await routed(tx, message)) now.push(message);
     }
     if (now.length === 0) return;
     await outbox.append(tx, now);
     // Each time: a savepoint that is undone takes its callbacks along, and a second hint costs nothing.
     tx.afterCommit(options.onCommitted);
+  };
+
+  /** Undefined when that has passed. */
+  const dueOf = async (tx: StoreTransaction, later: Later): Promise<number | undefined> => {
+    const nowMs = await waiting.nowMs(tx);
+    const dueMs = later.atMs ?? nowMs + later.afterMs;
+    return dueMs > nowMs ? dueMs : undefined;
   };
 
   const addDelayed = async (tx: StoreTransaction, messages: readonly WireMessage[], dueMs: number): Promise<void> => {

@@ -57,13 +57,13 @@ describe('prepare', () => {
     assert.deepEqual([own.causationId, own.correlationId, own.headers.tenant], ['why', 'mine', 'other']);
   });
 
-  it('says when a message is due, and nothing for one that may leave at once', async () => {
-    const { prepare, clock } = room();
-    const due = async (options: object): Promise<number | undefined> => (await prepare(definitionOf(V1), { id: 'p' }, options, undefined)).dueMs;
-    assert.equal(await due({}), undefined);
-    assert.equal(await due({ delayMs: 0 }), undefined);
-    assert.equal(await due({ delayMs: 5 }), clock.now() + 5);
-    assert.equal(await due({ deliverAt: new Date(5) }), 5);
+  it('says when a message may leave, and nothing for one that may leave at once', async () => {
+    const { prepare } = room();
+    const later = async (options: object): Promise<unknown> => (await prepare(definitionOf(V1), { id: 'p' }, options, undefined)).later;
+    assert.equal(await later({}), undefined);
+    assert.equal(await later({ delayMs: 0 }), undefined);
+    assert.deepEqual(await later({ delayMs: 5 }), { afterMs: 5 });
+    assert.deepEqual(await later({ deliverAt: new Date(5) }), { atMs: 5 });
   });
 
   it('encodes a downcast copy whose headers pass the limit as little as the message itself', async () => {

@@ -12,7 +12,7 @@ import { checkHeaderSize, checkId } from '../contract/bounds.ts';
 import type { ContractDefinition, MessageOptions } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Format } from '../contract/format.ts';
-import { type Envelope, type OutgoingMessage, type WireMessage, replyType } from '../contract/message.ts';
+import { type Envelope, type Later, type OutgoingMessage, type WireMessage, replyType } from '../contract/message.ts';
 import type { Middleware, Published } from '../contract/api.ts';
 import type { Signals } from '../contract/signals.ts';
 import { nextHop } from '../contract/hops.ts';
@@ -27,8 +27,8 @@ import { told } from '../contract/told.ts';
 export interface Prepared extends Published {
   /** The message, and after it the same in older versions, under the same id. */
   readonly messages: readonly WireMessage[];
-  /** Wall time in milliseconds from which on it may leave; undefined = at once. */
-  readonly dueMs: number | undefined;
+  /** Undefined: at once. */
+  readonly later: Later | undefined;
 }
 
 export interface PrepareOptions extends MessageOptions {
@@ -71,7 +71,7 @@ export function createPublish(options: {
       const inherited = cause ? inherit(cause.headers, propagate) : undefined;
       const ownHeaders = checkHeaders(given.headers);
       const own = inherited ? checkHeaders({ ...inherited, ...ownHeaders }) : ownHeaders;
-      const dueMs = given.deliverAt?.getTime() ?? (given.delayMs ? time.getTime() + given.delayMs : undefined);
+      const later = laterOf(given);
       const checked = await checkData(contract, data);
       options.noticeUnread(contract);
       if (checked.extra.length > 0 && signals.has('extra-fields')) {
@@ -91,7 +91,7 @@ export function createPublish(options: {
         ...given_('recipient', contract.to),
         ...given_('replyTo', given.replyTo),
         ...given_('replyKey', given.replyKey),
-        ...given_('hops', nextHop(contract.type, cause, (dueMs ?? 0) - time.getTime(), hopsMax)),
+        ...given_('hops', nextHop(contract.type, cause, later === undefined ? 0 : (later.afterMs ?? later.atMs - time.getTime()), hopsMax)),
         ...given_('traceparent', cause?.traceparent),
         ...given_('expiresAt', given.ttlMs === undefined ? undefined : new Date(time.getTime() + given.ttlMs)),
       };
@@ -100,7 +100,7 @@ export function createPublish(options: {
       const messages = [encode(contract, envelope, checked.json)];
       await addDowncasts(contract, checked.output, envelope, messages);
       const types = messages.map((message) => message.type);
-      return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, dueMs };
+      return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, later };
     },
 
     reply(command, json) {
@@ -193,6 +193,11 @@ function inherit(headers: Readonly<Record<string, string>>, names: readonly stri
   const inherited: Record<string, string> = {};
   for (const name of names) if (headers[name] !== undefined) inherited[name] = headers[name];
   return inherited;
+}
+
+function laterOf({ deliverAt, delayMs }: PrepareOptions): Later | undefined {
+  if (deliverAt) return { atMs: deliverAt.getTime() };
+  return delayMs ? { afterMs: delayMs } : undefined;
 }
 
 /** A delay may reach this far: a hundred years; more is a mistake in the unit. */

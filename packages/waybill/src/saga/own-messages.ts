@@ -5,7 +5,7 @@ import { WaybillError } from '../contract/errors.ts';
 import type { Format } from '../contract/format.ts';
 import type { Message, WireMessage } from '../contract/message.ts';
 import { type StandardSchema } from '../contract/schema.ts';
-import type { WaitingEntry } from '../contract/store.ts';
+import type { Due, WaitingEntry } from '../contract/store.ts';
 
 /** `generation` tells a timeout from one that was set again under its name; `step` is its place in the ledger. */
 export type Own =
@@ -40,7 +40,7 @@ export function timeoutId(key: string, name: string): string {
 /** A row that brings the message back when it is due. */
 export function ownEntry(
   own: Own,
-  of: { readonly subscription: string; readonly service: string; readonly format: Format; readonly cause: Pick<Message, 'id' | 'correlationId' | 'headers'>; readonly hops: number | undefined; readonly nowMs: number; readonly dueMs: number; readonly attempts: number },
+  of: { readonly subscription: string; readonly service: string; readonly format: Format; readonly cause: Pick<Message, 'id' | 'correlationId' | 'headers'>; readonly hops: number | undefined; readonly nowMs: number; readonly dueMs: Due; readonly attempts: number },
 ): WaitingEntry {
   const { service, cause, nowMs } = of;
   const id = ownId(own);

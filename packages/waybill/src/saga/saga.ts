@@ -28,7 +28,7 @@ import type { Envelope, Message } from '../contract/message.ts';
 import { describeIssues, validate } from '../contract/schema.ts';
 import type { SagaDefinition, SagaEvent } from '../contract/saga.ts';
 import type { SignalMap, Signals } from '../contract/signals.ts';
-import type { SagaRow, SagasPort, StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { Due, SagaRow, SagasPort, StoreSession, StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import { type StepContext, createContext } from './context.ts';
 import { type Instance, begin, open, rowOf } from './instance.ts';
@@ -182,7 +182,7 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
     const { ledger } = instance;
     if (ledger.parked && goesOn(instance, ctx)) delete ledger.parked;
     await save(found, instance);
-    if (was === undefined) await found.port.awaken(found.tx, name, found.key, clock.now());
+    if (was === undefined) await found.port.awaken(found.tx, name, found.key, 'now');
     told(found, instance, was);
   };
 
@@ -206,25 +206,26 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
       return;
     }
     const generation = (row?.revision ?? 0) + 1;
+    const nowMs = timeouts.size > 0 ? await waiting.nowMs(tx) : 0;
     for (const [timeout, afterMs] of timeouts) {
       if (ledger.timeouts[timeout]) await take(timeout);
       if (afterMs === undefined) continue;
-      const dueMs = Math.ceil(clock.now() + afterMs);
+      const dueMs = Math.ceil(nowMs + afterMs);
       ledger.timeouts[timeout] = { generation, dueMs };
-      await addOwn(tx, { key, does: 'timeout', name: timeout, generation }, dueMs, ctx.message);
+      await addOwn(tx, { key, does: 'timeout', name: timeout, generation }, { dueMs, afterMs }, ctx.message);
     }
   };
 
   const undoNext = async ({ tx, key }: Found, { status, ledger }: Instance, ctx: Ctx): Promise<void> => {
     if (status !== 'undoing') return;
     const at = ledger.steps.findLastIndex((entry) => !entry.undone);
-    await addOwn(tx, { key, does: 'undo', step: at }, clock.now(), ctx.message);
+    await addOwn(tx, { key, does: 'undo', step: at }, { dueMs: 'now', afterMs: 0 }, ctx.message);
   };
 
-  const addOwn = async (tx: StoreTransaction, own: Own, dueMs: number, cause: Cause): Promise<void> => {
+  const addOwn = async (tx: StoreTransaction, own: Own, { dueMs, afterMs }: { dueMs: Due; afterMs: number }, cause: Cause): Promise<void> => {
     const nowMs = clock.now();
     // A step to undo belongs to the message that began it: it must not be refused.
-    const hops = own.does === 'undo' ? (cause as Partial<Envelope>).hops : nextHop(`a timeout of ${name}`, cause, dueMs - nowMs, host.hopsMax);
+    const hops = own.does === 'undo' ? (cause as Partial<Envelope>).hops : nextHop(`a timeout of ${name}`, cause, afterMs, host.hopsMax);
     const entry = ownEntry(own, { subscription: name, service, format, cause, hops, nowMs, dueMs, attempts: host.attempts(name) });
     await store().ports.waiting.add(tx, [entry]);
     tx.afterCommit(() => host.wake(name));
@@ -282,7 +283,7 @@ export function createSaga(definition: SagaDefinition, name: string, host: SagaH
       if (status === 'undoing') {
         // Where one waits or is in failures already, whichever comes first does it, and the other nothing.
         const step = ledger.steps.findLastIndex((entry) => !entry.undone);
-        await addOwn(tx, { key, does: 'undo', step }, clock.now(), { id: clock.id(), correlationId: key, headers: {} });
+        await addOwn(tx, { key, does: 'undo', step }, { dueMs: 'now', afterMs: 0 }, { id: clock.id(), correlationId: key, headers: {} });
       }
       if (parked) tx.afterCommit(() => signals.emit('saga', { saga: name, key, status, was: 'parked' }));
       return true;

@@ -80,6 +80,7 @@ export function virtualClock({ seed = 1, startMs = Date.UTC(2030, 0, 1) }: Virtu
 
   return {
     now,
+    simulated: true,
     monotonic: () => elapsedMs,
     after,
     turn,

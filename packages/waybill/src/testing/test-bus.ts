@@ -307,7 +307,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
       const { ready } = await ports.inspect.counts();
       if (relay && !atCommit && ready > 0) found.push(`${service}: ${ready} messages of the ledger are not sent`);
       if (relay) {
-        const { rows } = await ports.waiting.due(undefined, clock.now(), 1);
+        const { rows } = await ports.waiting.due(undefined, 'now', 1);
         if (rows.length > 0) found.push(`${service}: a delayed message is due`);
       }
       found.push(...(await internals.outstanding(ports)));
@@ -315,7 +315,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
         if (!active || paused.has(plan.name)) continue;
         const queued = sources.reduce((sum, source) => sum + (source.waiting ?? 0), 0);
         if (queued > 0) found.push(`${plan.name}: ${queued} messages are queued`);
-        const { rows } = await ports.waiting.due(plan.name, clock.now(), 1, exclusive ? plan.name : instance);
+        const { rows } = await ports.waiting.due(plan.name, 'now', 1, exclusive ? plan.name : instance);
         if (rows.length > 0) found.push(`${plan.name}: a message that waited is due (${rows[0]!.reason}, attempt ${rows[0]!.attempt})`);
         const again = taps.reduce((sum, tap) => sum + (tap.subscription === plan.name ? tap.waiting : 0), 0);
         if (again > 0) found.push(`${plan.name}: ${again} messages are to be delivered again`);

@@ -3,7 +3,7 @@
  * all, is taken by the inbox, which holds the subscription.)
  *
  * In: waiting rows without subscription. Out: ledger rows, in the transaction that removes the waiting ones. Guaranteed:
- * never before they are due by this machine's clock, once, whoever moves them: the removal decides between two movers. A
+ * never before they are due by the store's clock, once, whoever moves them: the removal decides between two movers. A
  * crash before the commit leaves them waiting.
  *
  * Cost: one commit for up to 100 messages that are due; idle one read per second, or none until the next is due.
@@ -30,9 +30,9 @@ export function createMover(options: {
     clock,
     onError: (error) => options.trouble('moving delayed messages', error),
     async turn() {
-      const { rows, nextDueMs } = await waiting.due(undefined, clock.now(), rowsMax);
+      const { rows, nowMs, nextDueMs } = await waiting.due(undefined, 'now', rowsMax);
       if (rows.length === 0) {
-        return nextDueMs === undefined ? pollMs : Math.max(1, Math.min(pollMs, nextDueMs - clock.now()));
+        return nextDueMs === undefined ? pollMs : Math.max(1, Math.min(pollMs, nextDueMs - nowMs));
       }
       await transact(store, clock, async (tx) => {
         for (const row of rows) if (await waiting.settle(tx, row)) await options.append(tx, [row.message]);

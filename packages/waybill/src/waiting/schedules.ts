@@ -2,7 +2,7 @@
  * Recurring messages: one row for each name, service-wide, that waits for its next time.
  *
  * In: a name, when, and a message. Out: at each time one message to the ledger, in the transaction that removes the row
- * and adds that of the next time. Guaranteed: never before its time; once per time, whoever does it: the removal decides
+ * and adds that of the next time. Guaranteed: never before its time by the store's clock; once per time, whoever does it: the removal decides
  * between two instances; times that passed while nobody ran happen once, at the next start. A crash before the commit
  * leaves the row due. Only an instance whose code has the schedule runs it.
  *
@@ -83,7 +83,7 @@ export function createSchedules<P>(options: {
     await transact(store, clock, async (tx) => {
       if (!(await waiting.settle(tx, row))) return;
       const anchorMs = Number(row.message.headers['anchor']);
-      const dueMs = next(clock.now(), anchorMs);
+      const dueMs = next(await waiting.nowMs(tx), anchorMs);
       if (dueMs !== undefined) await waiting.add(tx, [entryOf(name, dueMs, anchorMs)]);
       await options.append(tx, prepared);
     });
@@ -94,7 +94,7 @@ export function createSchedules<P>(options: {
     onError: (error) => options.trouble('sending what is scheduled', error),
     async turn() {
       if (known.size === 0) return pollMs;
-      const { rows, nextDueMs } = await waiting.due(subscription, clock.now(), rowsMax);
+      const { rows, nowMs, nextDueMs } = await waiting.due(subscription, 'now', rowsMax);
       const mine = rows.filter((row) => known.has(nameOf(row)));
       let failed = false;
       for (const row of mine) {
@@ -106,7 +106,7 @@ export function createSchedules<P>(options: {
         }
       }
       if (mine.length > 0) return failed ? pollMs : 0;
-      return nextDueMs === undefined ? pollMs : Math.max(1, Math.min(pollMs, nextDueMs - clock.now()));
+      return nextDueMs === undefined ? pollMs : Math.max(1, Math.min(pollMs, nextDueMs - nowMs));
     },
   });
 
@@ -117,7 +117,7 @@ export function createSchedules<P>(options: {
         throw new WaybillError('INVALID_OPTION', `schedule: the name ${JSON.stringify(name)} must be up to 80 lower-case letters, digits, dots, dashes and underscores`);
       }
       const { spec, next } = await recurrenceOf(name, when);
-      const anchorMs = Math.ceil(clock.now());
+      const anchorMs = Math.ceil(await transact(store, clock, (tx) => waiting.nowMs(tx)));
       const dueMs = next(anchorMs, anchorMs);
       if (dueMs === undefined) throw new WaybillError('INVALID_OPTION', `schedule ${name}: it never comes any more`);
       known.set(name, { spec, next, message });

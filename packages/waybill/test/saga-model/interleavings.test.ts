@@ -35,7 +35,7 @@ const instead = (change: (ports: StorePorts) => Partial<StorePorts>): Sabotage =
 describe('the search notices', () => {
   const richest = { stock: 'done', payment: 'declined', twice: [types.Reserved], submittedAgain: true, crashes: 0, failures: 0 } as const;
   const sabotages: readonly (readonly [what: string, Sabotage])[] = [
-    ['timeouts that come early', instead(({ waiting }) => ({ waiting: { ...waiting, due: (of, nowMs, ...more) => waiting.due(of, nowMs + 60_000, ...more) } }))],
+    ['timeouts that come early', instead(({ waiting }) => ({ waiting: { ...waiting, due: (of, at, ...more) => waiting.due(of, Number(at) + 60_000, ...more) } }))],
     ['an inbox that takes a message twice', instead(({ inbox }) => ({ inbox: { ...inbox, insert: async (_tx, _name, keys) => keys.map(() => true) } }))],
     ['ended sagas without tombstone', instead(({ sagas }) => ({
       sagas: { ...sagas!, load: async (...of) => { const row = await sagas!.load(...of); return row?.status === 'compensated' ? undefined : row; },

@@ -6,7 +6,7 @@ const limitDefault = 100;
 const limitMax = 1_000;
 
 /** Instances of sagas by (saga, key). Transactions come one at a time: what was loaded is still so when it is saved. */
-export function createSagas({ disk, writing, write }: Access): SagasPort {
+export function createSagas({ disk, host, writing, write }: Access): SagasPort {
   const committed = (): ListedSaga[] => [...disk.sagas.committed.values()].toSorted((one, other) => one.row - other.row);
   return {
     load: (tx, saga, key) =>
@@ -25,8 +25,9 @@ export function createSagas({ disk, writing, write }: Access): SagasPort {
         return true;
       }),
 
-    awaken: (tx, saga, key, dueMs) =>
+    awaken: (tx, saga, key, due) =>
       writing(tx, ({ waiting }) => {
+        const dueMs = due === 'now' ? host.clock.now() : due;
         for (const row of waiting.rows()) {
           if (row.subscription !== saga || row.message.key !== key || row.error?.code !== 'SAGA_NOT_FOUND') continue;
           waiting.set(row.row, { ...row, dueMs: Math.min(row.dueMs, dueMs) });

@@ -1,26 +1,31 @@
-import type { WaitingPort, WaitingRow } from '../../contract/store.ts';
+import type { Due, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
 import type { Access } from './access.ts';
 import { copyOf, type Disk, type Waiting } from './disk.ts';
 
 /** What happens later: rows by number, which is the order they were added in. */
 export function createWaiting({ disk, host, writing, write }: Access): WaitingPort {
+  const timeOf = (due: Due): number => (due === 'now' ? host.clock.now() : due);
+  const timed = <E extends Partial<WaitingEntry>>(entry: E): E & { dueMs: number } => ({ ...entry, dueMs: timeOf(entry.dueMs!) });
   return {
+    nowMs: () => host.clock.now(),
+
     add: (tx, entries) =>
       writing(tx, ({ waiting }) => {
         for (const entry of entries) {
           if (entry.reason === 'schedule' && [...waiting.rows()].some((other) => isSchedule(other) && other.message.id === entry.message.id)) continue;
           const row = disk.number();
           const front = entry.inOrder && entry.reason === 'asked';
-          waiting.set(row, { ...copyOf(entry), row, front, starts: entry.attempt, createdMs: host.clock.now(), claim: undefined });
+          waiting.set(row, { ...copyOf(timed(entry)), row, front, starts: entry.attempt, createdMs: host.clock.now(), claim: undefined });
         }
       }),
 
-    async due(subscription, nowMs, max, owner) {
+    async due(subscription, at, max, owner) {
+      const nowMs = timeOf(at);
       const ready = heads(disk, subscription).filter((row) => isFree(row, owner, host.clock.now()));
       const rows = ready.filter(({ dueMs }) => dueMs <= nowMs).slice(0, max);
       const rest = ready.filter((row) => !rows.includes(row));
       const nextDueMs = rest.length === 0 ? undefined : rest.reduce((ms, { dueMs }) => Math.min(ms, dueMs), Infinity);
-      return { rows: rows.map(waitingRow), nextDueMs };
+      return { rows: rows.map(waitingRow), nowMs, nextDueMs };
     },
 
     start: (rows, { owner, claimMs, renew = false }) =>
@@ -41,7 +46,7 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
         const now = waiting.get(row);
         if (now === undefined || now.attempt !== attempt || !isFree(now, owner, host.clock.now())) return false;
         if (next === undefined) waiting.delete(row);
-        else waiting.set(row, copyOf({ ...now, ...next, starts: next.attempt ?? now.attempt, claim: undefined }));
+        else waiting.set(row, copyOf({ ...timed({ ...now, ...next }), starts: next.attempt ?? now.attempt, claim: undefined }));
         return true;
       }),
 

@@ -7,6 +7,7 @@
  */
 import type { ListedSaga, SagaRow, SagasPort, SagaStatus } from '../../contract/store.ts';
 import type { Access, SqlValue } from './port.ts';
+import { dueColumn, dueText } from './waiting.ts';
 import { wallMs } from './wire.ts';
 
 const limitDefault = 100;
@@ -26,7 +27,7 @@ interface Columns {
   readonly changed: string;
 }
 
-export function createSagasPort({ schema: s, sql, in: within }: Access): SagasPort {
+export function createSagasPort({ schema: s, clock, sql, in: within }: Access): SagasPort {
   // search by (saga, key)
   const load = `select ${texts} from ${s}.saga g where g.saga = $1::text and g.key = $2::text for update`;
   // waits for another that begins it, and sees how that ended
@@ -38,7 +39,7 @@ export function createSagasPort({ schema: s, sql, in: within }: Access): SagasPo
       changed = $7::text::bigint
     where saga = $1::text and key = $2::text and revision = $8::text::bigint - 1 returning g.row::text`;
   // search by waiting_unknown
-  const awaken = `update ${s}.waiting set due = least(due, $3::text::bigint)
+  const awaken = `update ${s}.waiting set due = least(due, ${dueText('$3::text::bigint')})
     where subscription = $1::text and key = $2::text and error_code = 'SAGA_NOT_FOUND'`;
   // search by saga_ended, ended by limit; one look per row by waiting_line and failures_hold
   const trim = `with old as (select row from ${s}.saga g where status in ('completed', 'compensated') and changed < $1::text::bigint
@@ -64,7 +65,7 @@ export function createSagasPort({ schema: s, sql, in: within }: Access): SagasPo
       return written.length === 1;
     },
 
-    awaken: async (tx, saga, key, dueMs) => void (await within(tx).query(awaken, [saga, key, wallMs(Math.ceil(dueMs))])),
+    awaken: async (tx, saga, key, due) => void (await within(tx).query(awaken, [saga, key, dueColumn(due, clock)])),
 
     async list({ saga, key, status, after = 0, limit = limitDefault }) {
       const given = Object.entries({ saga, key, status }).filter((entry): entry is [string, string] => entry[1] !== undefined);

@@ -6,7 +6,8 @@
  * Adding costs one statement for any number of rows, with ordered keys three; `due` one read that touches only what it
  * returns.
  */
-import type { WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { Due, DueRows, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
 import { lockLines, realign, type Place } from './line.ts';
 import { elsewhere } from './errors.ts';
 import type { Access, Statements } from './port.ts';
@@ -33,12 +34,24 @@ export interface WaitingColumns extends MessageRow, ErrorRow {
   readonly created: string;
 }
 
-const nowMs = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
+/** The server's clock, floored; with fractions where `clockMs` is asked for. */
+const clockMs = `extract(epoch from clock_timestamp()) * 1000`;
+const nowMs = `floor(${clockMs})::bigint`;
 
-export function createWaitingPort({ schema: s, service, sql, in: within }: Access): WaitingPort {
+/** A moment as a parameter: null stands for now by the server's clock. A test's clock stands in for that. */
+export function dueColumn(due: Due, { simulated = false, now }: Clock): number | null {
+  if (due === 'now') return simulated ? wallMs(now()) : null;
+  return wallMs(Math.ceil(due)); // never early
+}
+/** What `dueColumn` made, in a statement. */
+export function dueText(column: string): string {
+  return `coalesce(${column}, ${nowMs})`;
+}
+
+export function createWaitingPort({ schema: s, service, clock, sql, in: within }: Access): WaitingPort {
   // Nothing is inserted where the schema is another service's, as in the ledger.
   const insert = `with added as (insert into ${s}.waiting (subscription, ${messageColumns}, ${entryColumns}, front, head, created)
-    select m.subscription, ${messageFields}, m.due, m.reason, m.attempt, m.attempts, m.attempt, m.first_failed,
+    select m.subscription, ${messageFields}, ${dueText('m.due')}, m.reason, m.attempt, m.attempts, m.attempt, m.first_failed,
       m.error_code, m.error_message, m.error_stack, m.in_order, m.front, not m.in_line, ${nowMs}
     from json_to_recordset($1::text::json) as m(subscription text, ${messageRecord}, due bigint, reason text, attempt int, attempts int,
       first_failed bigint, ${errorRecord}, in_order boolean, front boolean, in_line boolean)
@@ -47,7 +60,7 @@ export function createWaitingPort({ schema: s, service, sql, in: within }: Acces
   // unchanged since it was read, and nobody else's now
   const isMine = (owner: string): string => `(w.claimed <= clock_timestamp() or w.owner = ${owner}::text)`;
   // search by row; a row that another transaction has in hand is waited for, and seen as that left it
-  const change = `update ${s}.waiting w set due = m.due, reason = m.reason, attempt = m.attempt, attempts = m.attempts, starts = m.attempt,
+  const change = `update ${s}.waiting w set due = ${dueText('m.due')}, reason = m.reason, attempt = m.attempt, attempts = m.attempts, starts = m.attempt,
       first_failed = m.first_failed, error_code = m.error_code, error_message = m.error_message, error_stack = m.error_stack,
       in_order = m.in_order, head = case when m.in_order = w.in_order then w.head else true end, claimed = '-infinity'
     from json_to_record($2::text::json) as m(due bigint, reason text, attempt int, attempts int, first_failed bigint, ${errorRecord},
@@ -80,17 +93,23 @@ export function createWaitingPort({ schema: s, service, sql, in: within }: Acces
   };
 
   return {
+    async nowMs(tx) {
+      if (clock.simulated) return clock.now();
+      const [row] = await within(tx).query<{ now: string }>(`select (${clockMs})::text as now`);
+      return Number(row!.now);
+    },
+
     async add(tx, entries) {
       if (entries.length === 0) return;
       const statements = within(tx);
       const places = entries.filter(inLine).map(placeOf);
       await lockLines(statements, s, places);
-      const [added] = await statements.query<{ count: string }>(insert, [JSON.stringify(entries.map(entryJson)), service]);
+      const [added] = await statements.query<{ count: string }>(insert, [JSON.stringify(entries.map((entry) => entryJson(entry, clock))), service]);
       if (Number(added!.count) < entries.filter(({ reason }) => reason !== 'schedule').length) throw elsewhere(service);
       await realign(statements, s, places);
     },
 
-    due: (subscription, now, max, owner) => due(sql, s, { subscription, nowMs: now, max, owner }),
+    due: (subscription, at, max, owner) => due(sql, s, { subscription, at: dueColumn(at, clock), max, owner }),
 
     async start(rows, { owner, claimMs, renew = false }) {
       if (rows.length === 0) return [];
@@ -112,7 +131,7 @@ export function createWaitingPort({ schema: s, service, sql, in: within }: Acces
       const entry: WaitingEntry = { ...row, ...next };
       const [moved] = await statements.query<{ subscription: string; key: string | null }>(change, [
         row.row,
-        JSON.stringify(entryJson(entry)),
+        JSON.stringify(entryJson(entry, clock)),
         row.attempt,
         owner,
       ]);
@@ -149,12 +168,12 @@ function placeOf({ subscription, message }: WaitingEntry): Place {
 }
 
 /** `starts` begins at `attempt`: no run has begun. */
-function entryJson(entry: WaitingEntry): object {
+function entryJson(entry: WaitingEntry, clock: Clock): object {
   const { subscription, message, dueMs, reason, attempt, attempts, firstFailedMs, error, inOrder } = entry;
   return {
     subscription: subscriptionColumn(subscription),
     ...messageJson(message),
-    due: wallMs(Math.ceil(dueMs)),
+    due: dueColumn(dueMs, clock),
     reason,
     attempt,
     attempts,
@@ -169,23 +188,24 @@ function entryJson(entry: WaitingEntry): object {
 async function due(
   sql: Statements,
   s: string,
-  { subscription, nowMs: now, max, owner }: { subscription: string | undefined; nowMs: number; max: number; owner: string | undefined },
-): Promise<{ rows: WaitingRow[]; nextDueMs: number | undefined }> {
+  { subscription, at, max, owner }: { subscription: string | undefined; at: number | null; max: number; owner: string | undefined },
+): Promise<DueRows> {
   const of = subscriptionColumn(subscription);
-  // search by waiting_due, in its order, ended by limit: rows in line behind others are not in that index
+  // search by waiting_due from that moment on, ended by limit: rows in line behind others are not in that index
+  const [next] = await sql.query<{ now: string; due: string | null }>(
+    `select t.now::text, (select w.due from ${s}.waiting w where w.subscription = $1::text and w.head and w.due > t.now
+       and (w.claimed <= clock_timestamp() or w.owner = $3::text) order by w.due limit 1)::text as due
+     from (select ${dueText('$2::text::bigint')} as now offset 0) t`,
+    [of, at, owner ?? null],
+  );
+  // the same search up to that moment, in its order
   const rows = await sql.query<WaitingColumns>(
     `select ${waitingText} from ${s}.waiting w where w.subscription = $1::text and w.head and w.due <= $2::text::bigint
      and (w.claimed <= clock_timestamp() or w.owner = $4::text) order by w.due, w.row limit $3::text::int`,
-    [of, wallMs(now), max + 1, owner ?? null],
+    [of, next!.now, max + 1, owner ?? null],
   );
-  if (rows.length > max) return { rows: rows.slice(0, max).map(waitingRow), nextDueMs: Number(rows[max]!.due) };
-  // the same search, from there on
-  const [next] = await sql.query<{ due: string }>(
-    `select w.due::text from ${s}.waiting w where w.subscription = $1::text and w.head and w.due > $2::text::bigint
-     and (w.claimed <= clock_timestamp() or w.owner = $3::text) order by w.due limit 1`,
-    [of, wallMs(now), owner ?? null],
-  );
-  return { rows: rows.map(waitingRow), nextDueMs: next && Number(next.due) };
+  const more = rows.length > max ? Number(rows[max]!.due) : undefined;
+  return { rows: rows.slice(0, max).map(waitingRow), nowMs: Number(next!.now), nextDueMs: more ?? (next!.due === null ? undefined : Number(next!.due)) };
 }
 
 export function waitingRow(columns: WaitingColumns): WaitingRow {

@@ -37,7 +37,7 @@ async function open(file: string, host: Host): Promise<SqliteStoreSession> {
       waiting: createWaitingPort(database, host),
       failures: createFailuresPort(database),
       once: createOncePort(database, host),
-      sagas: createSagasPort(database),
+      sagas: createSagasPort(database, host),
       inspect: createInspect(database, host),
       streams: createStreamsPort(database, host),
     },

@@ -4,16 +4,17 @@
  *
  * A step costs one search and one write by index, in the transaction of its message.
  */
-import type { ListedSaga, SagaRow, SagasPort } from '../../contract/store.ts';
+import type { Host, ListedSaga, SagaRow, SagasPort } from '../../contract/store.ts';
 import { sqliteTransaction } from './port.ts';
 import type { SqliteDatabase, SqlValue, Statements } from './port.ts';
+import { dueColumn } from './waiting.ts';
 import { wallMs } from './wire.ts';
 
 const limitDefault = 100;
 const limitMax = 1_000;
 const columns = 'saga, key, version, revision, status, state, ledger, started as startedMs, changed as changedMs';
 
-export function createSagasPort(database: SqliteDatabase): SagasPort {
+export function createSagasPort(database: SqliteDatabase, { clock }: Host): SagasPort {
   return {
     load: (tx, saga, key) =>
       sqliteTransaction(tx, database).writing((statements) => {
@@ -24,12 +25,12 @@ export function createSagasPort(database: SqliteDatabase): SagasPort {
 
     save: (tx, row) => sqliteTransaction(tx, database).writing((statements) => save(statements, row)),
 
-    awaken: (tx, saga, key, dueMs) =>
+    awaken: (tx, saga, key, due) =>
       sqliteTransaction(tx, database).writing((statements) => {
         // search by waybill_waiting_unknown
         const sql = `update waybill_waiting set due = min(due, ?3)
           where subscription = ?1 and key = ?2 and error_code = 'SAGA_NOT_FOUND'`;
-        statements.run(sql, saga, key, wallMs(Math.ceil(dueMs)));
+        statements.run(sql, saga, key, dueColumn(due, clock.now()));
       }),
 
     list: (filter) => database.read((statements) => list(statements, filter)),

@@ -5,7 +5,7 @@
  *
  * Adding costs one insert, for an ordered key three searches more; `due` one read that touches only what it returns.
  */
-import type { Host, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
+import type { Due, Host, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
 import { realign } from './line.ts';
 import { sqliteTransaction } from './port.ts';
 import type { SqliteDatabase, SqlValue, Statements } from './port.ts';
@@ -30,13 +30,18 @@ export interface WaitingColumns extends MessageRow, ErrorRow {
 
 export function createWaitingPort(database: SqliteDatabase, { clock }: Host): WaitingPort {
   return {
+    nowMs: () => clock.now(),
+
     add: (tx, entries) =>
       sqliteTransaction(tx, database).writing((statements) => {
         for (const entry of entries) add(statements, entry, clock.now());
       }),
 
-    due: (subscription, nowMs, max, owner) =>
-      database.read((statements) => due(statements, { subscription, nowMs, max, owner, clockMs: clock.now() })),
+    async due(subscription, at, max, owner) {
+      const clockMs = clock.now();
+      const nowMs = at === 'now' ? clockMs : at;
+      return { nowMs, ...(await database.read((statements) => due(statements, { subscription, nowMs, max, owner, clockMs }))) };
+    },
 
     start: (rows, claim) =>
       database.write(({ statements }) => {
@@ -84,7 +89,7 @@ function add(statements: Statements, entry: WaitingEntry, nowMs: number): void {
     insert,
     subscription ?? null,
     ...messageValues(message),
-    ...entryValues(entry),
+    ...entryValues(entry, nowMs),
     front ? 1 : 0,
     inLine ? 0 : 1,
     wallMs(nowMs),
@@ -93,10 +98,15 @@ function add(statements: Statements, entry: WaitingEntry, nowMs: number): void {
 }
 
 /** In the order of `entryColumns`; no run has begun. */
-function entryValues(entry: WaitingEntry): SqlValue[] {
+function entryValues(entry: WaitingEntry, nowMs: number): SqlValue[] {
   const { dueMs, reason, attempt, attempts, firstFailedMs, error, inOrder } = entry;
   const firstFailed = firstFailedMs === undefined ? null : wallMs(firstFailedMs);
-  return [wallMs(Math.ceil(dueMs)), reason, attempt, attempts, attempt, firstFailed, ...errorValues(error), inOrder ? 1 : 0];
+  return [dueColumn(dueMs, nowMs), reason, attempt, attempts, attempt, firstFailed, ...errorValues(error), inOrder ? 1 : 0];
+}
+
+/** Never early: a fraction counts as a whole. */
+export function dueColumn(due: Due, nowMs: number): number {
+  return wallMs(due === 'now' ? nowMs : Math.ceil(due));
 }
 
 // search by waybill_waiting_due, in its order, ended by limit: rows in line behind others are not in that index
@@ -145,7 +155,7 @@ function settle(statements: Statements, row: WaitingRow, next: Partial<WaitingEn
     return gone !== undefined;
   }
   const entry: WaitingEntry = { ...row, ...next };
-  const { changes } = statements.run(change, ...entryValues(entry), entry.inOrder ? 1 : 0, ...mine);
+  const { changes } = statements.run(change, ...entryValues(entry, nowMs), entry.inOrder ? 1 : 0, ...mine);
   if (changes === 0) return false;
   if (next.message !== undefined) {
     // search by row

@@ -1,6 +1,7 @@
 /** What stands outside the services and asks things of the shop: it never crashes, and asks again when it hears nothing. */
 import type { Chance } from './chance.ts';
 import type { SimulatedTransaction } from './database.ts';
+import { startMs } from './process.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Instance } from './simulation.ts';
 import { Ask, Do, type Fate, type Knobs, Later, Priced, Renamed, type Step, Stepped } from './workload.ts';
@@ -114,9 +115,9 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
       const delayMs = random.whole(500, 6_000);
       let id: string | undefined;
       for (let tries = 0; tries < triesMax && id === undefined; tries++) {
-        const answer = await ask(({ bus, process }) =>
+        const answer = await ask(({ bus }) =>
           bus.once('later', name, async (tx) => {
-            const untilMs = process.clock.now() + delayMs;
+            const untilMs = startMs + scheduler.nowMs + delayMs; // by the server's clock
             const published = await bus.publish(Later, { key, n: 0, op: name, fate: 'fine' }, { tx: tx as never, delayMs });
             dueMs.set(published.id, untilMs);
             await tx.order({ operation: name, ids: [published.id] });

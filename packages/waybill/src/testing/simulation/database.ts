@@ -469,7 +469,8 @@ class Session {
       },
       waiting: {
         add: (tx, entries) => at('waiting.add', [], () => waiting.add(tx, entries)),
-        due: (subscription, nowMs, max, owner) => read('waiting.due', () => waiting.due(subscription, nowMs, max, owner)),
+        nowMs: (tx) => waiting.nowMs(tx),
+        due: (subscription, when, max, owner) => read('waiting.due', () => waiting.due(subscription, when, max, owner)),
         start: (rows, claim) => at('waiting.start', rows.map(waitingLock), () => waiting.start(rows, claim)),
         settle: (tx, row, change) => at('waiting.settle', [waitingLock(row)], () => waiting.settle(tx, row, change)),
         blocked: (tx, subscription, keys) => at('waiting.blocked', [], () => waiting.blocked(tx, subscription, keys)),
@@ -491,7 +492,7 @@ class Session {
         ...sagas,
         load: (tx, saga, key) => at('saga', [`saga/${keyOf(saga, key)}`], () => sagas.load(tx, saga, key)),
         save: (tx, row) => at('saga', [`saga/${keyOf(row.saga, row.key)}`], () => sagas.save(tx, row)),
-        awaken: (tx, saga, key, dueMs) => at('saga', [], () => sagas.awaken(tx, saga, key, dueMs)),
+        awaken: (tx, saga, key, due) => at('saga', [], () => sagas.awaken(tx, saga, key, due)),
         trim: (beforeMs, max) => at('saga', [], () => sagas.trim(beforeMs, max)),
       } }),
       // Appends come one at a time, each until its transaction ends: so positions are commit order.

@@ -18,14 +18,12 @@ interface Left {
   readonly seen: readonly Violation[];
   readonly left: readonly string[];
   readonly told: Told;
-  /** No wall clock has jumped: due times, which processes tell by their own, can be compared. */
-  readonly clocksAgree: boolean;
   readonly crashedAlone: ReadonlyMap<string, number>;
 }
 
 const text = new TextDecoder();
 
-export function storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, clocksAgree }: Left): Story {
+export function storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone }: Left): Story {
   const all = [databases.shop, databases.basket];
   const fateOf = new Map<string, Fate>();
   const sent = all.flatMap(({ disk }) => [...disk.outbox.committed.values()]).flatMap((row): Sent[] => {
@@ -43,7 +41,7 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
         position: row.position,
         digest: digestOf(row),
         committedMs: row.storedMs,
-        dueMs: clocksAgree ? clients.dueMs.get(row.id) : undefined,
+        dueMs: clients.dueMs.get(row.id),
         operation: row.source === 'shop' && step.op ? step.op : undefined,
         by: step.by,
       },
@@ -77,7 +75,6 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
     ),
     poison: new Set([...fateOf].flatMap(([id, fate]) => (fate === 'poison' ? [id] : []))),
     crashedAlone,
-    clocksAgree,
     together: [['shop.priced.v2', 'shop.priced.v1']],
     refused: broker.refused,
     seen,

@@ -98,8 +98,6 @@ export interface Story {
   readonly poison: ReadonlySet<string>;
   /** (source id) that the broker refused: they may be dead at their sender. */
   readonly refused: ReadonlySet<string>;
-  /** No clock has jumped: times of different processes can be compared. */
-  readonly clocksAgree: boolean;
   /** Found while it ran: rules that are about a moment. */
   readonly seen: readonly Violation[];
   /** Types that are published together, under one id: the first never without the others. */

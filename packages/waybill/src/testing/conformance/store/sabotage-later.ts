@@ -8,10 +8,19 @@ const far = Number.MAX_SAFE_INTEGER;
 
 export const waitingSabotages: readonly StoreSabotage[] = [
   broken('is early', 'a row is due at its time and not before, and what is next is said', () => ({
-    waiting: (honest) => ({ due: (subscription, nowMs, max) => honest.due(subscription, nowMs + 1, max) }),
+    waiting: (honest) => ({ due: (subscription, at, max) => honest.due(subscription, Number(at) + 1, max) }),
   })),
   broken('does not say what is next', 'a row is due at its time and not before, and what is next is said', () => ({
     waiting: (honest) => ({ due: async (...asked) => ({ ...(await honest.due(...asked)), nextDueMs: undefined }) }),
+  })),
+  broken('lets what is due at once wait a second', 'what is due now is due by the store’s clock, which says so', () =>
+    adding((entry) => (entry.dueMs === 'now' ? { ...entry, dueMs: Date.now() + 1_000 } : entry)),
+  ),
+  broken('is an hour ahead of itself', 'what is due now is due by the store’s clock, which says so', () => ({
+    waiting: (honest) => ({ nowMs: async (tx) => (await honest.nowMs(tx)) + 3_600_000 }),
+  })),
+  broken('leaves what is set to now where it was', 'what is due now is due by the store’s clock, which says so', () => ({
+    waiting: (honest) => ({ settle: (tx, row, next) => honest.settle(tx, row, next && { ...next, dueMs: row.dueMs }) }),
   })),
   broken('brings the youngest first', 'rows that are due come oldest first, no more than was asked for', () =>
     giving((rows) => rows.toReversed()),
@@ -68,9 +77,9 @@ export const waitingSabotages: readonly StoreSabotage[] = [
   })),
   broken('lets everybody see what is claimed', 'what one has started is not due for another, who can neither start nor settle it', () => ({
     waiting: (honest, session) => ({
-      async due(subscription, nowMs, max, owner) {
-        const { nextDueMs } = await honest.due(subscription, nowMs, max, owner);
-        return { rows: (await session.ports.inspect.waiting({})).filter(({ dueMs }) => dueMs <= nowMs).slice(0, max), nextDueMs };
+      async due(subscription, at, max, owner) {
+        const { nowMs, nextDueMs } = await honest.due(subscription, at, max, owner);
+        return { rows: (await session.ports.inspect.waiting({})).filter(({ dueMs }) => dueMs <= nowMs).slice(0, max), nowMs, nextDueMs };
       },
     }),
   })),
@@ -283,9 +292,9 @@ function adding(change: (entry: WaitingEntry) => WaitingEntry): Breakage {
 function giving(change: (rows: readonly WaitingRow[]) => readonly WaitingRow[]): Breakage {
   return {
     waiting: (honest: WaitingPort) => ({
-      async due(subscription, nowMs, max) {
-        const { rows, nextDueMs } = await honest.due(subscription, nowMs, max);
-        return { rows: change(rows), nextDueMs };
+      async due(subscription, at, max) {
+        const found = await honest.due(subscription, at, max);
+        return { ...found, rows: change(found.rows) };
       },
     }),
   };

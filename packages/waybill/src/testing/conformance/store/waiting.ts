@@ -19,6 +19,28 @@ export const waitingCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'what is due now is due by the store’s clock, which says so',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      const beforeMs = Math.floor(world.clock.now());
+      await add(session, entry('a', { dueMs: 'now' }));
+      const nowMs = await session.transaction((tx) => waiting.nowMs(tx));
+      const first = await waiting.due(prices, 'now', 100);
+      assert.equal(first.rows.length, 1);
+      const times = [first.rows[0]!.dueMs, nowMs, first.nowMs, world.clock.now()].map(Math.floor);
+      assert.deepEqual(times, times.toSorted((one, other) => one - other), `from ${beforeMs} on`);
+      assert.ok(times[0]! >= beforeMs, 'nothing of it lies before');
+
+      await settle(session, first.rows[0]!, { dueMs: nowMs + 60_000 });
+      const later = await waiting.due(prices, 'now', 100);
+      assert.deepEqual([later.rows, later.nextDueMs], [[], Math.ceil(nowMs + 60_000)]);
+      const [there] = await session.ports.inspect.waiting({});
+      await settle(session, there!, { dueMs: 'now' });
+      assert.equal((await waiting.due(prices, 'now', 100)).rows.length, 1);
+    },
+  },
+  {
     name: 'rows that are due come oldest first, no more than was asked for',
     async run(world) {
       const session = await world.open();
