@@ -61,6 +61,10 @@ describe('publish refuses data', () => {
       return bus.publish(Anything, deep);
     }));
   it('with a key that reaches into prototypes', () => refused('CONTRACT_VIOLATION', /prototype/, (bus) => bus.publish(Anything, JSON.parse('{"__proto__":{"admin":true}}'))));
+  it('that its schema reads as a bigint alone', () => {
+    const Big = defineEvent('desk.bigint', { schema: z.object({ n: z.bigint() }) });
+    return refused('SCHEMA_NOT_JSON', /big number as text/, (bus) => bus.publish(Big, { n: 1n }));
+  });
   it('that its schema reads as an object but not as JSON: a date', () => {
     const At = defineEvent('desk.at', { schema: z.object({ at: z.date() }) });
     return refused('SCHEMA_NOT_JSON', /ISO string/, (bus) => bus.publish(At, { at: new Date() }));

@@ -21,7 +21,7 @@ export interface CheckedData {
  */
 export async function checkData(contract: ContractDefinition, data: unknown): Promise<CheckedData> {
   const what = contract.type;
-  const json = writeJson(data, what);
+  const json = await asJson(contract, data);
   const input = readJson(json, what, 'CONTRACT_VIOLATION');
   const result = await validate(contract.schema, input, what);
   if (result.issues) throw await violation(contract, data, describeIssues(result.issues));
@@ -35,10 +35,35 @@ export async function checkData(contract: ContractDefinition, data: unknown): Pr
   };
 }
 
+/** A bigint is no JSON. Where the schema asks for one (z.bigint()), no caller can do better: the schema is at fault. */
+async function asJson(contract: ContractDefinition, data: unknown): Promise<string> {
+  try {
+    return writeJson(data, contract.type);
+  } catch (error) {
+    if (!WaybillError.is(error, 'CONTRACT_VIOLATION')) throw error;
+    const asText = withBigintsAsText(data);
+    if (asText === undefined || !(await takes(contract, data)) || (await takes(contract, asText))) throw error;
+    const next = 'the schema takes only a bigint, which no JSON carries; let it read a big number as text';
+    throw new WaybillError('SCHEMA_NOT_JSON', `${contract.type}: ${next}`, { cause: error });
+  }
+}
+
+function withBigintsAsText(data: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(data, (_name, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)));
+  } catch {
+    return undefined; // no JSON for another reason
+  }
+}
+
+async function takes(contract: ContractDefinition, data: unknown): Promise<boolean> {
+  const direct = await validate(contract.schema, data, contract.type).catch(() => undefined);
+  return direct !== undefined && !direct.issues;
+}
+
 async function violation(contract: ContractDefinition, data: unknown, issues: string): Promise<WaybillError> {
   // A schema that takes the value but not its JSON (z.date(), z.bigint()) would fail at every receiver.
-  const direct = await validate(contract.schema, data, contract.type).catch(() => undefined);
-  if (direct && !direct.issues) {
+  if (await takes(contract, data)) {
     return new WaybillError(
       'SCHEMA_NOT_JSON',
       `${contract.type}: the schema takes this value but not its JSON (${issues}); let it read what JSON carries, for instance a date as an ISO string`,
