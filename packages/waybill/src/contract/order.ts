@@ -23,6 +23,13 @@ export function sequenceOf(contract: ContractDefinition, output: unknown): bigin
   return checkSequence(contract.type, callContract(contract, 'sequence', () => contract.sequence!(output)));
 }
 
+/** As `sequenceOf`, of what another sender may have published without one: undefined when the data has none. */
+export function sequenceFrom(contract: ContractDefinition, output: unknown): bigint | undefined {
+  if (!contract.sequence) return undefined;
+  const sequence: unknown = callContract(contract, 'sequence', () => contract.sequence!(output));
+  return sequence === undefined || sequence === null ? undefined : checkSequence(contract.type, sequence);
+}
+
 /** A sequence as every store can keep it, whoever sent it. @throws WaybillError `CONTRACT_VIOLATION` */
 export function checkSequence(type: string, sequence: unknown): bigint {
   const whole =

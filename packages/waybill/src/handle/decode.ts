@@ -6,7 +6,7 @@ import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
-import { callContract, checkKey, checkSequence, keyOf, sequenceOf } from '../contract/order.ts';
+import { callContract, checkKey, checkSequence, keyOf, sequenceFrom } from '../contract/order.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import type { Delivery } from '../contract/transport.ts';
 import { readVersion, versionsOf } from '../contract/versions.ts';
@@ -82,7 +82,7 @@ async function ready(route: Route, { envelope, json, wire }: Decoded, plan: Plan
   const { contract, key: ownKey } = route.taker;
   const key = ownKey ? checkKey(envelope.type, callContract(contract, 'key', () => ownKey(data, envelope))) : (envelope.key ?? keyOf(contract, data));
   const sequence =
-    envelope.sequence === undefined ? sequenceOf(contract, data) : checkSequence(envelope.type, envelope.sequence);
+    envelope.sequence === undefined ? sequenceFrom(contract, data) : checkSequence(envelope.type, envelope.sequence);
   if (plan.order === 'latest' && (sequence === undefined || key === undefined)) {
     throw new WaybillError(
       'SEQUENCE_MISSING',
