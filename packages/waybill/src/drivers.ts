@@ -72,6 +72,12 @@ export async function loadTransport(options: BusOptions<any>, env: Env): Promise
   }
 }
 
+/** The directory of the embedded default, where the store or the transport is left to it. */
+export function embeddedDirectory(options: BusOptions<any>, env: Env): string | undefined {
+  const given = [options.store ?? env.WAYBILL_STORE, options.transport ?? env.WAYBILL_TRANSPORT];
+  return given.some((value) => value === undefined || value === '') ? defaultDirectory() : undefined;
+}
+
 /** A forgotten variable must not send messages to a container's disk. */
 function refuseInProduction(what: string, variable: string, env: Env): void {
   if (env.NODE_ENV !== 'production') return;

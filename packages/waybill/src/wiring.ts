@@ -17,7 +17,7 @@ import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
 import type { Consumer, Declaration, Delivery, Transport, TransportSession } from './contract/transport.ts';
 import { versionsOf } from './contract/versions.ts';
-import { loadStore, loadTransport } from './drivers.ts';
+import { embeddedDirectory, loadStore, loadTransport } from './drivers.ts';
 import { type Failures, createFailures } from './failures/failures.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
 import { createFreshness } from './freshness/freshness.ts';
@@ -128,6 +128,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
 
   const open = async (): Promise<Rooms> => {
     const [from, to] = await Promise.all([storeDriver(), transportDriver()]); // a wrong URL shows before anything is opened
+    const directory = embeddedDirectory(options, ground.env);
+    if (directory !== undefined) logger.info({ directory }, `the embedded default is in use, in ${directory}`);
     let store = await from.open(host);
     if (ground.wrapStore) store = ground.wrapStore(store);
     try {

@@ -1,6 +1,6 @@
 /** Options, URLs, subscriptions and surroundings that cannot work: said at once, with the next step. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
@@ -18,6 +18,29 @@ const isCode = (code: string, says: RegExp) => (error: unknown) => {
   assert.match(error.message, says);
   return true;
 };
+
+describe('the embedded default', () => {
+  it('is named in the first line of the log, and only where it is used', async () => {
+    const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'waybill-')));
+    await mkdir(path.join(folder, '.waybill'));
+    const lines: string[] = [];
+    const note = (_details: object, text?: string): void => void lines.push(text ?? '');
+    const logger = { debug: note, info: note, warn: note, error: note };
+    const home = process.cwd();
+    try {
+      process.chdir(folder);
+      await using named = assembleBus({ service: 'named', store: `sqlite:${folder}/x/named.db`, transport: `sqlite:${folder}/y`, logger }, { env: {} });
+      await named.start();
+      assert.deepEqual(lines, []);
+      await using basket = assembleBus({ service: 'basket', logger }, { env: {} });
+      await basket.start();
+      assert.equal(lines[0], `the embedded default is in use, in ${path.join(folder, '.waybill')}`);
+    } finally {
+      process.chdir(home);
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
 
 describe('createBus refuses', () => {
   const bad: [what: string, options: unknown, says: RegExp, code?: string][] = [
