@@ -186,6 +186,19 @@ describe('versions', () => {
     assert.deepEqual(catalog.messages(), []);
   });
 
+  it('that nobody takes is reported in a test too, while an older one has subscribers', async () => {
+    const transport = memory();
+    await using catalog = createTestBus({ service: 'catalog', transport });
+    await using basket = createTestBus({ service: 'basket', transport });
+    const told: unknown[] = [];
+    catalog.on('version-unread', (detail) => told.push(detail));
+    basket.subscribe(PriceV1, () => {});
+    await catalog.settled();
+    await catalog.publish(upcastOnly, { id: 'p', price: 1, currency: 'USD' });
+    await catalog.publish(PriceV2, { id: 'p', price: 2, currency: 'USD' }); // travels as the older one too
+    assert.deepEqual(told, [{ type: 'catalog.price.v2', older: 'catalog.price.v1' }]);
+  });
+
   it('an upcast that throws parks the message at once, with its bytes', async () => {
     const Broken = defineEvent('catalog.price', {
       version: 2,

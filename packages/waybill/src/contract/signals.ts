@@ -52,7 +52,7 @@ export interface SignalMap {
   takeover: { readonly subscription: string; readonly clean: boolean };
   /** Fields that the schema drops, by path: a database row passed as event must not leak silently. */
   'extra-fields': { readonly type: string; readonly paths: readonly string[] };
-  /** A version was published that nobody takes while an older one has subscribers. */
+  /** A version was published that nobody takes while an older one has subscribers (or may have: RabbitMQ cannot tell). */
   'version-unread': { readonly type: string; readonly older: string };
   /** A transaction held the store's only writing connection for long. */
   'slow-transaction': { readonly heldMs: number };

@@ -34,8 +34,8 @@ export interface TransportSession {
   /** Removes the subscription for the whole service: what is queued is applied first, or dropped. */
   remove(name: string, queued: 'apply' | 'drop'): Promise<void>;
   close(): Promise<void>;
-  /** Whether any subscription takes events of this type; only where that can be told. A hint for warnings. */
-  isTaken?(type: string): boolean;
+  /** Whether any subscription takes events of this type; undefined while that cannot be told. A hint for warnings. */
+  isTaken?(type: string): boolean | undefined;
   /** Only where the commit is the publish: what has to happen beside the store's own append. */
   readonly ledger?: LedgerAccess;
   /** Only where publishers' ledgers can be read without asking them. */

@@ -83,7 +83,7 @@ export function logSignals(signals: Signals, logger: Logger, now: () => number):
   ]);
   hear('version-unread', 'warn', (d) => [
     d.type,
-    `${d.type} was published, but only ${d.older} has subscribers: upgrade receivers first, or add a downcast`,
+    `${d.type} was published and nobody takes it; who takes ${d.older} gets nothing: upgrade receivers first, or add a downcast`,
     {},
   ]);
   hear('slow-handler', 'warn', (d) => [

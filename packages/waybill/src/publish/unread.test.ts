@@ -45,6 +45,15 @@ describe('the watch for versions that nobody reads', () => {
     assert.deepEqual([unknown.heard, nobody.heard], [[], []]);
   });
 
+  it('looks again as soon as it can be told', () => {
+    const taken: Record<string, boolean> = {};
+    const { heard, notice } = watch(taken);
+    notice(V2); // not connected yet
+    Object.assign(taken, { 'shop.price.v2': false, 'shop.price.v1': true });
+    notice(V2);
+    assert.equal(heard.length, 1);
+  });
+
   it('looks once a minute', async () => {
     const { clock, heard, notice } = watch({ 'shop.price.v2': false, 'shop.price.v1': true });
     for (let i = 0; i < 10; i++) notice(V2);

@@ -9,7 +9,8 @@ const typesMax = 1_000;
 
 /**
  * Notices a new version that nobody takes while an older one has subscribers: the publisher was deployed before its
- * receivers, and without a `downcast` they get nothing. Costs a look into a map per publish of such a version.
+ * receivers, and without a `downcast` they get nothing. A broker tells only of what was sent: there the older version's
+ * subscribers are taken for granted. Costs a look into a map per publish of such a version.
  */
 export function createUnreadWatch(options: {
   clock: Clock;
@@ -24,10 +25,12 @@ export function createUnreadWatch(options: {
     const nowMs = clock.monotonic();
     if (nowMs - (lookedMs.get(contract.type) ?? -Infinity) < lookMs) return;
     if (lookedMs.size >= typesMax) lookedMs.clear();
+    const taken = isTaken(contract.type);
+    if (taken === undefined) return;
     lookedMs.set(contract.type, nowMs);
-    if (isTaken(contract.type) !== false) return;
+    if (taken) return;
     for (let older: ContractDefinition | undefined = contract.previous; older; older = older.previous) {
-      if (isTaken(older.type) === true) return signals.emit('version-unread', { type: contract.type, older: older.type });
+      if (isTaken(older.type) !== false) return signals.emit('version-unread', { type: contract.type, older: older.type });
     }
   };
 }

@@ -52,6 +52,8 @@ export function watchTransport(
           watch.tapped(tap);
           return watched;
         }),
+      // A question that is answered at once, not an operation.
+      ...(real.isTaken && { isTaken: (type) => real.isTaken!(type) }),
       // Removal may wait for others to apply what is queued.
       remove: (name, queued) => life.wait(() => real.remove(name, queued)),
     },

@@ -54,6 +54,10 @@ export class Broker {
     return this.#queues.get(declaration.name) ?? this.declare(service, declaration);
   }
 
+  isTaken(type: string): boolean {
+    return [...this.#queues.values()].some((queue) => queue.binds('event', type));
+  }
+
   send(messages: readonly WireMessage[]): SendOutcome[] {
     this.reach();
     this.#refuseWhenFull(messages);

@@ -29,6 +29,8 @@ export function connect(broker: Broker, host: TransportHost): TransportSession {
   return {
     capabilities: { publishesAtCommit: false },
 
+    isTaken: (type: string) => broker.isTaken(type),
+
     async declare(declaration: Declaration): Promise<void> {
       check();
       broker.declare(service, declaration);

@@ -103,8 +103,9 @@ export class Session implements TransportSession {
     return this.#publisher.send(messages);
   }
 
-  isTaken(type: string): boolean {
-    return this.#publisher.taken.get(type) ?? true;
+  /** The broker tells by what it routed, so of a type that was sent from here. */
+  isTaken(type: string): boolean | undefined {
+    return this.#publisher.taken.get(type);
   }
 
   async consume(declaration: Declaration): Promise<Consumer> {
