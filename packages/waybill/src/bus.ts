@@ -81,7 +81,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     const what = kind === 'event' ? 'publish' : 'send';
     const definition = definitionOf(contract);
     if (definition.kind !== kind) {
-      throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a ${definition.kind}: use ${kind === 'event' ? 'send' : 'publish'}`);
+      throw new WaybillError('INVALID_CONTRACT', `${definition.type} is ${aKind(definition)}: use ${kind === 'event' ? 'send' : 'publish'}`);
     }
     if (typeof given !== 'object' || given === null) throw new WaybillError('INVALID_OPTION', `${what}: the options must be an object, { tx } for instance`);
     const { tx, ...options } = given;
@@ -118,7 +118,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const subscribeTo = (contract: unknown, kind: 'event' | 'command', a: unknown, b: unknown, setBased: boolean): Subscription => {
     const definition = definitionOf(contract);
     if (definition.kind !== kind) {
-      throw new WaybillError('INVALID_CONTRACT', `${definition.type} is a ${definition.kind}: ${kind === 'event' ? 'handle' : 'subscribe to'} it`);
+      throw new WaybillError('INVALID_CONTRACT', `${definition.type} is ${aKind(definition)}: ${kind === 'event' ? 'handle' : 'subscribe to'} it`);
     }
     const [options, handler] = typeof a === 'function' ? [{}, a] : [(a ?? {}) as PlanOptions, b];
     if (kind === 'command') {
@@ -425,4 +425,8 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     [internalsKey]: internals,
   };
   return bus as unknown as Bus<Tx>;
+}
+
+function aKind({ kind }: ContractDefinition): string {
+  return kind === 'event' ? 'an event' : 'a command';
 }

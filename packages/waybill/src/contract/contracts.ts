@@ -243,7 +243,7 @@ function build(kind: 'event' | 'command', name: string, loose: LooseDefinition):
   if (loose.format !== undefined && (typeof loose.format?.encode !== 'function' || typeof loose.format.decode !== 'function')) {
     refuse('format must be what a format factory returned');
   }
-  if (previous && previous.kind !== kind) refuse(`previous is a ${previous.kind}`);
+  if (previous && previous.kind !== kind) refuse(`previous is ${previous.kind === 'event' ? 'an event' : 'a command'}`);
   const type = `${name}.v${version}`;
   let depth = 0;
   for (let older = previous; older; older = older.previous) {

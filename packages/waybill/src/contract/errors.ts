@@ -108,7 +108,7 @@ export class Reject extends Error {
 }
 const brandReject: unique symbol = Symbol.for('waybill.reject') as never;
 
-/** Thrown by a handler: try again after `delayMs` milliseconds. Counts as one of the subscription's delayed runs. */
+/** Thrown by a handler: try again after `delayMs` milliseconds. Counts as a run; after the last one the message is failed. */
 export class RetryLater extends Error {
   override readonly name: string = 'RetryLater';
   readonly delayMs: number;
