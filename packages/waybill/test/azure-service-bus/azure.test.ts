@@ -49,12 +49,25 @@ async function place(t: TestContext): Promise<StandIn> {
   return standIn;
 }
 
-async function take(consumer: Consumer, count: number): Promise<Delivery[]> {
+async function take(consumer: Consumer, count: number, maxMs = 10_000): Promise<Delivery[]> {
   const got: Delivery[] = [];
-  const untilMs = Date.now() + 10_000;
-  while (got.length < count && Date.now() < untilMs) got.push(...(await consumer.receive(count - got.length, { waitMs: 1_000, signal })));
+  const untilMs = Date.now() + maxMs;
+  while (got.length < count && Date.now() < untilMs) {
+    try {
+      got.push(...(await consumer.receive(count - got.length, { waitMs: 1_000, signal })));
+    } catch (error) {
+      if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50)); // as the inbox does
+    }
+  }
   assert.equal(got.length, count, labels(got).join());
   return got;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  for (const endMs = Date.now() + 20_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 20))) {
+    assert.ok(Date.now() < endMs, 'it never came to that');
+  }
 }
 
 describe('azure-service-bus', { concurrency: 4 }, () => {
@@ -122,6 +135,31 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     for (const label of ['a', 'a', 'b']) await session.send([message(label)]);
     assert.deepEqual(labels(await take(await session.consume(prices), 2)), ['a', 'b']);
   });
+
+  for (const step of ['attach', 'token'] as const) {
+    for (const declaration of [prices, byKey]) {
+      it(`does without the SDK where that stands still: cut at ${step}, order ${declaration.order}`, async (t) => {
+        const standIn = await place(t);
+        const reports: { name: string; detail: unknown }[] = [];
+        const host = recordingHost('basket', systemClock(), reports);
+        const session = await azureServiceBus(standIn.url, { timeoutMs: 500 }).connect({ ...host, store: await memory().open(host) });
+        endsOf.get(t)!.unshift(() => session.close());
+        await session.declare(declaration);
+        const consumer = await session.consume(declaration);
+        await session.send([message('a')]);
+        await consumer.settle(await take(consumer, 1));
+        const sender = await start(t, standIn);
+        let cuts = 0;
+        standIn.cut();
+        standIn.faults.cutAt = (at) => at === step && cuts++ < 1;
+        const waiting = take(consumer, 1, 30_000); // half of what the SDK takes
+        await until(() => cuts > 0);
+        standIn.faults.clear();
+        await sender.session.send([message('b')]);
+        assert.deepEqual(labels(await waiting), ['b']);
+      });
+    }
+  }
 
   it('keeps a lock for as long as the message is in hand', async (t) => {
     const standIn = await place(t);

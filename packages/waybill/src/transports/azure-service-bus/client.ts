@@ -22,6 +22,8 @@ export interface AzureReceived {
   readonly deliveryCount?: number;
   readonly lockedUntilUtc?: Date;
   readonly enqueuedTimeUtc?: Date;
+  /** A `Long`, of another package. */
+  readonly sequenceNumber?: { toString(): string };
   readonly applicationProperties?: { readonly [name: string]: unknown };
 }
 
@@ -45,7 +47,7 @@ export interface AzureHandlers {
 export interface AzureReceiver {
   subscribe(handlers: AzureHandlers, options?: { autoCompleteMessages?: boolean; maxConcurrentCalls?: number }): { close(): Promise<void> };
   receiveMessages(max: number, options?: { maxWaitTimeInMs?: number }): Promise<readonly any[]>;
-  peekMessages(max: number): Promise<readonly unknown[]>;
+  peekMessages(max: number): Promise<readonly Pick<AzureReceived, 'sequenceNumber'>[]>;
   completeMessage(message: any): Promise<void>;
   abandonMessage(message: any, changes?: { [name: string]: any }): Promise<void>;
   renewMessageLock(message: any): Promise<Date>;

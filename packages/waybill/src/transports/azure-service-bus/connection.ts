@@ -2,6 +2,7 @@
 import type * as Sdk from '@azure/service-bus';
 import { WaybillError } from '../../contract/errors.ts';
 import type { AzureAdministration, AzureClient } from './client.ts';
+import type { Make } from './session.ts';
 
 export interface Connection {
   /** Azure's connection string, or the namespace's host name with a credential. */
@@ -44,15 +45,14 @@ function invalid(why: string): WaybillError {
   return new WaybillError('INVALID_URL', `Azure Service Bus: ${why}`);
 }
 
-export interface Clients {
+export interface Connected {
   readonly client: AzureClient;
-  readonly acceptor: () => AzureClient;
-  readonly another: () => AzureClient;
+  readonly make: Make;
   readonly administration: AzureAdministration;
 }
 
 /** @throws WaybillError `DRIVER_MISSING`, `INVALID_URL` */
-export async function connect({ target, credential, administrationPort }: Connection, timeoutMs: number): Promise<Clients> {
+export async function connect({ target, credential, administrationPort }: Connection, timeoutMs: number): Promise<Connected> {
   const { ServiceBusClient, ServiceBusAdministrationClient } = await loadSdk();
   const token = credential as never;
   const clientWith = (timeoutInMs: number): AzureClient => {
@@ -62,8 +62,13 @@ export async function connect({ target, credential, administrationPort }: Connec
   try {
     const administration = credential === undefined ? new ServiceBusAdministrationClient(target) : new ServiceBusAdministrationClient(target, token);
     if (administrationPort !== undefined) redirect(administration as unknown as WithPipeline, administrationPort);
-    const another = (): AzureClient => clientWith(timeoutMs);
-    return { client: another(), another, acceptor: () => clientWith(Math.min(acceptMs, timeoutMs)), administration };
+    const accept = Math.min(acceptMs, timeoutMs);
+    const make: Make = {
+      client: () => clientWith(timeoutMs),
+      acceptor: () => clientWith(accept),
+      acceptMaxMs: (accept + retryOptions.retryDelayInMs) * (retryOptions.maxRetries + 1) + timeoutMs,
+    };
+    return { client: make.client(), make, administration };
   } catch (cause) {
     throw new WaybillError('INVALID_URL', 'Azure Service Bus: the SDK does not take this connection string; copy it from the portal anew', { cause });
   }

@@ -10,7 +10,8 @@ import { type Clock, sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Signals } from '../../contract/signals.ts';
 import type { Consumer, Declaration, Delivery, SourceProgress } from '../../contract/transport.ts';
-import type { AzureClient, AzureReceived } from './client.ts';
+import type { AzureReceived } from './client.ts';
+import type { Clients } from './clients.ts';
 import type { Held, Sink, Source } from './held.ts';
 import { Links } from './links.ts';
 import { Progress } from './progress.ts';
@@ -30,8 +31,10 @@ const movedPollMs = 200;
 
 export interface ConsumerOptions {
   readonly declaration: Declaration;
-  readonly client: AzureClient;
-  readonly acceptor: AzureClient;
+  readonly clients: Clients;
+  readonly acceptors: Clients;
+  readonly acceptMaxMs: number;
+  readonly silentMs: number;
   readonly topology: Topology;
   readonly clock: Clock;
   readonly signals: Signals;
@@ -70,8 +73,7 @@ export class AzureConsumer implements Consumer, Sink {
   }
 
   #inletsFor(places: readonly Place[]): (Links | Sessions)[] {
-    const { client, acceptor } = this.#options;
-    const ground = { client, acceptor, sink: this as Sink, clock: this.#clock };
+    const ground = { ...this.#options, sink: this as Sink };
     const bySession = this.#options.declaration.order === 'by-key';
     return places.map((place) => (bySession ? new Sessions(place, ground) : new Links(place, ground)));
   }
@@ -210,6 +212,10 @@ export class AzureConsumer implements Consumer, Sink {
   broken(error: unknown): void {
     if (this.#state !== 'working' || this.#closing) return;
     this.#broken ??= error;
+    this.#look();
+  }
+
+  anew(): void {
     this.#look();
   }
 

@@ -35,6 +35,8 @@ export interface Sink {
   broken(error: unknown): void;
   /** What it receives from has been removed. */
   gone(): void;
+  /** It takes nothing for now: whoever waits has to ask anew. */
+  anew(): void;
   /** Whether somebody waits, and nothing is there. */
   hungry(): boolean;
 }

@@ -18,7 +18,7 @@ export interface AzureServiceBusOptions {
   readonly prefix?: string;
   /** How long a message is locked before it comes again, in milliseconds; renewed while it is in hand. 5,000 to 300,000. Used when an entity is created. @default 30000 */
   readonly lockMs?: number;
-  /** How long an operation waits whose answer was lost on the way, in milliseconds; not for a client of yours. @default 10000 */
+  /** How long an operation waits whose answer was lost on the way, and a link is silent before it is asked after, in milliseconds; a client of yours has times of its own for operations. @default 10000 */
   readonly timeoutMs?: number;
   /** Beside a host name: a `TokenCredential`, as `@azure/identity` makes them. */
   readonly credential?: { getToken(scopes: string | string[], options?: any): Promise<unknown> };
@@ -57,11 +57,11 @@ export function azureServiceBus(connection: string | AzureClient, options: Azure
     async connect(host) {
       if (!read) {
         const client = connection as AzureClient;
-        return openSession({ client, acceptor: () => client, another: undefined, administration: options.administration, ownsClients: false, prefix, lockMs }, host);
+        return openSession({ client, make: undefined, administration: options.administration, timeoutMs, prefix, lockMs }, host);
       }
       const made = await connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort }, timeoutMs);
       try {
-        return await openSession({ ...made, ownsClients: true, prefix, lockMs }, host);
+        return await openSession({ ...made, timeoutMs, prefix, lockMs }, host);
       } catch (error) {
         await made.client.close().catch(() => {});
         throw error;

@@ -5,9 +5,11 @@
  */
 import type { Clock } from '../../contract/clock.ts';
 import type { AzureClient, AzureReceived, AzureReceiver } from './client.ts';
+import type { Clients } from './clients.ts';
 import type { Held, Sink, Source } from './held.ts';
 import type { Place } from './topology.ts';
 import { isLockLost, isMissing } from './trouble.ts';
+import { type Watch, watch } from './watch.ts';
 
 /** Messages in hand, at most: what four hundred renewals a second would keep, at 15 seconds each, is far above. */
 export const creditMax = 2_000;
@@ -15,32 +17,46 @@ const options = { receiveMode: 'peekLock', skipParsingBodyAsJson: true, maxAutoL
 /** What Azure lets a lock be, at most. */
 const lockMaxMs = 300_000;
 
+/** More are not looked at to find one that is not ours. */
+const peekMax = 100;
+
 interface Link {
   readonly receiver: AzureReceiver;
   readonly stop: () => Promise<void>;
 }
 
+export interface LinksOptions {
+  readonly clients: Clients;
+  readonly sink: Sink;
+  readonly clock: Clock;
+  /** Links that bring nothing for so long are asked after. */
+  readonly silentMs: number;
+}
+
 export class Links implements Source {
   readonly kind: Place['kind'];
   readonly holds = true;
-  readonly #client: AzureClient;
   readonly #place: Place;
+  readonly #options: LinksOptions;
   readonly #sink: Sink;
   readonly #clock: Clock;
+  #client: AzureClient;
   /** Settles and renews, whatever becomes of the links. */
-  readonly #settler: AzureReceiver;
+  #settler: AzureReceiver;
   readonly #links = new Set<Link>();
   /** Given to the links that are open, and how much of it is in hand. */
   #account = { credit: 0, inHand: 0 };
+  #watch: Watch | undefined;
   #closed = false;
   readonly #renewals = new Map<Held, () => void>();
 
-  constructor(place: Place, { client, sink, clock }: { client: AzureClient; sink: Sink; clock: Clock }) {
+  constructor(place: Place, options: LinksOptions) {
     this.kind = place.kind;
     this.#place = place;
-    this.#client = client;
-    this.#sink = sink;
-    this.#clock = clock;
+    this.#options = options;
+    this.#sink = options.sink;
+    this.#clock = options.clock;
+    this.#client = options.clients.take();
     this.#settler = this.#receiver();
   }
 
@@ -59,10 +75,7 @@ export class Links implements Source {
     this.#open(more);
   }
 
-  /**
-   * The SDK reconnects this by itself and tells only of what it could not mend. Nothing is asked over the management link
-   * to learn sooner: after a cut it can be stuck for a minute (an attach without an answer keeps its lock).
-   */
+  /** The SDK reconnects this by itself and tells only of what it could not mend; where it stands still, the watch finds it. */
   #open(credit: number): void {
     const receiver = this.#receiver();
     const account = this.#account;
@@ -70,17 +83,43 @@ export class Links implements Source {
       {
         processMessage: (message) => this.#take(message, account),
         processError: async ({ error, errorSource }) => {
-          if (errorSource === 'receive' || errorSource === 'internal') this.#trouble(error);
+          if (this.#links.has(link) && (errorSource === 'receive' || errorSource === 'internal')) this.#trouble(error);
         },
       },
       { autoCompleteMessages: false, maxConcurrentCalls: credit },
     );
-    this.#links.add({ receiver, stop: () => subscription.close() });
+    const link = { receiver, stop: () => subscription.close() };
+    this.#links.add(link);
+    this.#watch ??= watch({ clock: this.#clock, silentMs: this.#options.silentMs, missed: () => this.#missed(), stuck: (what) => this.#restart(what) });
+  }
+
+  /** Others may hold it; then opening a link in vain is all that it costs. */
+  async #missed(): Promise<boolean> {
+    if (this.#account.credit <= this.#account.inHand) return false;
+    const ours = new Set([...this.#renewals.keys()].map(({ message }) => String(message.sequenceNumber)));
+    const found = await this.#settler.peekMessages(Math.min(ours.size + 1, peekMax));
+    return found.some(({ sequenceNumber }) => !ours.has(String(sequenceNumber)));
+  }
+
+  #restart(what: 'link' | 'client'): void {
+    void this.#stopLinks();
+    if (what === 'client') {
+      const { clients } = this.#options;
+      const old = this.#client;
+      const settler = this.#settler;
+      clients.replace(old);
+      this.#client = clients.take();
+      this.#settler = this.#receiver();
+      settler.close().catch(() => {});
+      clients.leave(old);
+    }
+    this.#sink.anew();
   }
 
   #take(message: AzureReceived, account: { inHand: number }): Promise<void> {
     // Every message of ours names a session. Here it means nothing, but the SDK would refuse to settle it once its link is gone.
     (message as { sessionId?: string | undefined }).sessionId = undefined;
+    this.#watch?.heard();
     return new Promise((resolve) => {
       account.inHand++;
       this.#sink.arrived(this, message, false, () => {
@@ -99,6 +138,12 @@ export class Links implements Source {
 
   /** Takes nothing more; what is in hand stays. The next `want` begins anew. */
   async stop(): Promise<void> {
+    this.#watch?.end();
+    this.#watch = undefined;
+    await this.#stopLinks();
+  }
+
+  async #stopLinks(): Promise<void> {
     const links = [...this.#links];
     this.#links.clear();
     this.#account = { credit: 0, inHand: 0 };
@@ -156,5 +201,6 @@ export class Links implements Source {
     this.#renewals.clear();
     await this.stop();
     await this.#settler.close().catch(() => {});
+    this.#options.clients.leave(this.#client);
   }
 }

@@ -3,11 +3,14 @@
  * entity after another, so that a message whose fate is unknown is never overtaken by its own key: the whole call is
  * sent again, with the same bytes and ids. A batch that the service refuses is sent one by one, to find the culprit.
  */
+import type { Clock } from '../../contract/clock.ts';
+import { WaybillError } from '../../contract/errors.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { SendOutcome } from '../../contract/transport.ts';
-import type { AzureClient, AzureMessage, AzureSender } from './client.ts';
+import type { AzureBatch, AzureClient, AzureMessage, AzureSender } from './client.ts';
 import type { Names } from './names.ts';
 import { isClosed, isMissing, isRefusal, lastError, translated } from './trouble.ts';
+import { answerWithin, Patience } from './watch.ts';
 import { toAzure } from './wire.ts';
 
 /** Senders that stay open: one is needed for each command type and each instance that waits for replies. */
@@ -21,17 +24,28 @@ interface Numbered {
   readonly message: WireMessage;
 }
 
+export interface PublisherOptions {
+  readonly client: AzureClient;
+  /** Makes the next client, which takes the place of one that failed: after a cut the SDK may stand still for a minute. */
+  readonly another: (() => AzureClient) | undefined;
+  readonly names: Names;
+  readonly clock: Clock;
+  /** Opening a link takes no longer, unless it stands still. */
+  readonly openMaxMs: number;
+}
+
 export class Publisher {
   #client: AzureClient;
-  readonly #another: (() => AzureClient) | undefined;
+  readonly #options: PublisherOptions;
   readonly #names: Names;
   readonly #senders = new Map<string, AzureSender>();
+  readonly #patience: Patience;
 
-  /** @param another makes a new client, which takes the place of one that failed: after a cut the SDK may stand still for a minute */
-  constructor(client: AzureClient, names: Names, another?: () => AzureClient) {
-    this.#client = client;
-    this.#names = names;
-    this.#another = another;
+  constructor(options: PublisherOptions) {
+    this.#patience = new Patience(options.openMaxMs);
+    this.#client = options.client;
+    this.#options = options;
+    this.#names = options.names;
   }
 
   async send(messages: readonly WireMessage[]): Promise<readonly SendOutcome[]> {
@@ -53,10 +67,11 @@ export class Publisher {
   }
 
   #renew(): void {
-    if (!this.#another) return;
+    const { another } = this.#options;
+    if (!another) return;
     this.#senders.clear();
     this.#client.close().catch(() => {});
-    this.#client = this.#another();
+    this.#client = another();
   }
 
   #entityOf({ kind, recipient, type }: WireMessage): string | undefined {
@@ -78,7 +93,7 @@ export class Publisher {
   }
 
   async #sendBatches(sender: AzureSender, group: readonly Numbered[], outcomes: SendOutcome[]): Promise<void> {
-    let batch = await sender.createMessageBatch();
+    let batch = await this.#batchFor(sender);
     let batched: { readonly at: number; readonly message: AzureMessage }[] = [];
     const flush = async (): Promise<void> => {
       if (batched.length === 0) return;
@@ -96,7 +111,7 @@ export class Publisher {
       if (!batch.tryAddMessage(made)) {
         if (batched.length > 0) {
           await flush();
-          batch = await sender.createMessageBatch();
+          batch = await this.#batchFor(sender);
         }
         if (!batch.tryAddMessage(made)) {
           outcomes[at] = { kind: 'refused', reason: `larger than the ${batch.maxSizeInBytes} bytes that this namespace takes` };
@@ -106,6 +121,21 @@ export class Publisher {
       batched.push({ at, message: made });
     }
     await flush();
+  }
+
+  /** Opens the link, where it is not; nothing is sent by that, so it may be left standing. Sends end by themselves. */
+  async #batchFor(sender: AzureSender): Promise<AzureBatch> {
+    const { clock, another } = this.#options;
+    const opening = sender.createMessageBatch();
+    if (!another) return opening; // it has times of its own
+    const { ms } = this.#patience;
+    const batch = await answerWithin(clock, ms, opening);
+    if (batch) this.#patience.reset();
+    else {
+      this.#patience.double();
+      throw new WaybillError('TRANSPORT_UNREACHABLE', `Azure Service Bus: a link was not opened within ${ms} ms`);
+    }
+    return batch;
   }
 
   #sender(entity: string): AzureSender {
@@ -126,7 +156,7 @@ export class Publisher {
   async close(): Promise<void> {
     await Promise.all([...this.#senders.values()].map((sender) => sender.close().catch(() => {})));
     this.#senders.clear();
-    if (this.#another) await this.#client.close().catch(() => {});
+    if (this.#options.another) await this.#client.close().catch(() => {});
   }
 }
 

@@ -5,8 +5,10 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import type { Signals } from '../../contract/signals.ts';
 import type { Delivery, ReplyInbox } from '../../contract/transport.ts';
-import type { AzureClient, AzureReceived, AzureReceiver } from './client.ts';
+import type { AzureReceived, AzureReceiver } from './client.ts';
+import type { Clients } from './clients.ts';
 import type { Topology } from './topology.ts';
+import { type Watch, watch } from './watch.ts';
 import { deliveryOf, fromAzure } from './wire.ts';
 
 const credit = 50;
@@ -15,7 +17,9 @@ const pauseMaxMs = 10_000;
 
 export interface RepliesOptions {
   readonly queue: string;
-  readonly client: AzureClient;
+  readonly clients: Clients;
+  /** A link that brings nothing for so long is asked after; which also tells Azure that the queue is in use. */
+  readonly silentMs: number;
   readonly topology: Topology;
   readonly clock: Clock;
   readonly signals: Signals;
@@ -23,11 +27,14 @@ export interface RepliesOptions {
 }
 
 export async function listen(options: RepliesOptions): Promise<ReplyInbox> {
-  const { queue, client, topology, clock, signals, deliver } = options;
+  const { queue, clients, silentMs, topology, clock, signals, deliver } = options;
   const closed = new AbortController();
+  let client = clients.take();
   let receiver: AzureReceiver | undefined;
+  let watching: Watch | undefined;
 
   const take = async (message: AzureReceived): Promise<void> => {
+    watching?.heard();
     try {
       deliver(deliveryOf(message, fromAzure(message), 'reply', { redelivered: false, suspect: false }));
     } catch (error) {
@@ -40,15 +47,22 @@ export async function listen(options: RepliesOptions): Promise<ReplyInbox> {
     const opened = client.createReceiver(queue, { receiveMode: 'receiveAndDelete', skipParsingBodyAsJson: true });
     receiver = opened;
     opened.subscribe(
-      { processMessage: take, processError: async () => void (receiver === opened && reopen()) },
+      { processMessage: take, processError: async () => void (receiver === opened && reopen('link')) },
       { autoCompleteMessages: false, maxConcurrentCalls: credit },
     );
+    watching ??= watch({ clock, silentMs, missed: async () => receiver !== undefined && (await receiver.peekMessages(1)).length > 0, stuck: (what) => reopen(what) });
   };
   /** The connection was lost, or the queue: while the caller waits, so do we. */
-  const reopen = (): void => {
+  const reopen = (what: 'link' | 'client'): void => {
     const broken = receiver;
+    if (!broken) return; // it is being opened anew
     receiver = undefined;
-    broken?.close().catch(() => {});
+    broken.close().catch(() => {});
+    if (what === 'client') {
+      clients.replace(client);
+      clients.leave(client);
+      client = clients.take();
+    }
     void (async () => {
       for (let pauseMs = pauseFirstMs; !closed.signal.aborted; pauseMs = Math.min(pauseMs * 2, pauseMaxMs)) {
         await sleep(clock, pauseMs, closed.signal);
@@ -66,7 +80,9 @@ export async function listen(options: RepliesOptions): Promise<ReplyInbox> {
     async close() {
       if (closed.signal.aborted) return;
       closed.abort();
+      watching?.end();
       await receiver?.close().catch(() => {});
+      clients.leave(client);
       await topology.dropReplies(queue).catch(() => {}); // Azure does, later
     },
   };

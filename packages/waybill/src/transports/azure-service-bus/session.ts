@@ -2,6 +2,7 @@ import type { TransportHost, TransportSession } from '../../contract/transport.t
 import { sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { AzureAdministration, AzureClient } from './client.ts';
+import { Clients } from './clients.ts';
 import { AzureConsumer } from './consumer.ts';
 import { namesWith } from './names.ts';
 import { Publisher } from './publisher.ts';
@@ -12,14 +13,21 @@ import { doing } from './trouble.ts';
 export interface SessionOptions {
   readonly client: AzureClient;
   readonly administration: AzureAdministration | undefined;
-  /** Another one, for accepting sessions; made when it is needed. */
-  readonly acceptor: () => AzureClient;
-  /** A client of the publisher's own, and the next one when that has failed; undefined where the client is the user's. */
-  readonly another: (() => AzureClient) | undefined;
-  /** Whether closing the session closes the clients. */
-  readonly ownsClients: boolean;
+  /** How clients are made; undefined where the client is the user's: it does all, and stays open. */
+  readonly make: Make | undefined;
+  /** How long an answer may take, and a link may be silent before it is asked after, in milliseconds. */
+  readonly timeoutMs: number;
   readonly prefix: string;
   readonly lockMs: number;
+}
+
+export interface Make {
+  /** One that does as `client`. */
+  client(): AzureClient;
+  /** One whose operations end soon, for accepting sessions. */
+  acceptor(): AzureClient;
+  /** An accept takes no longer, unless it stands still. */
+  readonly acceptMaxMs: number;
 }
 
 /** An accept that is under way when the session closes is waited for: the SDK would keep the process alive for a minute. */
@@ -27,16 +35,17 @@ const quietMaxMs = 3_000;
 
 /** One bus at the namespace: remembers what it opened there, so that closing it gives all of it back. */
 export async function openSession(options: SessionOptions, host: TransportHost): Promise<TransportSession> {
-  const { client, lockMs } = options;
+  const { client, make, lockMs, timeoutMs: silentMs } = options;
   const { service, clock, signals, logger } = host;
   const names = namesWith(options.prefix);
   const administration = host.migrate === 'check' ? undefined : options.administration;
-  const topology = new Topology({ service, client, administration, names, lockMs, clock, warn: (text) => logger.warn({ service }, text) });
-  const publisher = new Publisher(options.another?.() ?? client, names, options.another);
+  const clients = new Clients(client, make?.client);
+  const topology = new Topology({ service, clients, administration, names, lockMs, clock, warn: (text) => logger.warn({ service }, text) });
+  const publisher = new Publisher({ client: make?.client() ?? client, another: make?.client, names, clock, openMaxMs: silentMs });
   const opened = new Set<{ close(): Promise<void> }>();
   const consumers: AzureConsumer[] = [];
-  let accepting: AzureClient | undefined;
-  const acceptor = (): AzureClient => (accepting ??= options.acceptor());
+  let accepting: Clients | undefined;
+  const acceptors = (): Clients => (accepting ??= make ? new Clients(make.acceptor(), make.acceptor) : clients);
   const ended = new AbortController();
 
   const check = (): void => {
@@ -49,7 +58,7 @@ export async function openSession(options: SessionOptions, host: TransportHost):
   const end = async (): Promise<void> => {
     await Promise.all([...opened].map((one) => one.close()));
     await within(quietMaxMs, Promise.all([publisher.close(), ...consumers.map((consumer) => consumer.quiet())]));
-    if (options.ownsClients) await within(quietMaxMs, Promise.all([client.close(), accepting?.close()]));
+    await within(quietMaxMs, Promise.all([clients.close(), accepting?.close()]));
   };
   /** With the broker away the SDK takes a minute to close what it had open. */
   const within = async (maxMs: number, work: Promise<unknown>): Promise<void> => {
@@ -73,13 +82,14 @@ export async function openSession(options: SessionOptions, host: TransportHost):
     async consume(declaration) {
       check();
       const moved = declaration.formerly.length === 0 ? undefined : await doing(`consuming ${declaration.name}`, () => topology.movedTo(declaration.name));
-      const consumer = new AzureConsumer({ declaration, client, acceptor: declaration.order === 'by-key' ? acceptor() : client, topology, clock, signals }, moved);
+      const ground = { clients, acceptors: declaration.order === 'by-key' ? acceptors() : clients, acceptMaxMs: make?.acceptMaxMs ?? Infinity, silentMs };
+      const consumer = new AzureConsumer({ declaration, ...ground, topology, clock, signals }, moved);
       consumers.push(consumer);
       return keep(consumer);
     },
     async listen(deliver) {
       check();
-      return keep(await listen({ queue: names.replies(service, clock.id()), client, topology, clock, signals, deliver }));
+      return keep(await listen({ queue: names.replies(service, clock.id()), clients, silentMs, topology, clock, signals, deliver }));
     },
     async remove(name, queued) {
       check();

@@ -6,10 +6,12 @@
  */
 import { type Clock, sleep } from '../../contract/clock.ts';
 import type { AzureClient, AzureReceived, AzureSession } from './client.ts';
+import type { Clients } from './clients.ts';
 import type { Held, Sink, Source } from './held.ts';
 import { sessionsMax } from './names.ts';
 import type { Place } from './topology.ts';
 import { isMissing, isNoSession } from './trouble.ts';
+import { answerWithin, Patience } from './watch.ts';
 
 /** Messages of one session in hand. */
 const creditPerSession = 32;
@@ -22,21 +24,34 @@ const renewForMs = 365 * 86_400_000;
 const held = 'held';
 const options = { receiveMode: 'peekLock', skipParsingBodyAsJson: true, maxAutoLockRenewalDurationInMs: renewForMs } as const;
 
+export interface SessionsOptions {
+  /** Clients whose operations end soon: an accept cannot be taken back. */
+  readonly acceptors: Clients;
+  /** An accept without an answer after so long stands still. `Infinity` where the client is the user's, with its own time. */
+  readonly acceptMaxMs: number;
+  /** How long the answer to anything else may take. */
+  readonly silentMs: number;
+  readonly sink: Sink;
+  readonly clock: Clock;
+}
+
 export class Sessions {
-  readonly #client: AzureClient;
   readonly #place: Place;
+  readonly #options: SessionsOptions;
   readonly #sink: Sink;
   readonly #clock: Clock;
   readonly #open = new Set<HeldSession>();
+  /** With an accept, and with any other answer. */
+  readonly #patience: { readonly accept: Patience; readonly answer: Patience };
   #accepting: Promise<void> | undefined;
   #closed = false;
 
-  /** @param acceptor a client whose operations end soon: an accept cannot be taken back */
-  constructor(place: Place, { acceptor, sink, clock }: { acceptor: AzureClient; sink: Sink; clock: Clock }) {
+  constructor(place: Place, options: SessionsOptions) {
     this.#place = place;
-    this.#client = acceptor;
-    this.#sink = sink;
-    this.#clock = clock;
+    this.#options = options;
+    this.#sink = options.sink;
+    this.#clock = options.clock;
+    this.#patience = { accept: new Patience(options.acceptMaxMs), answer: new Patience(options.silentMs) };
   }
 
   want(_max: number): void {
@@ -52,32 +67,76 @@ export class Sessions {
   }
 
   async #acceptWhileHungry(): Promise<void> {
-    const { topic, name } = this.#place;
+    const { acceptors } = this.#options;
     while (!this.#closed && this.#sink.hungry() && this.#open.size < sessionsMax) {
+      const client = acceptors.take();
       try {
-        const session = await (topic === undefined ? this.#client.acceptNextSession(name, options) : this.#client.acceptNextSession(topic, name, options));
-        await this.#begin(session);
+        if ((await this.#acceptOne(client)) === 'stuck') acceptors.replace(client);
       } catch (error) {
         if (this.#closed) return;
         if (isNoSession(error)) continue;
         if (isMissing(error)) return this.#sink.gone();
         return this.#sink.broken(error);
+      } finally {
+        acceptors.leave(client);
       }
     }
   }
 
-  async #begin(session: AzureSession): Promise<void> {
-    if (this.#closed || !this.#sink.hungry()) return session.close(); // nobody waits for it any more
-    // Where its state cannot be learned (the management link may be stuck after a cut) it counts as held: caution costs only time.
-    const wasHeld = await session.getSessionState().then((state) => state === held, () => true);
-    await session.setSessionState(held).catch(() => {});
-    if (this.#closed) {
-      await session.setSessionState(null).catch(() => {});
-      return session.close();
+  async #acceptOne(client: AzureClient): Promise<'stuck' | 'done'> {
+    const { topic, name } = this.#place;
+    const accepting = topic === undefined ? client.acceptNextSession(name, options) : client.acceptNextSession(topic, name, options);
+    const session = await this.#within('accept', accepting);
+    if (session) return this.#begin(session, client);
+    accepting.then((late) => late.close()).catch(() => {});
+    return 'stuck';
+  }
+
+  async #begin(session: AzureSession, client: AzureClient): Promise<'stuck' | 'done'> {
+    const { acceptors, silentMs } = this.#options;
+    let begun = false;
+    try {
+      if (this.#closed || !this.#sink.hungry()) return 'done'; // nobody waits for it any more
+      // Where its state cannot be learned it counts as held: caution costs only time. Where it cannot be written, nothing is
+      // begun: nobody would know of what we had in hand if we died.
+      const wasHeld = await this.#within('answer', session.getSessionState().then((state) => state === held, () => true));
+      if (!(await this.#within('answer', session.setSessionState(held).then(() => true)))) return 'stuck';
+      if (this.#closed) {
+        await this.#within('answer', session.setSessionState(null).catch(() => {}));
+        return 'done';
+      }
+      acceptors.take(client);
+      const one = new HeldSession(session, {
+        kind: this.#place.kind,
+        sink: this.#sink,
+        clock: this.#clock,
+        silentMs,
+        suspects: wasHeld === false ? 0 : creditPerSession,
+        ended: () => this.#open.delete(one),
+        closed: () => acceptors.leave(client),
+      });
+      begun = true;
+      this.#open.add(one);
+      await one.start();
+      return 'done';
+    } finally {
+      if (!begun) await this.#within('answer', session.close().catch(() => {}));
     }
-    const one = new HeldSession(session, { kind: this.#place.kind, sink: this.#sink, clock: this.#clock, suspects: wasHeld ? creditPerSession : 0, left: () => this.#open.delete(one) });
-    this.#open.add(one);
-    await one.start();
+  }
+
+  /** Undefined when it stands still. Rejections are answers too. */
+  async #within<T>(what: 'accept' | 'answer', work: Promise<T>): Promise<T | undefined> {
+    if (this.#options.acceptMaxMs === Infinity) return work;
+    const patience = this.#patience[what];
+    let answered = true;
+    try {
+      const answer = await answerWithin(this.#clock, patience.ms, work.then((value) => ({ value })));
+      answered = answer !== undefined;
+      return answer?.value;
+    } finally {
+      if (answered) patience.reset();
+      else patience.double();
+    }
   }
 
   /** Takes nothing more, for good: sessions are given up one by one, so only a consumer that closes stops them all. */
@@ -96,9 +155,12 @@ interface HeldSessionOptions {
   readonly kind: Place['kind'];
   readonly sink: Sink;
   readonly clock: Clock;
+  readonly silentMs: number;
   /** So many of its first messages were perhaps in flight when its last holder died. */
   readonly suspects: number;
-  readonly left: () => void;
+  /** It is worked on no more; then, when that was told to the broker or could not be. */
+  readonly ended: () => void;
+  readonly closed: () => void;
 }
 
 /** `working` until it is left (idle, closed) or lost (its lock, or the connection). */
@@ -162,7 +224,7 @@ class HeldSession implements Source {
   #lost(error: unknown): void {
     if (this.#state !== 'working') return;
     this.#end('lost');
-    this.#session.close().catch(() => {});
+    void this.#close();
     this.#options.sink.lost(this);
     if (isMissing(error)) this.#options.sink.gone();
     else if (!isNoSession(error) && (error as { code?: string }).code !== 'SessionLockLost') this.#options.sink.broken(error);
@@ -172,7 +234,7 @@ class HeldSession implements Source {
     this.#state = state;
     this.#cancelIdle();
     this.#first.resolve();
-    this.#options.left();
+    this.#options.ended();
   }
 
   async complete({ message }: Held): Promise<void> {
@@ -193,7 +255,14 @@ class HeldSession implements Source {
     if (this.#state !== 'working') return;
     this.#end('left');
     await this.stop();
-    await this.#session.setSessionState(null).catch(() => {});
-    await this.#session.close().catch(() => {});
+    const { clock, silentMs } = this.#options;
+    await answerWithin(clock, silentMs, this.#session.setSessionState(null).catch(() => {}));
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const { clock, silentMs, closed } = this.#options;
+    await answerWithin(clock, silentMs, this.#session.close().catch(() => {}));
+    closed();
   }
 }

@@ -6,14 +6,15 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Declaration } from '../../contract/transport.ts';
-import type { AzureAdministration, AzureClient, AzureFilter } from './client.ts';
+import type { AzureAdministration, AzureFilter } from './client.ts';
+import type { Clients } from './clients.ts';
 import { drainInto } from './move.ts';
 import type { Names } from './names.ts';
 import { doing, isDenied, isMissing, isThere } from './trouble.ts';
 
 export interface TopologyOptions {
   readonly service: string;
-  readonly client: AzureClient;
+  readonly clients: Clients;
   /** Undefined: there is none, or it is not to be used. */
   readonly administration: AzureAdministration | undefined;
   readonly names: Names;
@@ -62,8 +63,8 @@ export class Topology {
   }
 
   async #lookAtTopic(): Promise<void> {
-    const { client, names } = this.#options;
-    const sender = client.createSender(names.topic);
+    const { clients, names } = this.#options;
+    const sender = clients.current.createSender(names.topic);
     try {
       await sender.createMessageBatch();
     } catch (error) {
@@ -172,7 +173,7 @@ export class Topology {
   }
 
   async #lookAt({ topic, name }: Place): Promise<void> {
-    const { client } = this.#options;
+    const client = this.#options.clients.current;
     const receiver = topic === undefined ? client.createReceiver(name) : client.createReceiver(topic, name);
     try {
       await receiver.peekMessages(1);
@@ -188,7 +189,7 @@ export class Topology {
 
   /** The new subscription is there already: what comes meanwhile comes twice rather than not at all, and the inbox sees to it. */
   async #move(administration: AzureAdministration, former: string, declaration: Declaration, requiresSession: boolean): Promise<void> {
-    const { names, client, clock } = this.#options;
+    const { names, clients, clock } = this.#options;
     const found = await this.#subscription(administration, former);
     if (!found) return;
     const entity = names.subscription(former);
@@ -196,7 +197,7 @@ export class Topology {
     const target = names.moved(declaration.name);
     await this.#ensureQueue(administration, target, { requiresSession, userMetadata: declaration.name });
     await drainInto(target, {
-      client,
+      client: clients.current,
       clock,
       source: { topic: names.topic, name: entity, sessions: found.requiresSession },
       left: async () => (await administration.getSubscriptionRuntimeProperties(names.topic, entity)).activeMessageCount,
