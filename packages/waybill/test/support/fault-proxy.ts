@@ -3,8 +3,11 @@ import { connect, createServer, type Socket } from 'node:net';
 
 export interface FaultProxy {
   readonly port: number;
-  /** `pass`; `refuse`: nobody gets in, who was in is out; `swallow`: connections stay, nothing gets through (half-open). */
-  mode: 'pass' | 'refuse' | 'swallow';
+  /**
+   * `pass`; `refuse`: nobody gets in; `swallow`: connections stay, what is sent is lost (half-open: cut them afterwards);
+   * `stall`: connections stay, what is sent arrives when it is over.
+   */
+  mode: 'pass' | 'refuse' | 'swallow' | 'stall';
   /** Each chunk waits this long, in both directions. */
   delayMs: number;
   /** After this many bytes from client to server the connection is cut, in the middle of a frame perhaps. */
@@ -12,14 +15,26 @@ export interface FaultProxy {
   /** Connections that are open now. */
   readonly open: number;
   cut(): void;
+  /** As `cut`, with RST instead of FIN. */
+  reset(): void;
   close(): Promise<void>;
 }
 
 export async function faultProxy(target: number): Promise<FaultProxy> {
   const pairs = new Set<{ client: Socket; server: Socket; bytes: number }>();
+  let mode: FaultProxy['mode'] = 'pass';
   const proxy = {
     port: 0,
-    mode: 'pass' as FaultProxy['mode'],
+    get mode() {
+      return mode;
+    },
+    set mode(next: FaultProxy['mode']) {
+      mode = next;
+      for (const socket of [...pairs].flatMap(({ client, server }) => [client, server])) {
+        if (mode === 'stall') socket.pause();
+        else socket.resume();
+      }
+    },
     delayMs: 0,
     cutAfterBytes: Infinity,
     get open() {
@@ -29,6 +44,12 @@ export async function faultProxy(target: number): Promise<FaultProxy> {
       for (const { client, server } of pairs) {
         client.destroy();
         server.destroy();
+      }
+    },
+    reset() {
+      for (const { client, server } of pairs) {
+        client.resetAndDestroy();
+        server.resetAndDestroy();
       }
     },
     async close() {
@@ -61,6 +82,7 @@ export async function faultProxy(target: number): Promise<FaultProxy> {
     };
     client.on('data', pass(server));
     server.on('data', pass(client));
+    if (proxy.mode === 'stall') for (const socket of [client, server]) socket.pause();
   });
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   proxy.port = (listener.address() as { port: number }).port;

@@ -25,6 +25,10 @@ export interface PostgresServer {
   children(): number[];
   /** SIGKILL to the server and all its children; resolves when none is left. */
   kill(): Promise<void>;
+  /** SIGSTOP to the server and all its children, before `kill`. */
+  freeze(): void;
+  /** Starts it if it has ended by itself. */
+  revive(): Promise<void>;
   /** After `kill` or `stop`; crash recovery included. */
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -42,13 +46,15 @@ export interface ServerOptions {
   readonly settings?: Readonly<Record<string, string | number>>;
   /** Makes the data folder in another way than by `initdb` (a base backup). */
   readonly init?: (data: string) => void;
+  /** Where its folder is made. @default the system's folder for temporary files */
+  readonly folder?: string;
 }
 
 /** Without fsync: what tests kill is processes, and the operating system keeps their pages. */
 const settingsDefault = { fsync: 'off', shared_buffers: '32MB', max_connections: 60, max_prepared_transactions: 20, log_min_messages: 'fatal' };
 
 export async function startPostgres(options: ServerOptions): Promise<PostgresServer> {
-  const folder = mkdtempSync(join(tmpdir(), 'waybill-postgres-'));
+  const folder = mkdtempSync(join(options.folder ?? tmpdir(), 'waybill-postgres-'));
   const data = join(folder, 'data');
   const as = user === undefined ? {} : { uid: user.uid, gid: user.gid };
   for (const path of [folder, data, join(folder, 'sock')]) {
@@ -124,6 +130,13 @@ export async function startPostgres(options: ServerOptions): Promise<PostgresSer
     query,
     start,
     kill,
+    freeze() {
+      child?.kill('SIGSTOP');
+      for (const pid of childrenOf(child?.pid)) signalTo(pid, 'SIGSTOP');
+    },
+    async revive() {
+      if (child === undefined || child.exitCode !== null || child.signalCode !== null) await start();
+    },
     get pid() {
       return child!.pid!;
     },

@@ -1,0 +1,104 @@
+/** Where the services of a torture run keep their rows and send their messages: private servers behind proxies, or files. */
+import { chmod, mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { faultProxy, type FaultProxy } from '../../packages/waybill/test/support/fault-proxy.ts';
+import { type PostgresServer, startPostgres } from '../../packages/waybill/test/support/postgres-server.ts';
+import { rabbitServer, type RabbitServer } from '../../packages/waybill/test/support/rabbitmq-server.ts';
+import { needs } from '../../test/support/needs.ts';
+import { type Disk, mountDisk } from './disk.ts';
+import type { Role } from './role.ts';
+import { tablesOf } from './tables.ts';
+
+export const stores = ['sqlite', 'postgres'] as const;
+export const transports = ['sqlite', 'rabbitmq'] as const;
+export interface Pair {
+  readonly store: (typeof stores)[number];
+  readonly transport: (typeof transports)[number];
+}
+
+export const services: readonly Role['service'][] = ['bank', 'shop', 'ordering', 'works'];
+
+export interface Ground {
+  readonly pair: Pair;
+  readonly folder: string;
+  /** URLs that lead through the proxies. */
+  readonly store: (service: Role['service']) => string;
+  readonly transport: string;
+  /** Past the proxies. Waybill's tables are named as SQLite has them: `waybill_ledger`. */
+  read<Row>(service: Role['service'], sql: string): Promise<Row[]>;
+  /** Bytes of UTF-8 as text, in SQL. */
+  text(column: string): string;
+  readonly postgres: { readonly server: PostgresServer; readonly proxy: FaultProxy } | undefined;
+  readonly rabbit: { readonly server: RabbitServer; readonly proxy: FaultProxy } | undefined;
+  /** What the stores lie on, when it is a disk of its own: it can be filled, and lose its power. */
+  readonly disk: Disk | undefined;
+  close(): Promise<void>;
+}
+
+export interface GroundOptions {
+  readonly pair: Pair;
+  readonly folder: string;
+  /** Stores lie on a file system of their own (needs the right to mount). */
+  readonly ownDisk: boolean;
+}
+
+export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): Promise<Ground> {
+  const data = join(folder, 'data');
+  await mkdir(data);
+  await chmod(folder, 0o755); // PostgreSQL runs as a user of its own
+  const closing: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const one of closing.splice(0).toReversed()) await one();
+  };
+  try {
+    const disk = ownDisk ? await mountDisk(data, join(folder, 'disk')) : undefined;
+    if (disk) closing.push(() => disk.close());
+    const postgres = pair.store === 'postgres' ? await preparePostgres(closing, data, ownDisk) : undefined;
+    const rabbit = pair.transport === 'rabbitmq' ? await prepareRabbit(closing) : undefined;
+    const file = (service: string): string => join(data, `${service}.db`);
+    return {
+      pair,
+      folder,
+      disk,
+      postgres,
+      rabbit,
+      store: (service) => (postgres ? `postgres://waybill@127.0.0.1:${postgres.proxy.port}/${service}` : `sqlite:${file(service)}`),
+      transport: rabbit ? `amqp://guest:guest@127.0.0.1:${rabbit.proxy.port}/` : `sqlite:${data}`,
+      text: (column) => (postgres ? `convert_from(${column}, 'UTF8')` : `cast(${column} as text)`),
+      async read<Row>(service: Role['service'], sql: string) {
+        if (postgres) return (await postgres.server.query(sql.replaceAll('waybill_', 'waybill.'), [], service)).rows as Row[];
+        const database = new DatabaseSync(file(service), { readOnly: true, timeout: 5_000 });
+        try {
+          return database.prepare(sql).all() as Row[];
+        } finally {
+          database.close();
+        }
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function preparePostgres(closing: (() => Promise<void>)[], folder: string, isDurable: boolean): Promise<Ground['postgres']> {
+  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }) } });
+  closing.push(() => server.close());
+  for (const service of services) {
+    await server.query(`create database ${service}`);
+    for (const sql of tablesOf(service, 'postgres')) await server.query(sql, [], service);
+  }
+  const proxy = await faultProxy(server.port);
+  closing.push(() => proxy.close());
+  return { server, proxy };
+}
+
+async function prepareRabbit(closing: (() => Promise<void>)[]): Promise<Ground['rabbit']> {
+  const server = await rabbitServer();
+  closing.push(() => server.close());
+  const proxy = await faultProxy(server.port);
+  closing.push(() => proxy.close());
+  return { server, proxy };
+}

@@ -1,0 +1,186 @@
+/** History and state of a torture run, told in the words of the checker that the simulation uses, and what only sagas have. */
+import { check, type Dead, type Sent, type Story, type Violation } from 'waybill/testing';
+import type { Line } from './history.ts';
+import { poisonAttempts, poisonOf, graceMs, subscriptions, type SubscriptionName } from './role.ts';
+import type { State } from './state.ts';
+
+/** No message of the other subscriptions is ever given up: their attempts are more than anything that happens needs. */
+const attemptsMax = 62;
+/** The database's clock has whole milliseconds. */
+const roundingMs = 5;
+
+export interface Verdict {
+  readonly violations: readonly Violation[];
+  readonly story: Story;
+}
+
+export function judge(history: readonly Line[], state: State): Verdict {
+  const story = storyOf(history, state);
+  return { story, violations: [...check(story), ...judgePublishers(history, state), ...judgeOrders(state)] };
+}
+
+function storyOf(history: readonly Line[], state: State): Story {
+  const sent: Sent[] = state.ledger
+    .filter(({ kind }) => kind !== 'reply')
+    .map(({ service, id, type, kind, key, position, body }) => ({ source: service, id, type, kind, key: key ?? '', n: nOf(body), position, digest: body, committedMs: 0 }));
+  const dead: Dead[] = state.failures
+    .filter(({ code }) => code !== 'BROKE') // part of the orders' story
+    .map(({ subscription, id, source, type, code, attempts, body }) => ({ subscription: subscription ?? undefined, source, id, type, key: '', n: nOf(body), code, attempts, digest: body }));
+  const poisoned = sent.filter(({ type }) => type === 'bank.counted.v1').flatMap(({ id, n }): [string, 'throws' | 'rejects'][] => {
+    const how = poisonOf(n);
+    return how === undefined ? [] : [[id, how === 'refused' ? 'rejects' : 'throws']];
+  });
+  const doomed = new Map(poisoned);
+  const seen: Violation[] = dead
+    .filter(({ subscription, id }) => subscription !== 'shop.poison' && doomed.has(id))
+    .map(({ subscription, id, code }) => ({ invariant: 'I11', what: `${subscription ?? 'its sender'} gave it up (${code}), which only shop.poison cannot take`, id }));
+  for (const { subscription, id, code } of dead) if (subscription === undefined) seen.push({ invariant: 'I1', what: `could not be sent (${code})`, id });
+  return {
+    sent,
+    cancelled: [],
+    perhapsCancelled: [],
+    applied: state.effects.map(({ at, subscription, id, source, key, n }) => ({ subscription: `shop.${subscription}`, source, id, type: 'bank.counted.v1', key, n, position: at, caused: undefined })),
+    dead,
+    subscriptions: (Object.keys(subscriptions) as SubscriptionName[]).map((name) => {
+      const options: { order?: 'by-key' | 'latest' } = subscriptions[name];
+      return { name: `shop.${name}`, service: 'shop', order: options.order ?? 'any', types: ['bank.counted.v1'], attemptsMax: name === 'poison' ? poisonAttempts : attemptsMax, pauseMs: () => 0 };
+    }),
+    operations: [],
+    runs: history.flatMap(({ what, sub, id, attempt, t }) => (what === 'run' ? [{ subscription: sub!, id: id!, attempt: attempt!, atMs: t }] : [])),
+    doomed,
+    crashedAlone: crashedAlone(history),
+    poison: new Set(),
+    refused: new Set(),
+    seen,
+    together: [],
+    left: state.waiting.map(({ service, subscription, id, reason }) => `${service} still has ${id} waiting (${reason}, ${subscription ?? 'to be sent'})`),
+    told: toldOf(history),
+  };
+}
+
+function nOf(body: string): number {
+  return (JSON.parse(body) as { n?: number }).n ?? 0;
+}
+
+/** How often a process died while it ran this message and no other. */
+function crashedAlone(history: readonly Line[]): Map<string, number> {
+  const open = new Map<string, Set<string>>();
+  const counts = new Map<string, number>();
+  for (const { by, what, sub, id } of history) {
+    const mine = open.get(by) ?? new Set();
+    open.set(by, mine);
+    if (what === 'run') mine.add(`${sub} ${id}`);
+    if (what === 'applied' || what === 'retrying' || what === 'failed' || what === 'duplicate') mine.delete(`${sub} ${id}`);
+    if (what !== 'ended') continue;
+    const [alone] = mine;
+    if (mine.size === 1) counts.set(alone!, (counts.get(alone!) ?? 0) + 1);
+    open.delete(by);
+  }
+  return counts;
+}
+
+/** I1, I2 and I4 at the source: acknowledged means durable, undone means gone, and counters are their events. */
+function judgePublishers(history: readonly Line[], { ledger, counters, submitted }: State): Violation[] {
+  const found: Violation[] = [];
+  const events = ledger.filter(({ service, kind }) => service === 'bank' && kind === 'event');
+  const there = new Set(events.map(({ id }) => id));
+  const tried = new Set<string>();
+  for (const { what, id, ids = [], text } of history) {
+    if (what === 'tried') tried.add(id!);
+    if (what === 'committed') for (const one of ids) if (!there.has(one)) found.push({ invariant: 'I1', what: 'its transaction was reported as committed, and it is not in the ledger', id: one });
+    if (what === 'undone') for (const one of ids) if (there.has(one)) found.push({ invariant: 'I2', what: `its transaction was reported as undone (${text}), and it is in the ledger`, id: one });
+  }
+  for (const { id } of events) if (!tried.has(id)) found.push({ invariant: 'I2', what: 'nobody published what is in the ledger', id });
+  const byKey = new Map<string, number[]>();
+  for (const { type, key, body, id } of events) {
+    if (type !== 'bank.counted.v1') continue;
+    const list = byKey.get(key!) ?? [];
+    byKey.set(key!, list);
+    if (list.includes(nOf(body))) found.push({ invariant: 'I4', what: `two events say that ${key} is ${nOf(body)}`, id });
+    list.push(nOf(body));
+  }
+  for (const { key, n } of counters) {
+    const count = byKey.get(key)?.length ?? 0;
+    if (count !== n) found.push({ invariant: 'I4', what: `${key} was raised ${n} times, and ${count} events say so` });
+  }
+  const orders = new Set(events.filter(({ type }) => type === 'bank.order-submitted.v1').map(({ key }) => key));
+  for (const { id } of submitted) if (!orders.has(id)) found.push({ invariant: 'I4', what: `order ${id} is there, and no event says so` });
+  if (orders.size !== submitted.length) found.push({ invariant: 'I4', what: `${submitted.length} orders, and ${orders.size} events of them` });
+  return found;
+}
+
+/** I15 and I16: every order ends, completed or with everything taken back in reverse and once; its timeout never comes early. */
+function judgeOrders({ submitted, sagas, work, failures }: State): Violation[] {
+  const found: Violation[] = [];
+  const byKey = new Map(sagas.map((saga) => [saga.key, saga]));
+  const works = new Map(work.map((row) => [`${row.what} ${row.id}`, row]));
+  const nothing = { done: 0, undone: 0 };
+  for (const { id } of submitted) {
+    const saga = byKey.get(id);
+    const stock = works.get(`stock ${id}`) ?? nothing;
+    const payment = works.get(`payment ${id}`) ?? nothing;
+    const report = (invariant: string, what: string): void => void found.push({ invariant, what: `order ${id}: ${what}: ${JSON.stringify({ saga, stock, payment })}` });
+    if (!saga) {
+      report('I1', 'has no saga');
+      continue;
+    }
+    const { setMs, firedMs, steps } = JSON.parse(saga.state) as { setMs: number; firedMs: number | null; steps: string[] };
+    const ledger = JSON.parse(saga.ledger) as { steps: { step: string }[] };
+    if (new Set(steps).size !== steps.length) report('I3', 'a step took effect twice');
+    const earlyMs = firedMs === null ? 0 : setMs + graceMs - firedMs;
+    if (earlyMs > roundingMs) report('I16', `its timeout came ${Math.round(earlyMs)} ms early`);
+    if (saga.status === 'completed') {
+      if (stock.done !== 1 || stock.undone !== 0 || payment.done !== 1 || payment.undone !== 0) report('I15', 'completed, and not reserved and paid once');
+    } else if (saga.status === 'compensated') {
+      const undone = steps.filter((step) => step.startsWith('undo ')).map((step) => step.slice('undo '.length));
+      if (undone.join() !== ledger.steps.map(({ step }) => step).toReversed().join()) report('I15', 'not undone in reverse, each once');
+      if (stock.undone !== 1 || stock.done > 1) report('I15', 'compensated, and its stock not released once');
+      if (payment.done > 0 && payment.undone !== 1) report('I15', 'compensated, and paid');
+    } else report('I15', 'has not ended');
+  }
+  if (sagas.length > submitted.length) found.push({ invariant: 'I2', what: `${sagas.length} sagas of ${submitted.length} orders` });
+  for (const { code, service, id } of failures) if (service !== 'shop' && code !== 'BROKE') found.push({ invariant: 'I11', what: `${service} has an innocent message in failures (${code})`, id });
+  return found;
+}
+
+/** What was said of each message, and what struck between the first word and the last. */
+function toldOf(history: readonly Line[]): ReadonlyMap<string, readonly string[]> {
+  const beganMs = history[0]?.t ?? 0;
+  const lines = new Map<string, Line[]>();
+  const blows = history.filter(({ what }) => what === 'fault' || what === 'ended');
+  for (const line of history) {
+    for (const id of line.id === undefined ? (line.ids ?? []) : [line.id]) {
+      const list = lines.get(id);
+      if (list) list.push(line);
+      else lines.set(id, [line]);
+    }
+  }
+  const told = (line: Line): string => {
+    const { t, by, what, sub, key, n, attempt, text } = line;
+    const details = [sub, key && `${key} ${n ?? ''}`, attempt !== undefined && `attempt ${attempt}`, text].filter(Boolean).join(' ');
+    return `${((t - beganMs) / 1_000).toFixed(3).padStart(9)} s  ${by.padEnd(14)} ${what} ${details}`;
+  };
+  return new LazyMap(lines, (mine) => {
+    const [fromMs, toMs] = [mine[0]!.t, mine.at(-1)!.t];
+    const involved = new Set(mine.map(({ by }) => by));
+    const meanwhile = blows.filter(({ t, what, by }) => t >= fromMs && t <= toMs && (what === 'fault' || involved.has(by)));
+    return [...mine, ...meanwhile].sort((a, b) => a.t - b.t).map(told);
+  });
+}
+
+/** Stories are made for the few that are asked for. */
+class LazyMap<A, B> extends Map<string, B> {
+  readonly #from: ReadonlyMap<string, A>;
+  readonly #make: (from: A) => B;
+
+  constructor(from: ReadonlyMap<string, A>, make: (from: A) => B) {
+    super();
+    this.#from = from;
+    this.#make = make;
+  }
+
+  override get(key: string): B | undefined {
+    const from = this.#from.get(key);
+    return from === undefined ? undefined : this.#make(from);
+  }
+}

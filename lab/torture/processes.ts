@@ -1,0 +1,110 @@
+/** The processes of a torture run: started, started again when they end, and listened to. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Line, monotonicMs, parseLines } from './history.ts';
+import { type Role, skewVariable } from './role.ts';
+
+const program = join(import.meta.dirname, 'process.ts');
+const preload = join(import.meta.dirname, 'skew.ts');
+/** What a process said on stderr that is kept. */
+const stderrMax = 2_000;
+
+export interface Processes {
+  /** Everything that was said, in the order in which it came. */
+  readonly history: Line[];
+  readonly names: readonly string[];
+  /** Those that have come as far as working. */
+  readonly working: readonly string[];
+  say(line: Omit<Line, 't' | 'by'>): void;
+  /** False when it is not running. */
+  signal(name: string, signal: NodeJS.Signals): boolean;
+  start(name: string, role: Omit<Role, 'by'>): void;
+  /** Resolves when all have ended; nobody is started again. */
+  killAll(): Promise<void>;
+  /** While it is set, whoever ends stays dead. */
+  hold(held: boolean): void;
+  /** How far the clock of whoever starts from now on is off. */
+  skewMs: () => number;
+}
+
+/** @param file the history, as JSON lines */
+export function createProcesses(file: string, random: () => number): Processes {
+  const history: Line[] = [];
+  const roles = new Map<string, Omit<Role, 'by'>>();
+  const running = new Map<string, ChildProcess>();
+  const working = new Set<string>();
+  const incarnations = new Map<string, number>();
+  let restarting = true;
+  let held = false;
+  const due = new Set<string>();
+
+  const keep = (lines: readonly Line[]): void => {
+    if (lines.length === 0) return;
+    history.push(...lines);
+    appendFileSync(file, `${lines.map((line) => JSON.stringify(line)).join('\n')}\n`);
+  };
+  const launch = (name: string): void => {
+    const incarnation = (incarnations.get(name) ?? 0) + 1;
+    incarnations.set(name, incarnation);
+    const by = `${name}#${incarnation}`;
+    const skewMs = self.skewMs();
+    const env = { ...process.env, [skewVariable]: `${skewMs}` };
+    const child = spawn(process.execPath, ['--import', preload, program, JSON.stringify({ ...roles.get(name)!, by })], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    running.set(name, child);
+    if (skewMs !== 0) keep([{ t: monotonicMs(), by: 'nemesis', what: 'fault', text: `clock of ${by} off by ${skewMs} ms` }]);
+    child.once('message', () => running.get(name) === child && working.add(name));
+    let rest = '';
+    child.stdout!.on('data', (data: Buffer) => {
+      const text = rest + data.toString();
+      const end = text.lastIndexOf('\n') + 1;
+      rest = text.slice(end);
+      keep(parseLines(text.slice(0, end)));
+    });
+    let stderr = '';
+    child.stderr!.on('data', (data: Buffer) => (stderr = (stderr + data.toString()).slice(0, stderrMax)));
+    child.on('close', (code, signal) => {
+      if (running.get(name) === child) running.delete(name);
+      working.delete(name);
+      keep([{ t: monotonicMs(), by, what: 'ended', text: `${signal ?? code}${code === null || code === 0 ? '' : `: ${stderr}`}` }]);
+      if (held) due.add(name);
+      else if (restarting) setTimeout(() => restarting && !held && !running.has(name) && roles.has(name) && launch(name), 20 + random() * 150);
+    });
+  };
+
+  const self: Processes = {
+    history,
+    skewMs: () => 0,
+    get names() {
+      return [...roles.keys()];
+    },
+    get working() {
+      return [...working];
+    },
+    say: (line) => keep([{ t: monotonicMs(), by: 'nemesis', ...line }]),
+    signal: (name, signal) => running.get(name)?.kill(signal) ?? false,
+    start(name, role) {
+      restarting = true;
+      roles.set(name, role);
+      launch(name);
+    },
+    async killAll() {
+      restarting = false;
+      roles.clear();
+      await Promise.all(
+        [...running.values()].map(async (child) => {
+          const ended = new Promise((resolve) => child.once('close', resolve));
+          child.kill('SIGKILL');
+          await ended;
+        }),
+      );
+    },
+    hold(now) {
+      held = now;
+      if (held) return;
+      for (const name of due) if (roles.has(name) && !running.has(name)) launch(name);
+      due.clear();
+    },
+  };
+  return self;
+}
