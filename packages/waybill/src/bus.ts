@@ -6,6 +6,7 @@ import { type ContractDefinition, type Draft, type MessageOptions, definitionOf,
 import { WaybillError } from './contract/errors.ts';
 import { type BusInternals, internalsKey } from './contract/internals.ts';
 import { definitionOfSaga } from './contract/saga.ts';
+import { isLater } from './contract/maybe.ts';
 import { describeIssues, validate } from './contract/schema.ts';
 import type { StoreTransaction } from './contract/store.ts';
 import { transact } from './contract/transact.ts';
@@ -17,7 +18,7 @@ import { consoleLogger, logSignals } from './observe/log.ts';
 import { createSignals } from './observe/signals.ts';
 import { checkOptions } from './options.ts';
 import { checkData } from './publish/data.ts';
-import type { PrepareOptions } from './publish/publish.ts';
+import type { Prepared, PrepareOptions } from './publish/publish.ts';
 import { targetOf } from './publish/target.ts';
 import { readToken } from './publish/token.ts';
 import { seal } from './saga/define.ts';
@@ -67,11 +68,13 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const publishWanted = async (what: string, wanted: readonly Wanted[], given: unknown): Promise<Published[]> => {
     checkOpen(what);
     const scope = scopes.current();
-    const preparing = Promise.all(wanted.map(({ contract, data, options }) => room.prepare(contract, data, options, scope?.cause)));
-    preparing.catch(() => {}); // heard below; what comes before may be refused first
-    const { store, outbox } = await wiring.rooms();
-    const tx = targetOf(given, scope, store, await wiring.requireTransaction(), what);
-    const prepared = await preparing;
+    const preparing = wanted.map(({ contract, data, options }) => room.prepare(contract, data, options, scope?.cause));
+    for (const one of preparing) one.catch(() => {}); // heard below; what comes before may be refused first
+    const opening = wiring.rooms();
+    const { store, outbox, requireTransaction } = isLater(opening) ? await opening : opening;
+    const tx = targetOf(given, scope, store, requireTransaction, what);
+    const prepared: Prepared[] = [];
+    for (const one of preparing) prepared.push(await one);
     if (tx) await outbox.append(tx, prepared);
     else await outbox.appendOwn(prepared);
     return prepared.map(({ id, token }) => ({ id, token }));
@@ -303,11 +306,12 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     outstanding: async (ports) => (await Promise.all(wiring.annexes().map((annex) => annex.outstanding(ports)))).filter((what) => what !== undefined),
     attach: (make) => wiring.attach(make),
     desk: {
-      check: (contract, data) => checkData(contract, data),
+      check: async (contract, data) => checkData(contract, data),
       async target(given, what) {
         checkOpen(what);
         const scope = scopes.current();
-        return targetOf(given, scope, (await wiring.rooms()).store, await wiring.requireTransaction(), what);
+        const { store, requireTransaction } = await wiring.rooms();
+        return targetOf(given, scope, store, requireTransaction, what);
       },
       async own(work) {
         const { store } = await wiring.rooms();

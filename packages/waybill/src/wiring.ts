@@ -14,7 +14,7 @@ import type { History } from './contract/history.ts';
 import type { Loop } from './contract/loop.ts';
 import type { WireMessage } from './contract/message.ts';
 import type { Logger, Signals } from './contract/signals.ts';
-import type { Host, Store, StoreSession, StoreTransaction } from './contract/store.ts';
+import type { Host, MaybePromise, Store, StoreSession, StoreTransaction } from './contract/store.ts';
 import type { Consumer, Declaration, Delivery, Transport, TransportSession } from './contract/transport.ts';
 import { versionsOf } from './contract/versions.ts';
 import { embeddedDirectory, loadStore, loadTransport } from './drivers.ts';
@@ -61,6 +61,8 @@ export interface Ground {
 /** The rooms, once the store is open. */
 export interface Rooms {
   readonly store: StoreSession;
+  /** A publish without a transaction is refused. */
+  readonly requireTransaction: boolean;
   readonly outbox: Outbox;
   readonly once: ReturnType<typeof createOnce>;
   readonly failures: Failures;
@@ -75,8 +77,8 @@ export interface Wiring {
   readonly scopes: Scopes;
   readonly requests: Requests;
   readonly middleware: Middleware[];
-  readonly requireTransaction: () => Promise<boolean>;
-  rooms(): Promise<Rooms>;
+  /** At once when they are open. */
+  rooms(): MaybePromise<Rooms>;
   add(plan: Plan): RunningSubscription;
   /** A saga as handlers of the subscription of this full name. */
   saga(definition: SagaDefinition, name: string, formerly: readonly string[]): RunningSaga;
@@ -141,10 +143,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       await store.close();
       throw error;
     }
-    return build(store);
+    return build(store, options.requireTransaction ?? from.fromClient);
   };
 
-  const build = (store: StoreSession): Rooms => {
+  const build = (store: StoreSession, requireTransaction: boolean): Rooms => {
     const outbox = createOutbox({
       store,
       clock,
@@ -173,6 +175,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     });
     opened = {
       store,
+      requireTransaction,
       outbox,
       schedules: createSchedules({ service, store, clock, append: (tx, prepared) => outbox.append(tx, [prepared]), trouble }),
       once: createOnce({ store, clock, within: (tx, work) => scopes.run({ kind: 'transaction', tx, cause: undefined }, work) }),
@@ -219,8 +222,9 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   /** A store cannot tell what left by its commit from what no relay has ever come for: that must stay, however old. */
   const knowsWhatLeft = (): boolean => relay !== undefined || link.session()?.capabilities.publishesAtCommit === true;
 
-  const rooms = (): Promise<Rooms> => {
-    if (stopping.signal.aborted && !opened) {
+  const rooms = (): MaybePromise<Rooms> => {
+    if (opened) return opened;
+    if (stopping.signal.aborted) {
       return Promise.reject(new WaybillError('STOPPED', 'the bus was stopped; create another one'));
     }
     opening ??= open().catch((error: unknown) => {
@@ -433,7 +437,6 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     scopes,
     requests,
     middleware,
-    requireTransaction: async () => options.requireTransaction ?? (await storeDriver()).fromClient,
     rooms,
     add,
     saga,

@@ -67,17 +67,20 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
 export function uuidv7(now: () => number, fill: (bytes: Uint8Array<ArrayBuffer>) => void): () => string {
   const pool = new Uint8Array(8 * 128); // random bytes are fetched for 128 ids at a time
   let used = pool.length;
-  let lastMs = 0;
+  let lastMs = -1;
   let counter = 0;
+  /** The first 48 bits as text, and the version. */
+  let time = '';
+  const begin = (ms: number): void => {
+    lastMs = ms;
+    counter = 0;
+    const digits = ms.toString(16).padStart(12, '0');
+    time = `${digits.slice(0, 8)}-${digits.slice(8)}-7`;
+  };
   return () => {
     const ms = Math.floor(now());
-    if (ms > lastMs) {
-      lastMs = ms;
-      counter = 0;
-    } else if (++counter > 0xfff) {
-      lastMs++;
-      counter = 0;
-    }
+    if (ms > lastMs) begin(ms);
+    else if (++counter > 0xfff) begin(lastMs + 1);
     if (used === pool.length) {
       fill(pool);
       used = 0;
@@ -85,11 +88,9 @@ export function uuidv7(now: () => number, fill: (bytes: Uint8Array<ArrayBuffer>)
     const at = used;
     used += 8;
     pool[at] = (pool[at]! & 0x3f) | 0x80; // variant 10
-    let tail = '';
-    for (let i = at; i < at + 8; i++) tail += hex[pool[i]!];
-    const time = lastMs.toString(16).padStart(12, '0');
-    const count = counter.toString(16).padStart(3, '0');
-    return `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${tail.slice(0, 4)}-${tail.slice(4)}`;
+    const two = (i: number): string => hex[pool[at + i]!]!;
+    const count = hex[counter >> 8]!.slice(1) + hex[counter & 0xff]!;
+    return `${time}${count}-${two(0)}${two(1)}-${two(2)}${two(3)}${two(4)}${two(5)}${two(6)}${two(7)}`;
   };
 }
 const hex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));

@@ -3,7 +3,7 @@ import type { Order, TransactionMode } from './api.ts';
 import type { ContractDefinition } from './contracts.ts';
 import type { SagaDefinition } from './saga.ts';
 import type { Envelope, Message, WireMessage } from './message.ts';
-import type { StoreTransaction } from './store.ts';
+import type { MaybePromise, StoreTransaction } from './store.ts';
 import type { Declaration, Delivery } from './transport.ts';
 
 /** A subscription with every default filled in. */
@@ -71,5 +71,8 @@ export type Verdict =
   | { readonly kind: 'later'; readonly delayMs: number; readonly aside?: boolean }
   | { readonly kind: 'fail'; readonly aside?: boolean };
 
-/** @param waited it comes from what waits, and not from a queue */
-export type Decode = (delivery: Pick<Delivery, 'kind' | 'headers' | 'body'>, waited?: boolean) => Promise<Incoming>;
+/**
+ * At once, where the schemas answer at once.
+ * @param waited it comes from what waits, and not from a queue
+ */
+export type Decode = (delivery: Pick<Delivery, 'kind' | 'headers' | 'body'>, waited?: boolean) => MaybePromise<Incoming>;

@@ -35,8 +35,15 @@ export function writeJson(data: unknown, what: string): string {
  * @param code whose fault it is: the sender's bytes, or the caller's data
  * @throws WaybillError with that code, or `MESSAGE_TOO_LARGE`
  */
-export function readJson(json: string, what: string, code: 'MESSAGE_UNDECODABLE' | 'CONTRACT_VIOLATION' = 'MESSAGE_UNDECODABLE'): unknown {
+export function readJson(json: string, what: string, code: Fault = 'MESSAGE_UNDECODABLE'): unknown {
   checkNesting(json, what);
+  return parseJson(json, what, code);
+}
+
+type Fault = 'MESSAGE_UNDECODABLE' | 'CONTRACT_VIOLATION';
+
+/** `readJson` for a text whose nesting has been checked: one of `writeJson`. */
+export function parseJson(json: string, what: string, code: Fault): unknown {
   let data: unknown;
   try {
     data = JSON.parse(json);

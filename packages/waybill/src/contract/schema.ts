@@ -1,5 +1,7 @@
 import type { Clock } from './clock.ts';
 import { WaybillError, asError } from './errors.ts';
+import { isLater } from './maybe.ts';
+import type { MaybePromise } from './store.ts';
 
 /**
  * Standard Schema v1, copied as its authors allow (https://standardschema.dev), so that the declarations of this
@@ -27,26 +29,43 @@ export interface StandardIssue {
 const schemaMaxMs = 30_000;
 
 /**
- * What a schema makes of data. A schema is user code: one that throws, or answers with nothing, has not accepted it; nor
- * has one that does not answer in 30 s by `clock`.
+ * What a schema makes of data; at once, where the schema does. A schema is user code: one that throws, or answers with
+ * nothing, has not accepted it; nor has one that does not answer in 30 s by `clock`.
  * @throws WaybillError `CONTRACT_VIOLATION` in that case
  */
-export async function validate(schema: StandardSchema<any, any>, data: unknown, what: string, clock?: Clock): Promise<StandardResult<unknown>> {
+export function validate(schema: StandardSchema<any, any>, data: unknown, what: string, clock?: Clock): MaybePromise<StandardResult<unknown>> {
+  let answer: MaybePromise<StandardResult<unknown>>;
+  try {
+    answer = schema['~standard'].validate(data);
+  } catch (cause) {
+    throw threw(what, cause);
+  }
+  return isLater(answer) ? validateLater(answer, what, clock) : checkResult(answer, what);
+}
+
+async function validateLater(answer: Promise<StandardResult<unknown>>, what: string, clock: Clock | undefined): Promise<StandardResult<unknown>> {
   let result: StandardResult<unknown>;
   try {
-    const answer = schema['~standard'].validate(data);
-    result = await (clock && answer instanceof Promise ? inTime(answer, clock) : answer);
+    result = await (clock ? inTime(answer, clock) : answer);
   } catch (cause) {
-    throw new WaybillError('CONTRACT_VIOLATION', `${what}: the schema threw (${asError(cause).message.slice(0, 500)}); mend it`, { cause });
+    throw threw(what, cause);
   }
+  return checkResult(result, what);
+}
+
+function checkResult(result: StandardResult<unknown>, what: string): StandardResult<unknown> {
   if (typeof result === 'object' && result !== null) return result;
   throw new WaybillError('CONTRACT_VIOLATION', `${what}: the schema answered with no result; it must return { value } or { issues }`);
+}
+
+function threw(what: string, cause: unknown): WaybillError {
+  return new WaybillError('CONTRACT_VIOLATION', `${what}: the schema threw (${asError(cause).message.slice(0, 500)}); mend it`, { cause });
 }
 
 function inTime<R>(answer: Promise<R>, clock: Clock): Promise<R> {
   return new Promise((resolve, reject) => {
     const cancel = clock.after(schemaMaxMs, () => reject(new Error(`it did not answer within ${schemaMaxMs} ms`)));
-    answer.finally(cancel).then(resolve, reject);
+    Promise.resolve(answer).finally(cancel).then(resolve, reject);
   });
 }
 

@@ -8,6 +8,8 @@ import { tooLarge } from '../contract/json.ts';
 import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
 import { callContract, checkKey, checkSequence, keyOf, sequenceFrom } from '../contract/order.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
+import { andThen, isLater } from '../contract/maybe.ts';
+import type { MaybePromise } from '../contract/store.ts';
 import type { Delivery } from '../contract/transport.ts';
 import { readVersion, versionsOf } from '../contract/versions.ts';
 
@@ -33,7 +35,7 @@ export function createDecode(plan: Plan, defaultFormat: Format, clock: Clock): D
     });
   }
 
-  return async (delivery, waited = false) => {
+  return (delivery, waited = false) => {
     let envelope: Envelope;
     let json: string;
     try {
@@ -48,10 +50,12 @@ export function createDecode(plan: Plan, defaultFormat: Format, clock: Clock): D
     if (route.taker.own && !waited) {
       return { kind: 'fail', wire, error: new WaybillError('MESSAGE_UNDECODABLE', `${envelope.type} comes from what waits here, never from a queue; find out who sent it`) };
     }
+    const failed = (error: unknown): Incoming => ({ kind: 'fail', wire, error });
     try {
-      return await ready(route, { envelope, json, wire }, plan, clock);
+      const incoming = ready(route, { envelope, json, wire }, plan, clock);
+      return isLater(incoming) ? incoming.catch(failed) : incoming;
     } catch (error) {
-      return { kind: 'fail', wire, error };
+      return failed(error);
     }
   };
 }
@@ -77,8 +81,12 @@ interface Decoded {
   readonly wire: WireMessage;
 }
 
-async function ready(route: Route, { envelope, json, wire }: Decoded, plan: Plan, clock: Clock): Promise<Incoming> {
-  const data = await readVersion(route.steps, json, { type: envelope.type, from: `${envelope.type} from ${envelope.source}`, clock });
+function ready(route: Route, decoded: Decoded, plan: Plan, clock: Clock): MaybePromise<Incoming> {
+  const { type, source } = decoded.envelope;
+  return andThen(readVersion(route.steps, decoded.json, { type, from: `${type} from ${source}`, clock }), (data) => runnable(route, decoded, data, plan));
+}
+
+function runnable(route: Route, { envelope, wire }: Decoded, data: unknown, plan: Plan): Incoming {
   const { contract, key: ownKey } = route.taker;
   const key = ownKey ? checkKey(envelope.type, callContract(contract, 'key', () => ownKey(data, envelope))) : (envelope.key ?? keyOf(contract, data));
   const sequence =

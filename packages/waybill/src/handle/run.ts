@@ -63,7 +63,7 @@ interface ContextHost {
   /** The transaction of the running code waits for it, awaited or not. */
   readonly track: <R>(publish: Promise<R>) => Promise<R>;
   /** Runs `work` so that the bus knows where it stands. */
-  readonly within: (ready: Ready, tx: StoreTransaction | undefined, work: () => Promise<unknown>) => Promise<unknown>;
+  readonly within: (ready: Ready, tx: StoreTransaction | undefined, work: () => unknown) => Promise<unknown>;
   readonly trouble: (where: string, error: unknown) => void;
 }
 
@@ -100,9 +100,11 @@ export function createRun(options: ContextHost & { clock: Clock; middleware: rea
       );
     });
 
+  /** The handler within the layers around it, if there are any. */
+  const layered = (context: Context, handler: () => unknown): unknown => (middleware.length === 0 ? handler() : throughLayers(context, handler));
+
   /** A layer that does not await `next()` does not end the run: it lasts, and fails, as long as what it called. */
-  const layered = async (context: Context, handler: () => unknown): Promise<unknown> => {
-    if (middleware.length === 0) return handler();
+  const throughLayers = async (context: Context, handler: () => unknown): Promise<unknown> => {
     let result: unknown;
     let under = 0;
     let outlived = false;

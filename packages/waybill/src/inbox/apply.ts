@@ -3,7 +3,8 @@ import { WaybillError } from '../contract/errors.ts';
 import { storedError } from '../contract/failure.ts';
 import type { Plan, Ready, Verdict } from '../contract/handling.ts';
 import type { Envelope, WireMessage } from '../contract/message.ts';
-import type { Due, StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
+import { andThen, isLater } from '../contract/maybe.ts';
+import type { Due, MaybePromise, StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
 import { type Item, type Outcome, keyOf, takenBefore } from './item.ts';
 import { underAllNames } from './names.ts';
 
@@ -57,11 +58,11 @@ export interface Apply {
   /** Set-based: the whole batch at once, halved until the bad one stands alone. */
   batch(tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]>;
   /** Takes the message on, whose inbox row was new or not: undefined when it is to be run, otherwise what became of it. */
-  takeOn(tx: StoreTransaction, item: Item, fresh: boolean, blocked: Set<string>): Promise<Outcome | undefined>;
+  takeOn(tx: StoreTransaction, item: Item, fresh: boolean, blocked: Set<string>): MaybePromise<Outcome | undefined>;
   /** The handler's effect is written: what has to commit with it. */
   complete(tx: StoreTransaction, item: Item, ready: Ready, value: unknown): Promise<void>;
   /** Order `latest`: false when a newer one has been applied. */
-  advance(tx: StoreTransaction, ready: Ready): Promise<boolean>;
+  advance(tx: StoreTransaction, ready: Ready): MaybePromise<boolean>;
   /** What follows a run that threw. */
   after(tx: StoreTransaction, item: Item, error: unknown, attempt: number, verdict: Verdict, blocked: Set<string>): Promise<Outcome>;
 }
@@ -79,24 +80,32 @@ export function createApply(host: ApplyHost): Apply {
     item.row !== undefined || (await inbox.insert(tx, plan.name, [item.incoming.wire]))[0]!;
 
   /** The newer form of this message came first, and waits for an instance that can read it: this one goes instead. */
-  const replacesNewer = async (tx: StoreTransaction, { newer }: Item): Promise<boolean> =>
-    newer !== undefined && (await waiting.settle(tx, newer));
+  const replacesNewer = (tx: StoreTransaction, { newer }: Item): MaybePromise<boolean> =>
+    newer !== undefined && waiting.settle(tx, newer);
 
-  const takeOn: Apply['takeOn'] = async (tx, item, fresh, blocked) => {
-    const { incoming, row } = item;
-    if (row) {
+  const takeOn: Apply['takeOn'] = (tx, item, fresh, blocked) => {
+    if (item.row) {
       // Held until this transaction ends; gone when an operator or another instance took it.
-      if (!(await waiting.settle(tx, row, {}))) return { kind: 'gone' };
-    } else {
-      if (!fresh && !(await replacesNewer(tx, item))) return takenBefore(item);
-      const key = keyOf(item);
-      if (incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', 'now', blocked);
-      if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', 'now', blocked);
+      return andThen(waiting.settle(tx, item.row, {}), (isHeld) => (isHeld ? asItIs(tx, item, blocked) : { kind: 'gone' }));
     }
+    if (fresh) return inTurn(tx, item, blocked);
+    return andThen(replacesNewer(tx, item), (isNext) => (isNext ? inTurn(tx, item, blocked) : takenBefore(item)));
+  };
+
+  /** A delivery, behind those of its key that wait. */
+  const inTurn = (tx: StoreTransaction, item: Item, blocked: Set<string>): MaybePromise<Outcome | undefined> => {
+    const key = keyOf(item);
+    if (item.incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', 'now', blocked);
+    if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', 'now', blocked);
+    return asItIs(tx, item, blocked);
+  };
+
+  /** What becomes of it without a run; undefined when it can be run. */
+  const asItIs = (tx: StoreTransaction, item: Item, blocked: Set<string>): MaybePromise<Outcome | undefined> => {
+    const { incoming, row } = item;
     switch (incoming.kind) {
       case 'expired':
-        if (row) await waiting.settle(tx, row);
-        return { kind: 'expired' };
+        return andThen(row ? waiting.settle(tx, row) : true, () => ({ kind: 'expired' }));
       case 'fail':
         return park(tx, item, incoming.error, item.attempt, blocked);
       case 'leave':
@@ -190,15 +199,15 @@ export function createApply(host: ApplyHost): Apply {
     }
   };
 
-  const advance: Apply['advance'] = async (tx, ready) =>
+  const advance: Apply['advance'] = (tx, ready) =>
     plan.order !== 'latest' ||
-    (await inbox.advance(tx, {
+    inbox.advance(tx, {
       subscription: plan.name,
       source: ready.message.source,
       event: ready.taker.contract.name,
       key: ready.key!,
       sequence: ready.sequence!,
-    }));
+    });
 
   const complete: Apply['complete'] = async (tx, item, ready, value) => {
     const reply = await host.reply(ready.envelope, plan, value);
@@ -221,7 +230,8 @@ export function createApply(host: ApplyHost): Apply {
 
   const run: Apply['run'] = async (tx, item, attempt, scope) => {
     const ready = item.incoming as Ready & { kind: 'run' };
-    if (!(await advance(tx, ready))) {
+    const advancing = advance(tx, ready);
+    if (!(isLater(advancing) ? await advancing : advancing)) {
       if (item.row) await waiting.settle(tx, item.row);
       return { kind: 'stale' };
     }
@@ -229,7 +239,7 @@ export function createApply(host: ApplyHost): Apply {
     const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope };
     const value = await runs.one(plan, ready, how);
     host.took(clock.monotonic() - began);
-    await complete(tx, item, ready, value);
+    if (item.row || ready.envelope.replyTo !== undefined) await complete(tx, item, ready, value);
     return { kind: 'applied', attempt };
   };
 

@@ -72,7 +72,9 @@ export function keyOf(item: Item): string | undefined {
 }
 
 export function deliveriesOf(items: readonly Item[]): Delivery[] {
-  return items.flatMap((item) => item.delivery ?? []);
+  const deliveries: Delivery[] = [];
+  for (const { delivery } of items) if (delivery) deliveries.push(delivery);
+  return deliveries;
 }
 
 /** Nobody knows whose fault it is that they could not commit together: next time in halves, until it stands alone. */

@@ -12,12 +12,12 @@ export function createReport(host: {
 }): (item: Item, outcome: Outcome) => void {
   const { plan, clock, signals, attempts } = host;
   return (item, outcome) => {
+    if (outcome.kind === 'applied' && !signals.has('applied')) return;
     const { id, source, type, key, time } = item.incoming.wire;
     const ref = { subscription: plan.name, id, source, type, key };
     switch (outcome.kind) {
       case 'applied':
-        if (signals.has('applied')) signals.emit('applied', { ...ref, attempt: outcome.attempt, ageMs: clock.now() - time });
-        return;
+        return signals.emit('applied', { ...ref, attempt: outcome.attempt, ageMs: clock.now() - time });
       case 'duplicate':
       case 'stale':
       case 'expired':

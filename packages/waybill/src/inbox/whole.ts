@@ -1,3 +1,4 @@
+import { andThen, isLater } from '../contract/maybe.ts';
 import type { InboxPort, MaybePromise, StoreTransaction } from '../contract/store.ts';
 import type { Apply, ApplyHost } from './apply.ts';
 import type { Item, Outcome } from './item.ts';
@@ -49,7 +50,8 @@ export function createWhole(
     let clean = true;
     for (const item of items) {
       const isNew = fresh(item);
-      const taken = await apply.takeOn(tx, item, typeof isNew === 'boolean' ? isNew : await isNew, blocked);
+      const taking = apply.takeOn(tx, item, isLater(isNew) ? await isNew : isNew, blocked);
+      const taken = isLater(taking) ? await taking : taking;
       if (taken) {
         outcomes.push(taken);
         continue;
@@ -96,8 +98,7 @@ type Fresh = (item: Item) => MaybePromise<boolean>;
 function insertOne(inbox: Pick<InboxPort, 'insert'>, subscription: string, tx: StoreTransaction): Fresh {
   return (item) => {
     if (item.row !== undefined) return true;
-    const found = inbox.insert(tx, subscription, [item.incoming.wire]);
-    return found instanceof Promise ? found.then(([isNew]) => isNew!) : found[0]!;
+    return andThen(inbox.insert(tx, subscription, [item.incoming.wire]), ([isNew]) => isNew!);
   };
 }
 

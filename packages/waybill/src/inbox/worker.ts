@@ -14,6 +14,7 @@
 import { sleep } from '../contract/clock.ts';
 import { isHeartbeat } from '../contract/control.ts';
 import { WaybillError } from '../contract/errors.ts';
+import { isLater } from '../contract/maybe.ts';
 import type { Decode } from '../contract/handling.ts';
 import type { Signals } from '../contract/signals.ts';
 import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
@@ -82,6 +83,13 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Aborted at the end of the drain: handlers that are still running shall give up. */
   const givingUp = new AbortController();
   let receiving = new AbortController();
+  /** What waits is looked at again from then on, by the monotonic clock; or when that is asked for. */
+  let lookMs = -Infinity;
+  let lookAsked = false;
+  const wake = (): void => {
+    lookAsked = true;
+    receiving.abort();
+  };
   let slow = 0;
   /** Messages that are still to have a savepoint each. */
   let careful = 0;
@@ -138,7 +146,8 @@ export function createWorker(options: WorkerOptions): Worker {
   const take = async (): Promise<void> => {
     if (lanes.size >= capacity) return lanes.finished(); // also when the lanes are cleared, as by stop
     receiving = new AbortController();
-    const waitMs = consumer.active ? await takeWaiting() : pollMs;
+    const waitMs = consumer.active ? await lookAtWaiting() : pollMs;
+    if (!consumer.active) lookAsked = true; // once it is
     if (mayNotRun()) return;
     const max = Math.max(1, Math.min(plan.batch, capacity - lanes.size));
     const deliveries = await withoutBeats(await consumer.receive(max, { waitMs, signal: receiving.signal }));
@@ -148,7 +157,8 @@ export function createWorker(options: WorkerOptions): Worker {
     }
     const items: Item[] = [];
     for (const delivery of deliveries) {
-      items.push({ ...plain, incoming: await decode(delivery), delivery });
+      const decoding = decode(delivery);
+      items.push({ ...plain, incoming: isLater(decoding) ? await decoding : decoding, delivery });
     }
     if (mayNotRun()) return consumer.release(deliveries);
     for (const item of readableFirst(items)) lanes.push(item, keyOf(item)); // in one step: they share a transaction
@@ -156,8 +166,9 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** A publisher's word that it has sent everything: taken, and nothing is done. */
   const withoutBeats = async (received: readonly Delivery[]): Promise<Delivery[]> => {
+    if (!received.some(isHeartbeat)) return [...received];
     const beats = received.filter(isHeartbeat);
-    if (beats.length > 0) await consumer.settle(beats);
+    await consumer.settle(beats);
     return received.filter((delivery) => !isHeartbeat(delivery));
   };
 
@@ -172,6 +183,17 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** What was read and decoded meanwhile stays where it was. */
   const mayNotRun = (): boolean => stopping.signal.aborted || paused !== undefined;
+
+  /** Not before each batch: only when something may be due, or it was asked for. Answers how long there is nothing to do. */
+  const lookAtWaiting = async (): Promise<number> => {
+    const nowMs = clock.monotonic();
+    if (!lookAsked && nowMs < lookMs) return lookMs - nowMs;
+    lookAsked = false;
+    lookMs = -Infinity; // should it fail
+    const waitMs = await takeWaiting();
+    lookMs = clock.monotonic() + waitMs;
+    return waitMs;
+  };
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
   const takeWaiting = async (): Promise<number> => {
@@ -243,7 +265,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const letGo = (items: readonly Item[]): void => {
     claims.end(items);
     for (const item of items) if (item.row) held.delete(item.row.row);
-    receiving.abort();
+    wake();
   };
 
   const handle = async (items: Item[]): Promise<Item[]> => {
@@ -330,7 +352,11 @@ export function createWorker(options: WorkerOptions): Worker {
 
   const blockedKeys = async (tx: StoreTransaction, items: readonly Item[]): Promise<Set<string>> => {
     if (plan.order !== 'by-key') return new Set();
-    const keys = new Set(items.flatMap((item) => (item.row ? [] : (keyOf(item) ?? []))));
+    const keys = new Set<string>();
+    for (const item of items) {
+      const key = item.row ? undefined : keyOf(item);
+      if (key !== undefined) keys.add(key);
+    }
     return keys.size === 0 ? new Set() : new Set(await waiting.blocked(tx, plan.name, [...keys]));
   };
 
@@ -355,7 +381,7 @@ export function createWorker(options: WorkerOptions): Worker {
       again ||= outcome.kind === 'moved' || outcome.kind === 'retrying' || item.row !== undefined;
       report(item, outcome);
     });
-    if (again) receiving.abort(); // something may be due sooner than was known
+    if (again) wake(); // something may be due sooner than was known
   };
 
   /**
@@ -367,6 +393,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const all = [...items, ...dropped];
     claims.end(all);
     for (const item of all) if (item.row) held.delete(item.row.row);
+    lookAsked = true;
     await release(all);
   };
 
@@ -397,7 +424,7 @@ export function createWorker(options: WorkerOptions): Worker {
     start() {
       running ??= loop();
     },
-    wake: () => receiving.abort(),
+    wake,
     async pause() {
       if (paused) return;
       let resume = (): void => {};
@@ -414,6 +441,7 @@ export function createWorker(options: WorkerOptions): Worker {
       if (!paused) return;
       paused.resume();
       paused = undefined;
+      wake();
       signals.emit('resumed', { subscription: plan.name });
     },
     async stop(drainMs) {

@@ -54,7 +54,7 @@ export function createOutbox(options: {
     for (const { messages, later } of outgoing) {
       const dueMs = later && (await dueOf(tx, later));
       if (dueMs !== undefined) await addDelayed(tx, messages, dueMs);
-      else for (const message of messages) if (await routed(tx, message)) now.push(message);
+      else for (const message of messages) if (isRouted(message) || (await refuse(tx, message))) now.push(message);
     }
     if (now.length === 0) return;
     await outbox.append(tx, now);
@@ -88,9 +88,9 @@ export function createOutbox(options: {
   };
 
   /** Where the commit is the publish there is nobody later who could find that no queue takes a command. */
-  const routed = async (tx: StoreTransaction, message: WireMessage): Promise<boolean> => {
-    const ledger = options.ledger();
-    if (!ledger || message.kind === 'event' || ledger.routes(message)) return true;
+  const isRouted = (message: WireMessage): boolean => message.kind === 'event' || (options.ledger()?.routes(message) ?? true);
+
+  const refuse = async (tx: StoreTransaction, message: WireMessage): Promise<false> => {
     if (message.type === replyType) {
       tx.afterCommit(() => signals.emit('late-reply', { correlationId: message.headers['ce-correlationid'] ?? message.id }));
       return false;

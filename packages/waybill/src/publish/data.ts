@@ -1,8 +1,10 @@
 import type { ContractDefinition } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
-import { readJson, writeJson } from '../contract/json.ts';
+import { parseJson, writeJson } from '../contract/json.ts';
+import { andThen } from '../contract/maybe.ts';
 import { keyOf, sequenceOf } from '../contract/order.ts';
 import { describeIssues, validate } from '../contract/schema.ts';
+import type { MaybePromise } from '../contract/store.ts';
 
 export interface CheckedData {
   /** The input as JSON text: what the wire carries. */
@@ -17,35 +19,31 @@ export interface CheckedData {
 
 /**
  * Data → the JSON that travels and what the contract says of it. Validated is the JSON read back, not the object, so
- * that what passes here passes at every receiver.
+ * that what passes here passes at every receiver. At once, where the schema answers at once.
  */
-export async function checkData(contract: ContractDefinition, data: unknown): Promise<CheckedData> {
+export function checkData(contract: ContractDefinition, data: unknown): MaybePromise<CheckedData> {
   const what = contract.type;
-  const json = await asJson(contract, data);
-  const input = readJson(json, what, 'CONTRACT_VIOLATION');
-  const result = await validate(contract.schema, input, what);
-  if (result.issues) throw await violation(contract, data, describeIssues(result.issues));
-  const output: unknown = result.value;
-  return {
-    json,
-    output,
-    key: keyOf(contract, output),
-    sequence: sequenceOf(contract, output),
-    extra: extraFields(input, output),
-  };
+  let json: string;
+  try {
+    json = writeJson(data, what);
+  } catch (error) {
+    return noJson(contract, data, error);
+  }
+  const input = parseJson(json, what, 'CONTRACT_VIOLATION');
+  return andThen(validate(contract.schema, input, what), (result): MaybePromise<CheckedData> => {
+    if (result.issues) return refuse(contract, data, describeIssues(result.issues));
+    const output: unknown = result.value;
+    return { json, output, key: keyOf(contract, output), sequence: sequenceOf(contract, output), extra: extraFields(input, output) };
+  });
 }
 
 /** A bigint is no JSON. Where the schema asks for one (z.bigint()), no caller can do better: the schema is at fault. */
-async function asJson(contract: ContractDefinition, data: unknown): Promise<string> {
-  try {
-    return writeJson(data, contract.type);
-  } catch (error) {
-    if (!WaybillError.is(error, 'CONTRACT_VIOLATION')) throw error;
-    const asText = withBigintsAsText(data);
-    if (asText === undefined || !(await takes(contract, data)) || (await takes(contract, asText))) throw error;
-    const next = 'the schema takes only a bigint, which no JSON carries; let it read a big number as text';
-    throw new WaybillError('SCHEMA_NOT_JSON', `${contract.type}: ${next}`, { cause: error });
-  }
+async function noJson(contract: ContractDefinition, data: unknown, error: unknown): Promise<never> {
+  if (!WaybillError.is(error, 'CONTRACT_VIOLATION')) throw error;
+  const asText = withBigintsAsText(data);
+  if (asText === undefined || !(await takes(contract, data)) || (await takes(contract, asText))) throw error;
+  const next = 'the schema takes only a bigint, which no JSON carries; let it read a big number as text';
+  throw new WaybillError('SCHEMA_NOT_JSON', `${contract.type}: ${next}`, { cause: error });
 }
 
 function withBigintsAsText(data: unknown): unknown {
@@ -57,19 +55,22 @@ function withBigintsAsText(data: unknown): unknown {
 }
 
 async function takes(contract: ContractDefinition, data: unknown): Promise<boolean> {
-  const direct = await validate(contract.schema, data, contract.type).catch(() => undefined);
-  return direct !== undefined && !direct.issues;
+  try {
+    return !(await validate(contract.schema, data, contract.type)).issues;
+  } catch {
+    return false;
+  }
 }
 
-async function violation(contract: ContractDefinition, data: unknown, issues: string): Promise<WaybillError> {
+async function refuse(contract: ContractDefinition, data: unknown, issues: string): Promise<never> {
   // A schema that takes the value but not its JSON (z.date(), z.bigint()) would fail at every receiver.
   if (await takes(contract, data)) {
-    return new WaybillError(
+    throw new WaybillError(
       'SCHEMA_NOT_JSON',
       `${contract.type}: the schema takes this value but not its JSON (${issues}); let it read what JSON carries, for instance a date as an ISO string`,
     );
   }
-  return new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the data does not fit the contract: ${issues}`);
+  throw new WaybillError('CONTRACT_VIOLATION', `${contract.type}: the data does not fit the contract: ${issues}`);
 }
 
 /** Paths named at most: a signal, not a report. */

@@ -16,6 +16,7 @@ import { type Envelope, type Later, type OutgoingMessage, type WireMessage, repl
 import type { Middleware, Published } from '../contract/api.ts';
 import type { Signals } from '../contract/signals.ts';
 import { nextHop } from '../contract/hops.ts';
+import { isLater } from '../contract/maybe.ts';
 import { callContract } from '../contract/order.ts';
 import { checkData } from './data.ts';
 import { checkHeaders } from './headers.ts';
@@ -72,12 +73,13 @@ export function createPublish(options: {
       const ownHeaders = checkHeaders(given.headers);
       const own = inherited ? checkHeaders({ ...inherited, ...ownHeaders }) : ownHeaders;
       const later = laterOf(given);
-      const checked = await checkData(contract, data);
+      const checking = checkData(contract, data);
+      const checked = isLater(checking) ? await checking : checking;
       options.noticeUnread(contract);
       if (checked.extra.length > 0 && signals.has('extra-fields')) {
         signals.emit('extra-fields', { type: contract.type, paths: checked.extra });
       }
-      const base: Envelope = {
+      const envelope: { -readonly [K in keyof Envelope]: Envelope[K] } = {
         kind: contract.kind,
         id,
         source: service,
@@ -85,20 +87,22 @@ export function createPublish(options: {
         time,
         correlationId: given.correlationId ?? cause?.correlationId ?? id,
         headers: own,
-        ...given_('causationId', given.causationId ?? cause?.id),
-        ...given_('key', checked.key),
-        ...given_('sequence', checked.sequence),
-        ...given_('recipient', contract.to),
-        ...given_('replyTo', given.replyTo),
-        ...given_('replyKey', given.replyKey),
-        ...given_('hops', nextHop(contract.type, cause, later === undefined ? 0 : (later.afterMs ?? later.atMs - time.getTime()), hopsMax)),
-        ...given_('traceparent', cause?.traceparent),
-        ...given_('expiresAt', given.ttlMs === undefined ? undefined : new Date(time.getTime() + given.ttlMs)),
       };
-      const headers = middleware.length === 0 ? base.headers : await throughMiddleware(base, data);
-      const envelope = { ...base, headers };
+      // One by one, and what is absent not at all: this runs once per message, and middleware sees what there is.
+      const causationId = given.causationId ?? cause?.id;
+      if (causationId !== undefined) envelope.causationId = causationId;
+      if (checked.key !== undefined) envelope.key = checked.key;
+      if (checked.sequence !== undefined) envelope.sequence = checked.sequence;
+      if (contract.to !== undefined) envelope.recipient = contract.to;
+      if (given.replyTo !== undefined) envelope.replyTo = given.replyTo;
+      if (given.replyKey !== undefined) envelope.replyKey = given.replyKey;
+      const hops = nextHop(contract.type, cause, later === undefined ? 0 : (later.afterMs ?? later.atMs - time.getTime()), hopsMax);
+      if (hops !== undefined) envelope.hops = hops;
+      if (cause?.traceparent !== undefined) envelope.traceparent = cause.traceparent;
+      if (given.ttlMs !== undefined) envelope.expiresAt = new Date(time.getTime() + given.ttlMs);
+      if (middleware.length > 0) envelope.headers = await throughMiddleware(envelope, data);
       const messages = [encode(contract, envelope, checked.json)];
-      await addDowncasts(contract, checked.output, envelope, messages);
+      if (contract.downcast) await addDowncasts(contract, checked.output, envelope, messages);
       const types = messages.map((message) => message.type);
       return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, later };
     },
@@ -108,7 +112,7 @@ export function createPublish(options: {
       const envelope: Envelope = {
         // To a saga it goes as a command, over what its service has bound; else to the one instance that waits for it.
         ...(saga
-          ? { kind: 'command', type: `waybill.reply.${saga[2]}.v1`, recipient: saga[1]!, ...given_('key', command.replyKey) }
+          ? { kind: 'command', type: `waybill.reply.${saga[2]}.v1`, recipient: saga[1]!, ...(command.replyKey !== undefined && { key: command.replyKey }) }
           : { kind: 'reply', type: replyType, recipient: command.replyTo! }),
         id: clock.id(),
         source: service,
@@ -183,10 +187,6 @@ function wire(envelope: Envelope, format: Format, json: string): WireMessage {
     headers,
     body,
   };
-}
-
-function given_<K extends string, V>(name: K, value: V | undefined): { [P in K]?: V } {
-  return (value === undefined ? {} : { [name]: value }) as { [P in K]?: V };
 }
 
 function inherit(headers: Readonly<Record<string, string>>, names: readonly string[]): Record<string, string> {

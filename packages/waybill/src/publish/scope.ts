@@ -14,8 +14,8 @@ export interface Scope {
   readonly cause: (Message & { readonly traceparent?: string }) | undefined;
   /** False once the block or handler is over: what it left running in the background stands outside again. */
   open: boolean;
-  /** Publishes that have begun. The block or handler is not over before they are, awaited or not. */
-  readonly pending: Set<Promise<unknown>>;
+  /** Publishes that have begun, if any. The block or handler is not over before they are, awaited or not. */
+  pending: Set<Promise<unknown>> | undefined;
 }
 
 export interface Scopes {
@@ -33,11 +33,11 @@ export function createScopes(): Scopes {
       const scope = storage.getStore();
       return scope?.open ? scope : undefined;
     },
-    async run(fields, work) {
-      const scope: Scope = { ...fields, open: true, pending: new Set() };
+    async run({ kind, tx, cause }, work) {
+      const scope: Scope = { kind, tx, cause, open: true, pending: undefined };
       try {
         const result = await storage.run(scope, work);
-        while (scope.pending.size > 0) await Promise.all(scope.pending);
+        while (scope.pending && scope.pending.size > 0) await Promise.all(scope.pending);
         return result;
       } finally {
         scope.open = false;
@@ -46,10 +46,11 @@ export function createScopes(): Scopes {
     track(publish) {
       const scope = storage.getStore();
       if (!scope?.open) return publish;
-      const { pending } = scope;
+      const pending = (scope.pending ??= new Set());
       pending.add(publish);
       // Heard, so that nobody has to: it fails the scope, or the scope has failed.
-      publish.finally(() => pending.delete(publish)).catch(() => {});
+      const over = (): void => void pending.delete(publish);
+      publish.then(over, over);
       return publish;
     },
   };

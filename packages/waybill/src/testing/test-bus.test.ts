@@ -176,7 +176,12 @@ describe('a crash', () => {
     await bus.publish(Asked, { n: 2 });
     await bus.settled();
     assert.deepEqual([seen, layers, heard], [[1, 2], 2, 2]);
-    assert.deepEqual(bus.history().map(({ signal }) => signal), ['published', 'sent', 'applied', 'crashed', 'published', 'sent', 'applied']);
+    const signals = bus.history().map(({ signal }) => signal);
+    const at = signals.indexOf('crashed');
+    for (const life of [signals.slice(0, at), signals.slice(at + 1)]) {
+      assert.equal(life[0], 'published');
+      assert.deepEqual(life.slice(1).sort(), ['applied', 'sent'], 'the relay writes down that it sent while the receiver works');
+    }
   });
 
   it('keeps from going on what was under way: a call, a handler, a timer', async () => {

@@ -11,6 +11,8 @@ export interface Statements {
   run(sql: string, ...values: readonly SqlValue[]): { changes: number; lastInsertRowid: number };
   get<Row = SqlRow>(sql: string, ...values: readonly SqlValue[]): Row | undefined;
   all<Row = SqlRow>(sql: string, ...values: readonly SqlValue[]): Row[];
+  /** `all` with each row as an array, at two thirds of its price: for what reads thousands. */
+  tuples<Row = SqlValue[]>(sql: string, ...values: readonly SqlValue[]): Row[];
 }
 
 /** An open write transaction: statements on the only writing connection, between BEGIN IMMEDIATE and COMMIT. */

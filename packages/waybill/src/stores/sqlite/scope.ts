@@ -71,18 +71,16 @@ function guarded(scope: Scope): Statements {
     if (unit.hasBegun || scope.early) return;
     throw new WaybillError('NOT_A_TRANSACTION', 'This lazy transaction has not begun: write through `writing`.');
   };
-  const noticing = <R>(run: () => R): R => {
-    check();
-    try {
-      return run();
-    } catch (error) {
-      unit.notice(error);
-      throw error;
-    }
-  };
-  return {
-    run: (sql, ...values) => noticing(() => statements.run(sql, ...values)),
-    get: <Row>(sql: string, ...values: readonly SqlValue[]) => noticing(() => statements.get<Row>(sql, ...values)),
-    all: <Row>(sql: string, ...values: readonly SqlValue[]) => noticing(() => statements.all<Row>(sql, ...values)),
-  };
+  const noticing =
+    <R>(run: (sql: string, ...values: readonly SqlValue[]) => R) =>
+    (sql: string, ...values: readonly SqlValue[]): R => {
+      check();
+      try {
+        return run(sql, ...values);
+      } catch (error) {
+        unit.notice(error);
+        throw error;
+      }
+    };
+  return { run: noticing(statements.run), get: noticing(statements.get) as Statements['get'], all: noticing(statements.all) as Statements['all'], tuples: noticing(statements.tuples) as Statements['tuples'] };
 }

@@ -33,7 +33,7 @@ interface Result {
 export class UserStatements {
   readonly #connection: DatabaseSync;
   readonly #file: string;
-  /** Texts of one statement, the one used longest ago first. */
+  /** Texts of one statement, the one prepared longest ago first. */
   readonly #prepared = new Map<string, Prepared>();
 
   constructor(connection: DatabaseSync, file: string) {
@@ -43,8 +43,8 @@ export class UserStatements {
 
   /** Runs a text of one statement with values, or of several without; answers for the last. */
   run(text: string, values: readonly unknown[]): Result {
-    if (startOf(text) === text.length) return { rows: [], rowCount: null };
-    const first = this.#kept(text);
+    const first = this.#prepared.get(text) ?? this.#keep(text);
+    if (first === undefined) return { rows: [], rowCount: null };
     if (first.rest !== undefined && values.length > 0) throw refusal(text, 'values go with one statement, and it has several');
     if (first.parameters !== values.length) {
       throw refusal(text, `it has ${first.parameters} placeholders, and ${values.length} values were given`);
@@ -73,10 +73,10 @@ export class UserStatements {
     }
   }
 
-  #kept(text: string): Prepared {
-    let prepared = this.#prepared.get(text);
-    if (prepared !== undefined) this.#prepared.delete(text);
-    prepared ??= this.#prepare(text);
+  /** Undefined when there is no statement in it. */
+  #keep(text: string): Prepared | undefined {
+    if (startOf(text) === text.length) return undefined;
+    const prepared = this.#prepare(text);
     if (prepared.rest !== undefined) return prepared;
     this.#prepared.set(text, prepared);
     if (this.#prepared.size > preparedMax) this.#prepared.delete(this.#prepared.keys().next().value!);

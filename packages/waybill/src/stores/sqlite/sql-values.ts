@@ -5,9 +5,10 @@ import type { SqlValue } from './port.ts';
 /** The values of `$1`, `$2`, … as named parameters: SQLite numbers placeholders by where they stand first, not by name. */
 export function bindings(values: readonly unknown[]): Record<string, SqlValue> {
   const bound: Record<string, SqlValue> = {};
-  for (const [at, value] of values.entries()) bound[`$${at + 1}`] = sqlValue(value, at + 1);
+  for (let at = 0; at < values.length; at++) bound[(names[at] ??= `$${at + 1}`)] = sqlValue(values[at], at + 1);
   return bound;
 }
+const names: string[] = [];
 
 const integerMin = -(2n ** 63n);
 const integerMax = 2n ** 63n - 1n;

@@ -12,14 +12,16 @@ type Bound = [Record<string, SqlValue>] | readonly SqlValue[];
 
 export function statementsOf(connection: DatabaseSync, file: string): Statements {
   const known = new Map<string, Prepared>();
-  const prepare = (sql: string): Prepared => {
+  const knownTuples = new Map<string, Prepared>();
+  const prepare = (sql: string, among: Map<string, Prepared>): Prepared => {
     const prepared = { statement: connection.prepare(sql), numbered: /\?\d/.test(sql) };
-    known.set(sql, prepared);
+    if (among === knownTuples) prepared.statement.setReturnArrays(true);
+    among.set(sql, prepared);
     return prepared;
   };
-  const call = <R>(sql: string, values: readonly SqlValue[], how: (statement: StatementSync, bound: Bound) => R): R => {
+  const call = <R>(sql: string, values: readonly SqlValue[], how: (statement: StatementSync, bound: Bound) => R, among = known): R => {
     try {
-      const { statement, numbered } = known.get(sql) ?? prepare(sql);
+      const { statement, numbered } = among.get(sql) ?? prepare(sql, among);
       return how(statement, numbered ? [byNumber(values)] : values);
     } catch (error) {
       throw asStoreError(error, file);
@@ -29,6 +31,7 @@ export function statementsOf(connection: DatabaseSync, file: string): Statements
     run: (sql, ...values) => call(sql, values, runs) as { changes: number; lastInsertRowid: number },
     get: <Row = SqlRow>(sql: string, ...values: readonly SqlValue[]) => call(sql, values, gets) as Row | undefined,
     all: <Row = SqlRow>(sql: string, ...values: readonly SqlValue[]) => call(sql, values, takesAll) as Row[],
+    tuples: <Row = SqlValue[]>(sql: string, ...values: readonly SqlValue[]) => call(sql, values, takesAll, knownTuples) as Row[],
   };
 }
 

@@ -37,6 +37,13 @@ export interface LedgerRow {
   readonly body: Uint8Array | null;
 }
 
+/** In the order of `window`'s columns. */
+type LedgerTuple = [number, string, string, string, number, number, string | null, Uint8Array | null];
+
+function ledgerRow([position, id, kind, type, time, appended, headers, body]: LedgerTuple): LedgerRow {
+  return { position, id, kind, type, time, appended, headers, body };
+}
+
 export interface Ledger {
   readonly service: string;
   readonly file: string;
@@ -256,7 +263,7 @@ function createLedger(options: {
     placeAt: (position) => statements.get<Place>(sql.at, position) ?? { position: trimmedTo(), anchor: null },
     window(from, to, recipient, types, rowsMax) {
       const values: SqlValue[] = [from, from, from, to, from, recipient, ...types, rowsMax]; // `?1` is a name to Node 22
-      return statements.all<LedgerRow>(sql.window(types.length), ...values);
+      return statements.tuples<LedgerTuple>(sql.window(types.length), ...values).map(ledgerRow);
     },
     replies: (from, to, address) => statements.all<LedgerRow>(sql.replies, from, to, address),
     firstSince: (from, to, timeMs) => statements.get<{ position: number }>(sql.since, from, to, timeMs)?.position,
