@@ -172,6 +172,28 @@ for (const [name, make] of Object.entries(transports)) {
       assert.equal((await operations(desk).audit({ subscription: 'prices', sources: ['catalog'] }))[0]!.lost, 0);
     });
 
+    it('asks for pages, not for each message', async (t) => {
+      const open = await make(t);
+      await using catalog = open('catalog');
+      await using desk = open('desk');
+      desk.subscribe(Priced, { name: 'prices' }, () => {});
+      await desk.start();
+      await catalog.publishAll(upTo(1_200).map((n) => priced('a', n)));
+      await desk.settled();
+      const { inspect } = (await internalsOf(desk).store()).ports;
+      const { standing } = inspect;
+      const asked: number[] = [];
+      Object.assign(inspect, {
+        standing(subscription: string, keys: readonly never[]) {
+          asked.push(keys.length);
+          return standing(subscription, keys);
+        },
+      });
+      const [entry] = await operations(desk).audit({ sources: ['catalog'] });
+      assert.deepEqual([entry!.published, entry!.applied], [1_200, 1_200]);
+      assert.ok(asked.length <= 8 && Math.max(...asked) <= 500, asked.join());
+    });
+
     it('keeps to its range, and to what the subscription was there for', async (t) => {
       const open = await make(t);
       await using catalog = open('catalog');

@@ -1,5 +1,5 @@
 import type { MessageKind } from './message.ts';
-import type { FailedRow, WaitingRow } from './store.ts';
+import type { FailedRow, InboxKey, WaitingRow } from './store.ts';
 
 /** One row of the list of what was sent, with its state (G15). */
 export interface OutboxEntry {
@@ -40,6 +40,9 @@ export interface FailureGroup {
   readonly lastMs: number;
 }
 
+/** `unknown`: no trace of it. What waits or has failed is not applied, although it was taken on. */
+export type Standing = 'unknown' | 'applied' | 'waiting' | 'failed';
+
 /**
  * What operations read, beside the ports that rooms write through. Reads committed rows in short statements; never
  * changes anything.
@@ -49,7 +52,7 @@ export interface Inspect {
   waiting(page: Page & { readonly subscription?: string | null; readonly id?: string }): Promise<readonly WaitingRow[]>;
   failures(filter: FailureFilter): Promise<readonly FailedRow[]>;
   failureGroups(): Promise<readonly FailureGroup[]>;
-  /** Whether the message waits or has failed in this subscription: then it is not applied. */
-  pending(subscription: string, source: string, id: string): Promise<boolean>;
+  /** How each of these messages stands with this subscription, as of one moment. Some hundreds at a time. */
+  standing(subscription: string, keys: readonly InboxKey[]): Promise<readonly Standing[]>;
   counts(): Promise<{ readonly ready: number; readonly waiting: number; readonly failed: number }>;
 }

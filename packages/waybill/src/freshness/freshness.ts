@@ -47,10 +47,11 @@ export function createFreshness(options: {
 
   const applied = async ({ source, id, types, timeMs }: TokenContent): Promise<boolean> => {
     for (const { name, sinceMs } of options.takers(types)) {
-      if (await store.ports.inspect.pending(name, source, id)) return false;
+      const [standing] = await store.ports.inspect.standing(name, [{ source, id }]);
+      if (standing === 'waiting' || standing === 'failed') return false;
       // Whatever is older never came here, or its row has gone.
       const expected = timeMs > Math.max(sinceMs - skewMs, clock.now() - options.inboxMs);
-      if (expected && !(await store.ports.inbox.has(name, { source, id }))) return false;
+      if (expected && standing === 'unknown') return false;
     }
     return true;
   };

@@ -1,13 +1,14 @@
 /**
  * Did every subscription apply everything? Publishers' ledgers against this service's inboxes, over a range of time (G34).
  *
- * The ledgers are read page by page, and each page is looked up in the inbox by its primary key: memory holds a page and
- * the first gaps, whatever the range. Nothing is written.
+ * The ledgers are read page by page, and each page is looked up in one read: memory holds a page and the first gaps,
+ * whatever the range. Nothing is written.
+ *
+ * Cost: two reads for each page of 500 messages (over a broker 200), subscription and source.
  */
 import { WaybillError } from '../contract/errors.ts';
 import type { Plan } from '../contract/handling.ts';
 import type { BusInternals } from '../contract/internals.ts';
-import type { WireMessage } from '../contract/message.ts';
 import type { StoreSession } from '../contract/store.ts';
 import { typesOf } from './replay.ts';
 
@@ -96,23 +97,24 @@ async function auditOne(internals: BusInternals, store: StoreSession, { plan, so
   const sinceMs = Math.max(range.from?.getTime() ?? 0, beganMs);
   const untilMs = range.to?.getTime() ?? clock.now() + 1;
   const count = { published: 0, applied: 0, pending: 0, waiting: 0, failed: 0 };
-  const suspects: WireMessage[] = [];
-  let oldest: WireMessage | undefined;
+  const suspects: Gap[] = [];
+  let oldest: Gap | undefined;
   let trimmed = false;
   const history = await internals.history();
   let after: string | undefined;
   for (let more = true; more; ) {
     const page = await history.read(source, { types, after, ...(sinceMs > 0 && { sinceMs }), untilMs, max: pageMax });
     trimmed ||= page.trimmed;
-    for (const message of page.messages) {
-      if (types.includes(message.headers['ce-waybilldowncastof'] ?? '')) continue; // the older form of one that counts
-      count.published++;
-      const standing = await standingOf(store, plan.name, message);
+    const messages = page.messages.filter(({ headers }) => !types.includes(headers['ce-waybilldowncastof'] ?? '')); // the older form of one that counts
+    count.published += messages.length;
+    (await store.ports.inspect.standing(plan.name, messages)).forEach((standing, i) => {
+      if (standing === 'applied') return void count.applied++;
+      const gap = gapOf(messages[i]!);
+      oldest ??= gap;
       if (standing !== 'unknown') count[standing]++;
-      else if (suspects.length < suspectsMax) suspects.push(message);
+      else if (suspects.length < suspectsMax) suspects.push(gap);
       else count.pending++;
-      if (standing !== 'applied') oldest ??= message;
-    }
+    });
     ({ next: after, more } = page);
     await clock.turn();
   }
@@ -124,8 +126,8 @@ async function auditOne(internals: BusInternals, store: StoreSession, { plan, so
     ...count,
     lost: lost.length,
     duplicates: internals.duplicates(plan.name),
-    oldestGap: oldest && !gone ? gapOf(oldest) : undefined,
-    lostMessages: lost.slice(0, lostShownMax).map(gapOf),
+    oldestGap: gone ? undefined : oldest,
+    lostMessages: lost.slice(0, lostShownMax),
     trimmed,
   };
 }
@@ -137,28 +139,24 @@ async function auditOne(internals: BusInternals, store: StoreSession, { plan, so
 async function sift(
   internals: BusInternals,
   store: StoreSession,
-  { plan, source, suspects, count }: { plan: Plan; source: string; suspects: readonly WireMessage[]; count: Record<'applied' | 'pending' | 'waiting' | 'failed', number> },
-): Promise<WireMessage[]> {
+  { plan, source, suspects, count }: { plan: Plan; source: string; suspects: readonly Gap[]; count: Record<'applied' | 'pending' | 'waiting' | 'failed', number> },
+): Promise<Gap[]> {
   if (suspects.length === 0) return [];
   const { sources } = (await internals.look(plan.name)) ?? { sources: [] };
   const progress = sources.find((one) => one.source === source);
-  const lost: WireMessage[] = [];
-  for (const message of suspects) {
-    const standing = await standingOf(store, plan.name, message); // after the progress was read, so it cannot be ahead of it
-    if (standing !== 'unknown') count[standing]++;
-    else if (progress && (progress.waiting ?? 0) === 0 && message.time < progress.appliedUntilMs) lost.push(message);
-    else count.pending++;
+  const lost: Gap[] = [];
+  for (let at = 0; at < suspects.length; at += pageMax) {
+    const some = suspects.slice(at, at + pageMax);
+    // after the progress was read, so it cannot be ahead of it
+    (await store.ports.inspect.standing(plan.name, some)).forEach((standing, i) => {
+      if (standing !== 'unknown') count[standing]++;
+      else if (progress && (progress.waiting ?? 0) === 0 && some[i]!.time.getTime() < progress.appliedUntilMs) lost.push(some[i]!);
+      else count.pending++;
+    });
   }
   return lost;
 }
 
-async function standingOf({ ports }: StoreSession, subscription: string, { source, id }: WireMessage): Promise<'applied' | 'waiting' | 'failed' | 'unknown'> {
-  if (!(await ports.inbox.has(subscription, { source, id }))) return 'unknown';
-  if (!(await ports.inspect.pending(subscription, source, id))) return 'applied';
-  const failures = await ports.inspect.failures({ subscription, id });
-  return failures.some(({ message }) => message.source === source) ? 'failed' : 'waiting';
-}
-
-function gapOf({ id, source, type, key, time }: WireMessage): Gap {
+function gapOf({ id, source, type, key, time }: Omit<Gap, 'time'> & { readonly time: number }): Gap {
   return { id, source, type, key, time: new Date(time) };
 }

@@ -145,7 +145,8 @@ class Run {
     // An older form is left to the newer one that travelled under the same id.
     const wanted = messages.filter(({ headers }) => !this.#types.includes(headers['ce-waybilldowncastof'] ?? ''));
     const pending = new Set<WireMessage>();
-    if (this.#range.again) for (const message of wanted) if (await inspect.pending(name, message.source, message.id)) pending.add(message);
+    const standing = this.#range.again ? await inspect.standing(name, wanted) : [];
+    standing.forEach((one, i) => void ((one === 'waiting' || one === 'failed') && pending.add(wanted[i]!)));
     const added = await transact(store, clock, async (tx) => {
       const fresh = await inbox.insert(tx, name, wanted);
       const some = wanted.filter((message, i) => fresh[i] || (this.#range.again && !pending.has(message)));

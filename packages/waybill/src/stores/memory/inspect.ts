@@ -1,5 +1,5 @@
-import type { FailureFilter, FailureGroup, Inspect, OutboxEntry, Page } from '../../contract/inspect.ts';
-import type { FailedRow, OutboxRow } from '../../contract/store.ts';
+import type { FailureFilter, FailureGroup, Inspect, OutboxEntry, Page, Standing } from '../../contract/inspect.ts';
+import type { FailedRow, OutboxRow, WaitingRow } from '../../contract/store.ts';
 import { copyOf, keyOf, type Disk } from './disk.ts';
 import { waitingRow } from './waiting.ts';
 
@@ -45,10 +45,17 @@ export function createInspect(disk: Disk): Inspect {
       return [...groups.values()];
     },
 
-    pending: async (subscription, source, id) =>
-      [...disk.waiting.committed.values(), ...disk.failures.committed.values()].some(
-        (row) => row.subscription === subscription && row.message.source === source && row.message.id === id,
-      ),
+    standing: async (subscription, keys) => {
+      const of = (rows: Iterable<WaitingRow | FailedRow>): Set<string> =>
+        new Set([...rows].filter((row) => row.subscription === subscription).map(({ message }) => keyOf(message.source, message.id)));
+      const failed = of(disk.failures.committed.values());
+      const waiting = of(disk.waiting.committed.values());
+      return keys.map(({ source, id }): Standing => {
+        if (failed.has(keyOf(source, id))) return 'failed';
+        if (waiting.has(keyOf(source, id))) return 'waiting';
+        return disk.inbox.committed.has(keyOf(subscription, source, id)) ? 'applied' : 'unknown';
+      });
+    },
 
     counts: async () => ({
       ready: entries().filter(({ state }) => state === 'ready').length,

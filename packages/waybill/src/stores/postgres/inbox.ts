@@ -22,10 +22,10 @@ export function createInboxPort({ schema: s, sql, clock, in: within }: Access): 
     values ($1::text, $2::text, $3::text, $4::text, $5::text::bigint)
     on conflict (subscription, source, event, key) do update set sequence = excluded.sequence where excluded.sequence > w.sequence
     returning pg_current_xact_id()::text as xid`;
-  // search by inbox_time, in its order: the oldest first; one look into each of the two other tables per row. A message
+  // search by inbox_time (the clock in a query of its own: read anew for each row it could end no search), in its order: the oldest first; one look into each of the two other tables per row. A message
   // that waits or has failed was taken on before, so no row that is gone here can be needed again by one that comes.
   const trim = `with old as (
-      select subscription, source, id from ${s}.inbox i where time < clock_timestamp() - $1::text::float8 * interval '1 ms'
+      select subscription, source, id from ${s}.inbox i where time < (select clock_timestamp() - $1::text::float8 * interval '1 ms')
       and not exists (select 1 from ${s}.waiting w where w.id = i.id and w.source = i.source and w.subscription = i.subscription)
       and not exists (select 1 from ${s}.failures f where f.id = i.id and f.source = i.source and f.subscription = i.subscription)
       order by time limit $2::text::int for update skip locked),

@@ -2,7 +2,7 @@
  * What operations read. In go filters and a page; out come committed rows, each list by one statement. Nothing is
  * written, and no transaction is kept open.
  */
-import type { FailureGroup, Inspect, OutboxEntry, Page } from '../../contract/inspect.ts';
+import type { FailureGroup, Inspect, OutboxEntry, Page, Standing } from '../../contract/inspect.ts';
 import { failedRow, failedText, type FailedColumns } from './failures.ts';
 import type { Access, SqlValue } from './port.ts';
 import { isPublished } from './position.ts';
@@ -99,14 +99,10 @@ export function createInspect({ schema: s, sql }: Access): Inspect {
       );
     },
 
-    async pending(subscription, source, id) {
-      // search by waiting_id, and by failures_id
-      const [row] = await sql.query<{ pending: string }>(
-        `select (exists (select 1 from ${s}.waiting where id = $3::text and source = $2::text and subscription = $1::text)
-           or exists (select 1 from ${s}.failures where id = $3::text and source = $2::text and subscription = $1::text))::text as pending`,
-        [subscription, source, id],
-      );
-      return row!.pending === 'true';
+    async standing(subscription, keys) {
+      if (keys.length === 0) return [];
+      const rows = await sql.query<{ standing: Standing }>(standingSql(s), [subscription, JSON.stringify(keys.map(({ source, id }) => ({ source, id })))]);
+      return rows.map(({ standing }) => standing);
     },
 
     async counts() {
@@ -126,6 +122,17 @@ export function createInspect({ schema: s, sql }: Access): Inspect {
       return { ready: Number(row!.ready), waiting: Number(row!.waiting), failed: Number(row!.failed) };
     },
   };
+}
+
+/**
+ * For each key one search by waiting_id, by failures_id, and by the inbox's primary key; `limit` keeps the planner from
+ * reading a whole table into a hash instead. Rows of a function come in its order.
+ */
+function standingSql(s: string): string {
+  const there = (table: string): string =>
+    `(select true from ${s}.${table} t where t.subscription = $1::text and t.source = k.source and t.id = k.id limit 1)`;
+  return `select case when ${there('failures')} then 'failed' when ${there('waiting')} then 'waiting' when ${there('inbox')} then 'applied' else 'unknown' end as standing
+    from json_to_recordset($2::text::json) as k(source text, id text)`;
 }
 
 function limitOf({ limit = limitDefault }: Page): number {

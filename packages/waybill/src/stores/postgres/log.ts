@@ -93,13 +93,18 @@ async function poll(sql: Statements, s: string, { cursor, text, max }: { cursor:
 async function page(sql: Statements, s: string, cursor: Cursor & { target: Snapshot }, max: number): Promise<LogPage> {
   const { base, target, after } = cursor;
   const { xmax, xip } = parts(base);
-  const [first] = await sql.query<{ lowest: string | null }>(lowestSql(s), [xmax, target]);
-  const start = first!.lowest === null ? beyondAll : Math.max(after, Number(first!.lowest) - 1);
+  const start = after > 0 || base === beginning ? after : await startOf(sql, s, { xmax, target });
   const rows = await sql.query<EventColumns>(pageSql(s), [xmax, xip, target, after, start, max + 1]);
   const events = rows.slice(0, max).map(eventOf);
   const more = rows.length > max;
   const next = more ? { ...cursor, after: events.at(-1)!.position } : { ...cursor, base: target, target: undefined, after: 0 };
   return { events, next: writeCursor(next), more };
+}
+
+/** Before the first event of a batch: looked for once, and whoever begins with the log has nothing to look for. */
+async function startOf(sql: Statements, s: string, { xmax, target }: { xmax: string; target: Snapshot }): Promise<number | string> {
+  const [first] = await sql.query<{ lowest: string | null }>(lowestSql(s), [xmax, target]);
+  return first!.lowest === null ? beyondAll : Number(first!.lowest) - 1;
 }
 
 export async function behindOf(sql: Statements, s: string, text: string | undefined, how: { end: Snapshot; max: number }): Promise<number> {

@@ -95,19 +95,3 @@ describe('the list of failures', () => {
     assert.deepEqual(await rows({ group: 'none' }), []);
   });
 });
-
-describe('pending', () => {
-  it('is what waits or has failed in that subscription, of that source', async (t) => {
-    const store = await openStore(t, join(folder(t), 'catalog.db'));
-    const { inspect } = store.ports;
-    await store.transaction(async (tx) => {
-      await store.ports.waiting.add(tx, [waitingEntry({ subscription: 's', message: wire({ id: 'w' }) })]);
-      await store.ports.failures.add(tx, [failure({ subscription: 's', message: wire({ id: 'f' }) })]);
-    });
-    assert.equal(await inspect.pending('s', 'catalog', 'w'), true);
-    assert.equal(await inspect.pending('s', 'catalog', 'f'), true);
-    assert.equal(await inspect.pending('s', 'catalog', 'x'), false);
-    assert.equal(await inspect.pending('s', 'other', 'w'), false);
-    assert.equal(await inspect.pending('t', 'catalog', 'f'), false);
-  });
-});

@@ -3,7 +3,7 @@
  * a search without an index goes through a table in windows, each one statement, with a turn of the event loop between.
  */
 import type { Host } from '../../contract/store.ts';
-import type { FailureFilter, FailureGroup, Inspect, OutboxEntry, Page } from '../../contract/inspect.ts';
+import type { FailureFilter, FailureGroup, Inspect, OutboxEntry, Page, Standing } from '../../contract/inspect.ts';
 import { failedColumns, failedRow } from './failures.ts';
 import type { FailedColumns } from './failures.ts';
 import { relayPosition } from './outbox.ts';
@@ -90,13 +90,8 @@ export function createInspect(database: SqliteDatabase, { clock, service }: Host
 
     failureGroups: () => database.read(failureGroups),
 
-    pending: (subscription, source, id) =>
-      database.read((statements) => {
-        // search by waybill_waiting_id, and by waybill_failures_id
-        const sql = `select exists (select 1 from waybill_waiting where id = ?3 and source = ?2 and subscription = ?1)
-          or exists (select 1 from waybill_failures where id = ?3 and source = ?2 and subscription = ?1) as pending`;
-        return statements.get<{ pending: number }>(sql, subscription, source, id)?.pending === 1;
-      }),
+    standing: (subscription, keys) =>
+      database.read((statements) => keys.map(({ source, id }) => statements.get<{ standing: Standing }>(standing, subscription, source, id)!.standing)),
 
     counts: () =>
       database.read((statements) => {
@@ -110,6 +105,13 @@ export function createInspect(database: SqliteDatabase, { clock, service }: Host
       }),
   };
 }
+
+/** One search by waybill_waiting_id, by waybill_failures_id, and by the inbox's primary key: some microseconds. */
+const standing = `select case
+  when exists (select 1 from waybill_failures where id = ?3 and source = ?2 and subscription = ?1) then 'failed'
+  when exists (select 1 from waybill_waiting where id = ?3 and source = ?2 and subscription = ?1) then 'waiting'
+  when exists (select 1 from waybill_inbox where subscription = ?1 and source = ?2 and id = ?3) then 'applied'
+  else 'unknown' end as standing`;
 
 // search by rowid, its first and its last entry
 function bounds(statements: Statements, table: Listing['table'], rowid: Listing['rowid']): { first: number; last: number } {

@@ -73,7 +73,7 @@ async function everything(store: SqliteStoreSession): Promise<void> {
   await inspect.waiting({ id: 'a' });
   for (const filter of [{ subscription: 's' }, { type: 't' }, { code: 'c' }, { id: 'a' }, { group: 'g' }]) await inspect.failures(filter);
   await inspect.failureGroups();
-  await inspect.pending('s', 'catalog', 'a');
+  await inspect.standing('s', [{ source: 'catalog', id: 'a' }]);
   await inspect.counts();
   for (const filter of [{}, { saga: 's' }, { saga: 's', key: 'k' }, { status: 'running' } as const, { saga: 's', status: 'running' } as const]) await sagas!.list(filter);
   await sagas!.counts();

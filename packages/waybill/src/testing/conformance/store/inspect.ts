@@ -1,6 +1,6 @@
 /** What operations read. */
 import assert from 'node:assert/strict';
-import type { OutboxLease, StoreSession } from '../../../contract/store.ts';
+import type { InboxKey, OutboxLease, StoreSession } from '../../../contract/store.ts';
 import { entry, failure, message, prices, type StoreCase } from './world.ts';
 
 export const inspectCases: readonly StoreCase[] = [
@@ -130,19 +130,23 @@ export const inspectCases: readonly StoreCase[] = [
     },
   },
   {
-    name: 'a message is pending while it waits or has failed in this subscription',
+    name: 'a message stands where it is: unknown, applied, waiting, failed, by subscription, source and id',
     async run(world) {
       const session = await world.open();
-      const { waiting, failures, inspect } = session.ports;
+      const { waiting, failures, inbox, inspect } = session.ports;
+      const keyOf = (name: string, source = 'catalog'): InboxKey => ({ source, id: `id of ${name}` });
       await session.transaction(async (tx) => {
-        await waiting.add(tx, [entry('waits')]);
+        await inbox.insert(tx, prices, ['waits', 'failed', 'applied'].map((name) => keyOf(name)));
+        await inbox.insert(tx, prices, [keyOf('failed', 'ordering')]);
+        await waiting.add(tx, [entry('waits'), entry('waits', { subscription: 'basket.other' })]);
         await failures.add(tx, [failure('failed')]);
       });
-      assert.equal(await inspect.pending(prices, 'catalog', 'id of waits'), true);
-      assert.equal(await inspect.pending(prices, 'catalog', 'id of failed'), true);
-      assert.equal(await inspect.pending(prices, 'catalog', 'id of applied'), false);
-      assert.equal(await inspect.pending(prices, 'ordering', 'id of waits'), false);
-      assert.equal(await inspect.pending('basket.other', 'catalog', 'id of failed'), false);
+      const asked = [keyOf('applied'), keyOf('failed'), keyOf('none'), keyOf('waits'), keyOf('failed', 'ordering'), keyOf('waits', 'ordering'), keyOf('applied')];
+      assert.deepEqual(await inspect.standing(prices, asked), ['applied', 'failed', 'unknown', 'waiting', 'applied', 'unknown', 'applied']);
+      assert.deepEqual(await inspect.standing('basket.other', asked), ['unknown', 'unknown', 'unknown', 'waiting', 'unknown', 'unknown', 'unknown']);
+      assert.deepEqual(await inspect.standing(prices, []), []);
+      const many = Array.from({ length: 500 }, (_, i) => keyOf(i % 2 === 0 ? 'applied' : `${i}`));
+      assert.deepEqual(await inspect.standing(prices, many), many.map((_, i) => (i % 2 === 0 ? 'applied' : 'unknown')));
     },
   },
   {

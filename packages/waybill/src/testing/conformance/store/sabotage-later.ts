@@ -5,6 +5,7 @@ import { asText } from './sabotage-messages.ts';
 import { letsEverybodyIn } from './sabotage-transactions.ts';
 
 const far = Number.MAX_SAFE_INTEGER;
+const standingCase = 'a message stands where it is: unknown, applied, waiting, failed, by subscription, source and id';
 
 export const waitingSabotages: readonly StoreSabotage[] = [
   broken('is early', 'a row is due at its time and not before, and what is next is said', () => ({
@@ -277,8 +278,14 @@ export const inspectSabotages: readonly StoreSabotage[] = [
       },
     }),
   })),
-  broken('does not look at the source', 'a message is pending while it waits or has failed in this subscription', () => ({
-    inspect: (honest) => ({ pending: (subscription, _source, id) => honest.pending(subscription, 'catalog', id) }),
+  broken('does not look at the source', standingCase, () => ({
+    inspect: (honest) => ({ standing: (subscription, keys) => honest.standing(subscription, keys.map(({ id }) => ({ source: 'catalog', id }))) }),
+  })),
+  broken('takes what was taken on for applied', standingCase, (): Breakage => ({
+    inspect: (honest) => ({ standing: async (subscription, keys) => (await honest.standing(subscription, keys)).map((one) => (one === 'unknown' ? one : 'applied')) }),
+  })),
+  broken('answers in an order of its own', standingCase, () => ({
+    inspect: (honest) => ({ standing: async (subscription, keys) => (await honest.standing(subscription, keys)).toSorted() }),
   })),
   broken('counts what was sent as ready', 'counts tell what is ready, waits and has failed', () => ({
     inspect: (honest) => ({ counts: async () => ({ ...(await honest.counts()), ready: (await honest.outbox({})).length }) }),
