@@ -48,6 +48,25 @@ overStores('operations(bus).failures', (store) => {
     assert.deepEqual(await operations(bus).status(), { ready: 0, waiting: 0, failed: 7 });
   });
 
+  it('takes no misspelt or unset filter for everything', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    bus.subscribe(Noted, { retry: false }, () => {
+      throw new Error('no');
+    });
+    await bus.publish(Noted, { text: 'kept' });
+    await bus.settled();
+    const { failures, waiting, outbox } = operations(bus);
+    const refused = { code: 'INVALID_OPTION' };
+    for (const which of [{ subscripton: 'x' }, { id: undefined }, { group: 7 }, { limit: -1 }, { rows: ['1'] }, { rows: undefined }, undefined, null, 'all'] as never[]) {
+      await assert.rejects(failures.delete(which), refused);
+      await assert.rejects(failures.retry(which), refused);
+    }
+    await assert.rejects(failures.list({ max: 2 } as never), refused);
+    await assert.rejects(waiting.list({ type: 'x' } as never), refused);
+    await assert.rejects(outbox.list({ status: 'ready' } as never), refused);
+    assert.equal((await failures.list({ id: undefined } as never)).length, 1);
+  });
+
   it('retries more than a page at once', async () => {
     await using bus = createTestBus({ service: 'desk', store });
     let broken = true;

@@ -8,6 +8,7 @@ import type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract
 import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
+import { checkChoice, checkFilter } from './filters.ts';
 import { type AuditEntry, type AuditRange, audit } from './audit.ts';
 import { type Replay, type ReplayOptions, replay, typesOf } from './replay.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
@@ -172,23 +173,23 @@ export function operations(bus: Bus): Operations {
 
   return {
     failures: {
-      list: async (filter = {}) => (await (await inspect()).failures(filter)).map(failureOf),
+      list: async (filter = {}) => (await (await inspect()).failures(checkFilter('failures', filter))).map(failureOf),
       groups: async () => (await inspect()).failureGroups(),
       retry: async (which) => (await internals.failures()).retry(await rowsOf(internals, which)),
       delete: async (which) => (await internals.failures()).delete(await rowsOf(internals, which)),
     },
     waiting: {
-      list: async (filter = {}) => (await (await inspect()).waiting(filter)).map(waitingOf),
+      list: async (filter = {}) => (await (await inspect()).waiting(checkFilter('waiting', filter))).map(waitingOf),
       run: (row) => settleWaiting(internals, row, { dueMs: 'now' }),
       cancel: (row) => settleWaiting(internals, row, undefined),
     },
     sagas: {
-      list: async (filter = {}) => (await sagasOf(internals)).list(filter).then((rows) => rows.map(sagaOf)),
+      list: async (filter = {}) => (await sagasOf(internals)).list(checkFilter('sagas', filter)).then((rows) => rows.map(sagaOf)),
       show: (saga, key) => showSaga(internals, saga, key),
       resume: (saga, key) => internals.resumeSaga(fullName(internals, saga), key),
       check: () => checkSagas(internals),
     },
-    outbox: { list: async (page = {}) => (await inspect()).outbox(page), republish: (which) => republish(internals, which) },
+    outbox: { list: async (page = {}) => (await inspect()).outbox(checkFilter('outbox', page)), republish: (which) => republish(internals, which) },
     subscriptions: {
       list: async () =>
         internals.subscriptions().map(({ plan, active, sources }) => ({
@@ -223,12 +224,13 @@ async function showSaga(internals: BusInternals, saga: string, key: string): Ret
 }
 
 async function rowsOf(internals: BusInternals, which: FailureFilter | { readonly rows: readonly number[] }): Promise<number[]> {
-  if ('rows' in which) {
+  if (typeof which === 'object' && which !== null && 'rows' in which) {
     if (!Array.isArray(which.rows) || !which.rows.every(Number.isSafeInteger)) {
       throw new WaybillError('INVALID_OPTION', 'failures: pass the row numbers of listed failures');
     }
     return [...which.rows];
   }
+  checkChoice('failures', which);
   const { inspect } = (await internals.store()).ports;
   const rows: number[] = [];
   for (let after = which.after ?? 0; rows.length < movedMax; ) {
