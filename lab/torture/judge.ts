@@ -62,19 +62,16 @@ function nOf(body: string): number {
   return (JSON.parse(body) as { n?: number }).n ?? 0;
 }
 
-/** How often a process died while it ran this message and no other. */
+/** How often a process died with this message as the last that it had begun, and without a verdict on it: a suspect runs alone. */
 function crashedAlone(history: readonly Line[]): Map<string, number> {
-  const open = new Map<string, Set<string>>();
+  const last = new Map<string, string>();
   const counts = new Map<string, number>();
   for (const { by, what, sub, id } of history) {
-    const mine = open.get(by) ?? new Set();
-    open.set(by, mine);
-    if (what === 'run') mine.add(`${sub} ${id}`);
-    if (what === 'applied' || what === 'retrying' || what === 'failed' || what === 'duplicate') mine.delete(`${sub} ${id}`);
+    if (what === 'run') last.set(by, `${sub} ${id}`);
+    if ((what === 'applied' || what === 'retrying' || what === 'failed' || what === 'duplicate') && last.get(by) === `${sub} ${id}`) last.delete(by);
     if (what !== 'ended') continue;
-    const [alone] = mine;
-    if (mine.size === 1) counts.set(alone!, (counts.get(alone!) ?? 0) + 1);
-    open.delete(by);
+    const alone = last.get(by);
+    if (alone !== undefined) counts.set(alone, (counts.get(alone) ?? 0) + 1);
   }
   return counts;
 }

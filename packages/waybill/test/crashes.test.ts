@@ -1,8 +1,11 @@
 /** The process dies at each point in turn; afterwards every message has had its effect exactly once, or is in failures. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { WaybillError } from 'waybill';
 import { crashPoints, createTestBus, type TestBus } from 'waybill/testing';
 import { operations } from 'waybill/operations';
+import type { MaybePromise } from '../src/contract/store.ts';
+import { memory } from '../src/stores/memory/index.ts';
 import { CreateOrder, Noted, Priced, Seen } from './support/contracts.ts';
 
 const rowsOf = async (bus: TestBus<any>, sql: string): Promise<any[]> =>
@@ -133,6 +136,44 @@ describe('a crash', () => {
       ['HANDLER_CRASHED', '{"text":"poison"}'],
     ]);
     assert.ok(crashes <= 5, `${crashes} crashes`);
+  });
+
+  it('leaves a suspect that runs alone until its verdict is stored, also while the store is away', async () => {
+    const told: string[] = [];
+    const times = 12; // long enough for the relay to have sent the other one
+    let away = times;
+    const kept = memory();
+    const store = {
+      ...kept,
+      async open(host: Parameters<typeof kept.open>[0]) {
+        const session = await kept.open(host);
+        return {
+          ...session,
+          transaction: <R>(work: (tx: any) => MaybePromise<R>) =>
+            session.transaction(async (tx) => {
+              const before = told.length;
+              const result = await work(tx);
+              if (told.slice(before).includes('innocent runs') && away-- > 0) throw new WaybillError('STORE_UNREACHABLE', 'away, before it committed');
+              return result;
+            }),
+        };
+      },
+    };
+    await using bus = createTestBus({ service: 'desk', store });
+    bus.subscribe(Noted, { name: 'notes' }, async (event) => {
+      told.push(`${event.text} runs`);
+      if (told.length > 2) return; // with the second it is suspect
+      bus.crash();
+      await new Promise(() => {});
+    });
+    bus.subscribe(Seen, { name: 'beside' }, ({ what }) => void told.push(`${what} runs`));
+    bus.on('applied', ({ subscription }) => told.push(`${subscription} is applied`));
+    await bus.publish(Noted, { text: 'innocent' });
+    for (let i = 0; i < 5_000 && !told.includes('innocent runs', 2); i++) await bus.advance(10);
+    await bus.publish(Seen, { what: 'another' });
+    for (let i = 0; i < 120 && !told.includes('desk.beside is applied'); i++) await bus.advance(1_000);
+    const since = told.slice(2);
+    assert.deepEqual(since, [...Array.from({ length: times + 1 }, () => 'innocent runs'), 'desk.notes is applied', 'another runs', 'desk.beside is applied']);
   });
 
   it('leaves nothing of an open transaction, and the process lives again', async () => {

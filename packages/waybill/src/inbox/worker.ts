@@ -230,21 +230,27 @@ export function createWorker(options: WorkerOptions): Worker {
 
   // --- working --------------------------------------------------------------------------------------------------------
 
+  /**
+   * A suspect has the gate until it has its verdict: while the store is away it is still on record as begun, and whoever
+   * ran beside it then and took the process along would be charged to it.
+   */
+  const work = (taken: Item[], lane: number): Promise<void> =>
+    taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, lane, (run) => run())) : insist(taken, lane, gate.pass);
+
   /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
-  const work = async (taken: Item[], lane: number): Promise<void> => {
+  const insist = async (taken: Item[], lane: number, within: <R>(run: () => Promise<R>) => Promise<R>): Promise<void> => {
     let items = taken;
     let pauseMs = pauseFirstMs;
     for (;;) {
       if (stopping.signal.aborted) return await giveBack(items);
       try {
-        const run = async (): Promise<Item[]> => {
+        const rest = await within(async (): Promise<Item[]> => {
           // Inside the gate: what only stands in line must not be charged if the process dies (D16).
           const ours = await claims.begin(items);
           if (ours.length < items.length) letGo(items.filter((item) => !ours.includes(item)));
           items = ours;
           return items.length === 0 ? [] : handle(items);
-        };
-        const rest = await (items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run));
+        });
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
         if (rest.length > 0) lanes.unshift(rest, lane);
         else await clock.turn(); // others get their turn between two batches
