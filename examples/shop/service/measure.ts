@@ -1,4 +1,5 @@
 import type { Bus, Freshness, HandlingRef } from 'waybill';
+import { operations } from 'waybill/operations';
 import { SERVICE_NAMES } from '../supervisor/messages.ts';
 
 /** Times of the last so many messages make up p95. */
@@ -20,8 +21,9 @@ export interface Measured {
 export interface SubscriptionReport extends Measured {
   readonly subscription: string;
   readonly source: string;
-  readonly state: Freshness['state'];
-  readonly appliedUntil: string;
+  /** `silent`: over a broker, while its source has said nothing since this service started. */
+  readonly state: Freshness['state'] | 'silent';
+  readonly appliedUntil: string | undefined;
   readonly waiting: number | undefined;
 }
 
@@ -43,6 +45,7 @@ export interface Measure {
 export function measure(bus: Bus): Measure {
   const startedAt = new Date().toISOString();
   const counters = new Map<string, Measured & { samplesMs: number[] }>();
+  const { subscriptions } = operations(bus);
   let published = 0;
 
   const counter = ({ subscription, source }: Pick<HandlingRef, 'subscription' | 'source'>) => {
@@ -77,25 +80,28 @@ export function measure(bus: Bus): Measure {
     if (message.ageMs >= (its.worstMs ?? 0)) Object.assign(its, { worstMs: message.ageMs, worstAt: new Date().toISOString() });
   });
 
+  const measured = (row: Pick<HandlingRef, 'subscription' | 'source'>): Measured => {
+    const { samplesMs, ...its } = counter(row);
+    return { ...its, p95Ms: percentile(samplesMs, 0.95) };
+  };
+
   return {
     async report() {
       const rows = (await bus.freshness()).filter((row) => isHeard(row, counters.has(`${row.subscription} ${row.source}`)));
+      const names = (await subscriptions.list()).map(({ name }) => name);
+      const silent = names.filter((name) => namedSource(name) && !rows.some(({ subscription }) => subscription === name));
       return {
         service: bus.service,
         startedAt,
         published,
-        subscriptions: rows.map(({ subscription, source, state, appliedUntil, waiting }) => {
-          const { samplesMs, ...measured } = counter({ subscription, source });
-          return {
-            subscription,
-            source,
-            state,
-            appliedUntil: appliedUntil.toISOString(),
-            waiting,
-            ...measured,
-            p95Ms: percentile(samplesMs, 0.95),
-          };
-        }),
+        subscriptions: [
+          ...rows.map((row) => ({ ...row, appliedUntil: row.appliedUntil.toISOString(), ...measured(row) })),
+          ...silent.map((subscription) => {
+            const source = namedSource(subscription)!;
+            const row = { subscription, source, state: 'silent', appliedUntil: undefined, waiting: undefined } as const;
+            return { ...row, ...measured(row) };
+          }),
+        ],
       };
     },
     forgetTimes() {
@@ -110,8 +116,14 @@ export function measure(bus: Bus): Measure {
  * have said something.
  */
 function isHeard({ subscription, source }: Freshness, hasSpoken: boolean): boolean {
+  const named = namedSource(subscription);
+  return named === undefined ? hasSpoken : named === source;
+}
+
+/** `basket.catalog.product-added` → `catalog` */
+function namedSource(subscription: string): string | undefined {
   const named = subscription.split('.')[1];
-  return SERVICE_NAMES.some((name) => name === named) ? named === source : hasSpoken;
+  return SERVICE_NAMES.find((name) => name === named);
 }
 
 /** The smallest value that `share` of all keep within (nearest rank). */

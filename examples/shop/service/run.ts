@@ -2,7 +2,7 @@ import { serve, type ServerType } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { AddressInfo } from 'node:net';
 import type { Bus, SqlTransaction } from 'waybill';
-import type { FromSupervisor, ToSupervisor } from '../supervisor/messages.ts';
+import { LEARN_MS, type FromSupervisor, type ToSupervisor } from '../supervisor/messages.ts';
 import { armCrashPoint } from './crash-point.ts';
 import { measure, type Measure, type Report } from './measure.ts';
 import { answerOperator } from './operator.ts';
@@ -21,8 +21,8 @@ export interface Service {
 /** Milliseconds for requests and handlers that are under way when the service stops. */
 const DRAIN_MS = 3_000;
 
-/** Milliseconds that a fresh service waits for the catalogue before it reports for duty anyway, behind. */
-const CATCH_UP_MS = 3_500;
+/** Milliseconds between two looks for connections that have become idle while the service drains. */
+const LOOK_EVERY_MS = 25;
 
 /** Starts a service of the shop, tells the supervisor (if there is one), and stops it in peace when asked. */
 export async function run({ bus, app, prepare, close }: Service): Promise<void> {
@@ -37,9 +37,9 @@ export async function run({ bus, app, prepare, close }: Service): Promise<void> 
   const measured = measure(bus);
   answerQuestions(app, bus, measured);
   answerOperator(app, bus);
+  learnWhenAsked(bus, measured);
   const token = await prepare();
   await bus.start();
-  await learnCatalogue(bus, measured, process.env['SHOP_AFTER']);
   server = await listen(app);
   tell({ say: 'ready', url: addressOf(server), token });
 }
@@ -101,12 +101,17 @@ function answerQuestions(app: Hono, bus: Bus, measured: Measure): void {
   });
 }
 
-/** On the first day: a service is of use once it knows the catalogue, which `token` stands for. */
-async function learnCatalogue(bus: Bus, measured: Measure, token: string | undefined): Promise<void> {
-  if (token === undefined) return;
-  if (!(await bus.caughtUp(token, { timeoutMs: CATCH_UP_MS })))
-    console.warn(`${bus.service} does not know the whole catalogue yet; it goes on learning`);
-  measured.forgetTimes();
+/** On the first day: a service is of use once it knows the catalogue, which a token stands for. */
+function learnWhenAsked(bus: Bus, measured: Measure): void {
+  const learn = async (token: string): Promise<void> => {
+    // Without an answer the supervisor goes on after a while.
+    if (!(await bus.caughtUp(token, { timeoutMs: LEARN_MS }))) return;
+    measured.forgetTimes();
+    tell({ say: 'learned' });
+  };
+  process.on('message', (message: FromSupervisor) => {
+    if (message.say === 'learn') void learn(message.token).catch((error: unknown) => console.warn(error));
+  });
 }
 
 async function listen(app: Hono): Promise<ServerType> {
@@ -128,8 +133,10 @@ function addressOf(server: ServerType): string {
 /** Takes no more requests, and lets those under way finish. */
 async function drain(server: ServerType): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  if ('closeIdleConnections' in server) server.closeIdleConnections();
+  // A connection is kept alive for the next request of whoever opened it, also when its last one ends only now.
+  const idle = setInterval(() => 'closeIdleConnections' in server && server.closeIdleConnections(), LOOK_EVERY_MS);
   const timer = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS);
   await closed;
+  clearInterval(idle);
   clearTimeout(timer);
 }

@@ -36,6 +36,12 @@ describe('what is said of product pages', () => {
     assert.match(sentence, /^Catalog has been stopped since 10:00:20\. These are the prices of then; newer/);
   });
 
+  it('claims nothing of a source that has said nothing since the pages started, as over a broker', () => {
+    const silent = productsCopied({ now, copy: undefined, catalog: service('catalog') });
+    assert.deepEqual([silent.state, silent.asOf], ['current', undefined]);
+    assert.match(silent.sentence, /^Nothing new from catalog since \d\d:\d\d:\d\d\.$/);
+  });
+
   it('says when something could not be taken over', () => {
     assert.equal(
       productsCopied({ now, copy: copy('catalog', 0, { state: 'failing' }), catalog: service('catalog') }).state,

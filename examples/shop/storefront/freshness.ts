@@ -28,7 +28,7 @@ export function productsCopied({ now, copy, catalog }: { now: Date; copy: Freshn
     late('Prices here', 'catalog', copy, now) ?? {
       state: 'current',
       asOf,
-      sentence: `Prices as of ${longTime(asOf ?? now, now)}, from catalog.`,
+      sentence: asOf ? `Prices as of ${longTime(asOf, now)}, from catalog.` : silent(catalog, now),
     }
   );
 }
@@ -81,7 +81,7 @@ export function ordersCopied({ now, copy, ordering }: { now: Date; copy: Freshne
     late('This page', 'ordering', copy, now) ?? {
       state: 'current',
       asOf,
-      sentence: `Orders as of ${longTime(asOf ?? now, now)}, from ordering.`,
+      sentence: asOf ? `Orders as of ${longTime(asOf, now)}, from ordering.` : silent(ordering, now),
     }
   );
 }
@@ -91,15 +91,14 @@ function pricesIn(basket: Watched): Freshness | undefined {
   const row = basket.report?.subscriptions.find(
     ({ subscription, source }) => source === 'catalog' && subscription.includes('price-changed'),
   );
-  return (
-    row && {
-      source: row.source,
-      subscription: row.subscription,
-      state: row.state,
-      waiting: row.waiting,
-      appliedUntil: new Date(row.appliedUntil),
-    }
-  );
+  if (row?.appliedUntil === undefined || row.state === 'silent') return undefined;
+  const { source, subscription, state, waiting, appliedUntil } = row;
+  return { source, subscription, state, waiting, appliedUntil: new Date(appliedUntil) };
+}
+
+/** Over a broker, before the first message of a source nobody knows how far it has been heard. */
+function silent({ name, since }: Watched, now: Date): string {
+  return `Nothing new from ${name} since ${longTime(since, now)}.`;
 }
 
 function late(who: string, source: string, copy: Freshness | undefined, now: Date): Copied | undefined {

@@ -7,8 +7,8 @@ import { Problem } from '../service/problem.ts';
 /** Milliseconds between two looks at a service, and for its answer. */
 const LOOK_EVERY_MS = 1_000;
 const LOOK_MS = 900;
-/** Milliseconds for start.ts to do what it is asked; it gives a service 15 s to start. */
-const ASK_MS = 20_000;
+/** Milliseconds for start.ts to do what it is asked; it gives a service 30 s to start. */
+const ASK_MS = 35_000;
 
 /** How a service is, as far as the storefront can tell. */
 export interface Watched {

@@ -5,9 +5,8 @@ export const SERVICE_NAMES = ['catalog', 'gateway', 'basket', 'ordering', 'payme
 export type ServiceName = (typeof SERVICE_NAMES)[number];
 
 /**
- * Who starts together. With files the catalogue first, so that the others can wait for what it publishes on its first day;
- * the storefront last, so that whoever reaches it finds a whole shop. With a broker the catalogue last: what is published
- * before a queue is there never gets into it.
+ * Who starts together. With files the storefront last, so that whoever reaches it finds a whole shop. With a broker the
+ * catalogue last: what is published before a queue is there never gets into it.
  */
 export function startOrder(transport: string | undefined): readonly (readonly ServiceName[])[] {
   const files = transport === undefined || /^(sqlite:|$)/.test(transport);
@@ -31,14 +30,20 @@ export interface ServiceState {
   readonly restarts: number;
 }
 
+/** Milliseconds for the services to learn the first catalogue; whoever needs longer learns on while the shop is open. */
+export const LEARN_MS = 3_500;
+
 export type FromSupervisor =
+  /** `token` stands for what must be known before the shop is of use: the first catalogue. Answered by `learned`. */
+  | { readonly say: 'learn'; readonly token: string }
   | { readonly say: 'stop' }
   /** Sent to the storefront when it asks, and at each change. */
   | { readonly say: 'services'; readonly services: readonly ServiceState[] }
   | { readonly say: 'answer'; readonly id: string; readonly error?: string };
 
 export type ToSupervisor =
-  /** `token` stands for what must be known elsewhere before the shop is of use: the first catalogue. */
+  /** `token` stands for what the service has published before it was ready. */
   | { readonly say: 'ready'; readonly url: string; readonly token: string | undefined }
+  | { readonly say: 'learned' }
   | { readonly say: 'services?' }
   | { readonly say: 'ask'; readonly id: string; readonly service: ServiceName; readonly action: Action };

@@ -17,7 +17,7 @@ const BACK_OFF_MAX_MS = 5_000;
 const DEATHS_MAX = 8;
 const HEALTHY_MS = 3_000;
 /** Milliseconds for a service to become ready, and to leave when asked. */
-const READY_MS = 15_000;
+const READY_MS = 30_000;
 const STOP_MS = 8_000;
 /** Lines of output kept to explain why a service did not start. */
 const LAST_LINES = 12;
@@ -33,7 +33,7 @@ export interface Program {
 
 export interface Listener {
   changed(): void;
-  said(message: ToSupervisor): void;
+  said(name: ServiceName, message: ToSupervisor): void;
   printed(name: ServiceName, line: string): void;
 }
 
@@ -138,7 +138,7 @@ export class ServiceProcess {
         this.token ??= message.token;
         if (this.#state === 'starting') this.#become('running');
       }
-      this.#listener.said(message);
+      this.#listener.said(this.name, message);
     });
     child.on('error', (error) => this.#printed(String(error)));
     child.once('close', (code, signal) => {

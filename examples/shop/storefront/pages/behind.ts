@@ -74,7 +74,7 @@ function table(rows: readonly SubscriptionReport[], name: string, answering: boo
 }
 
 function stateText({ state, appliedUntil }: SubscriptionReport): string {
-  const behindMs = Date.now() - Date.parse(appliedUntil);
+  const behindMs = appliedUntil === undefined ? 0 : Date.now() - Date.parse(appliedUntil);
   return state === 'behind' && behindMs > LATE_MS ? `${span(behindMs)} behind` : state;
 }
 
