@@ -9,15 +9,17 @@ import {
 import type { Gateway } from './gateway.ts';
 import { saveCharge, saveRefund } from './payments.ts';
 
-/** A gateway that is away for a moment is asked again soon; after about ten seconds somebody should look. */
-const retry = { immediate: 0, delayed: 5, delayMs: 500, delayMaxMs: 5_000 };
+/** Milliseconds before a gateway that is away is asked again, at first; after about ten seconds somebody should look. */
+const RETRY_MS = 500;
 
 /**
  * Money is taken outside of any database: no transaction can undo it. So the handlers are `manual`: the call carries the
  * message's idempotency key, which is the same however often the message is tried, and what came of it is committed afterwards,
  * together with the note that the message is done. Whenever we die, the gateway is asked again under the same key.
  */
-export function subscribe(bus: Bus<SqlTransaction>, gateway: Gateway): void {
+export function subscribe(bus: Bus<SqlTransaction>, gateway: Gateway, retryMs = RETRY_MS): void {
+  const retry = { immediate: 0, delayed: 5, delayMs: retryMs, delayMaxMs: 10 * retryMs };
+
   bus.handle(
     AuthorizePayment,
     { name: 'ordering.authorize-payment', transaction: 'manual', retry },

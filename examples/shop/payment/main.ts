@@ -7,7 +7,7 @@ import { createTables } from './payments.ts';
 
 /** Payment: charges and pays back by the gateway, and tells what came of it. */
 const bus = createBus({ service: 'payment' });
-subscribe(bus, gatewayAt(() => process.env['GATEWAY_URL']));
+subscribe(bus, gatewayAt(() => process.env['GATEWAY_URL']), Number(process.env['SHOP_RETRY_MS']) || undefined);
 
 await run({
   bus,

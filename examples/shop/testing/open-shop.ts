@@ -184,8 +184,12 @@ export function launch(
 }
 
 /** Waits for a condition, not for the clock. An error while looking counts as not yet. */
-export async function until<T>(what: string, look: () => Promise<T | false | undefined> | T | false | undefined): Promise<T> {
-  const deadline = performance.now() + WAIT_MS;
+export async function until<T>(
+  what: string,
+  look: () => Promise<T | false | undefined> | T | false | undefined,
+  waitMs = WAIT_MS,
+): Promise<T> {
+  const deadline = performance.now() + waitMs;
   let trouble: unknown;
   while (performance.now() < deadline) {
     try {
