@@ -14,6 +14,6 @@ describe('a storm', () => {
       blowEveryMs: 2_000,
     });
     assert.equal(shipped + cancelled, orders);
-    assert.ok(shipped > 0 && kills > 0, 'something has happened');
+    assert.ok(shipped > 0 && Object.keys(kills).length > 0, 'something has happened');
   });
 });

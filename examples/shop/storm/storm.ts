@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import type { Audited, Trouble } from '../service/operator.ts';
-import type { ServiceName } from '../supervisor/messages.ts';
+import { SERVICE_NAMES } from '../supervisor/messages.ts';
 import { until, visitorOf, type BasketSeen, type Shop } from '../testing/open-shop.ts';
 
 /*
  * Many shoppers at once, prices that change under them, cards that are declined, orders that are called off, a gateway that
- * misbehaves, and services that are killed. Afterwards the books must balance to the cent.
+ * misbehaves, services that are killed, and servers too where they are our own. Afterwards the books must balance to the cent.
  */
 
 export interface StormOptions {
@@ -14,15 +14,18 @@ export interface StormOptions {
   /** Ends when so many orders were placed, or so much time has passed. */
   readonly orders: number;
   readonly minutes: number;
-  /** Milliseconds between two blows at most; 0: none. */
+  /** Milliseconds between two blows at most. */
   readonly blowEveryMs: number;
+  /** What else is killed beside the services: each dies and comes back. */
+  readonly servers?: readonly { readonly name: string; strike(): Promise<void> }[];
   readonly progress?: (done: Progress) => void;
 }
 
 export interface Progress {
   readonly orders: number;
   readonly refused: number;
-  readonly kills: number;
+  /** How often what was killed. */
+  readonly kills: Readonly<Record<string, number>>;
   readonly elapsedMs: number;
 }
 
@@ -35,7 +38,10 @@ export interface Balance extends Progress {
 
 /** Few products, so that shoppers get into each other's way. */
 const WANTED = ['harbour-mug', 'lighthouse-teapot', 'foundry-teapot', 'two-person-tent', 'rubber-plant'];
-const KILLED: readonly ServiceName[] = ['catalog', 'basket', 'ordering', 'payment', 'gateway', 'storefront'];
+/** Of the blows, those that hit a server, where there is one. */
+const SERVER_BLOWS = 0.25;
+/** Milliseconds for everything to come to its end when the storm is over: payment alone tries for ten seconds, then somebody retries. */
+const CALM_MS = 180_000;
 
 /** A small generator of chance with a seed (mulberry32), so that a storm can be had again. */
 function chanceOf(seed: number): () => number {
@@ -52,8 +58,10 @@ function chanceOf(seed: number): () => number {
 export async function storm(shop: Shop, options: StormOptions): Promise<Balance> {
   const began = performance.now();
   const endsAt = began + options.minutes * 60_000;
-  const placed = new Map<string, { visitor: string }>();
-  const done = { orders: 0, refused: 0, kills: 0 };
+  /** Who placed which order. */
+  const placed = new Map<string, string>();
+  const done = { orders: 0, refused: 0, kills: {} as Record<string, number> };
+  const killed = (name: string): number => (done.kills[name] = (done.kills[name] ?? 0) + 1);
   const progress = (): Progress => ({ ...done, elapsedMs: performance.now() - began });
   const isOver = (): boolean => done.orders >= options.orders || performance.now() > endsAt;
 
@@ -67,7 +75,7 @@ export async function storm(shop: Shop, options: StormOptions): Promise<Balance>
         await its.add(pick(WANTED), 1 + Math.floor(chance() * 3));
         if (chance() < 0.3) await its.add(pick(WANTED));
         if (chance() < 0.2) await changePrice(pick(WANTED), Math.round(500 + chance() * 5_000) / 100);
-        if (chance() < 0.1) await shop.json('POST', `/api/admin/products/${pick(WANTED)}/stock`, { body: { pieces: 5 } });
+        if (chance() < 0.2) await shop.json('POST', `/api/admin/products/${pick(WANTED)}/stock`, { body: { pieces: 10 } });
         const requestId = `${visitor}-${turn}`;
         const body = { paymentToken: chance() < 0.15 ? 'tok_declined' : 'tok_visa' };
         const orderId = await checkout(its, requestId, body);
@@ -75,7 +83,7 @@ export async function storm(shop: Shop, options: StormOptions): Promise<Balance>
           done.refused++;
           continue;
         }
-        placed.set(orderId, { visitor });
+        placed.set(orderId, visitor);
         done.orders++;
         options.progress?.(progress());
         if (chance() < 0.25) {
@@ -91,7 +99,7 @@ export async function storm(shop: Shop, options: StormOptions): Promise<Balance>
 
   /** As a program should: the same number again until there is an answer. */
   const checkout = async (its: ReturnType<typeof visitorOf>, requestId: string, body: object): Promise<string | undefined> =>
-    await until('the checkout is answered', async () => {
+    await settled('the checkout is answered', async () => {
       const response = await its.checkout(requestId, body);
       if (response.status >= 500) return false;
       const answer = (await response.json()) as { orderId?: string };
@@ -102,34 +110,48 @@ export async function storm(shop: Shop, options: StormOptions): Promise<Balance>
 
   const nemesis = async (): Promise<void> => {
     const chance = chanceOf(options.seed * 7_919);
-    while (options.blowEveryMs > 0 && !isOver()) {
+    while (!isOver()) {
       await pause(options.blowEveryMs * (0.3 + 0.7 * chance()));
-      const name = KILLED[Math.floor(chance() * KILLED.length)]!;
+      const pick = <T>(list: readonly T[]): T => list[Math.floor(chance() * list.length)]!;
+      const name = pick(SERVICE_NAMES);
+      if (options.servers && chance() < SERVER_BLOWS) {
+        const server = pick(options.servers);
+        await server.strike();
+        killed(server.name);
+        continue;
+      }
       try {
         if (chance() < 0.2) {
-          const mode = ['charges-and-fails', 'fails', 'normal'][Math.floor(chance() * 3)];
+          const mode = pick(['charges-and-fails', 'fails', 'normal']);
           await shop.json('POST', '/api/admin/gateway', { body: { mode } });
           continue;
         }
-        const { pid } = await shop.service(name);
+        const { pid, state } = await shop.service(name);
+        // Given up, because a server was away whenever it was started: somebody starts it again.
+        if (state === 'failed') await shop.json('POST', `/api/admin/services/${name}/start`);
         if (pid === undefined) continue;
         process.kill(pid, 'SIGKILL'); // start.ts starts it again
-        done.kills++;
+        killed(name);
       } catch {
         // the storefront itself is away
       }
     }
   };
 
+  // Somebody who orders nothing, and sees every price change.
+  const looker = visitorOf(shop, `looker-${options.seed}`);
+  for (const product of WANTED) await looker.add(product);
   await Promise.all([nemesis(), ...Array.from({ length: options.shoppers }, (_, number) => shopper(number))]);
   await calm(shop);
-  return { ...(await balance(shop, placed)), ...progress() };
+  assert.deepEqual((await looker.basket()).lines.map(({ productId }) => productId), WANTED, 'what nobody ordered is still there');
+  const visitors = new Set([...placed.values(), `looker-${options.seed}`]);
+  return { ...(await balance(shop, placed, visitors)), ...progress() };
 }
 
 /** Everything runs again, what was given up is tried again, and nothing is under way any more. */
 async function calm(shop: Shop): Promise<void> {
-  await until('every service answers', async () => {
-    for (const name of KILLED) {
+  await settled('every service answers', async () => {
+    for (const name of SERVICE_NAMES) {
       const { answering, state } = await shop.service(name);
       if (state === 'failed' || state === 'stopped') await shop.json('POST', `/api/admin/services/${name}/start`);
       if (!answering) return false;
@@ -137,22 +159,22 @@ async function calm(shop: Shop): Promise<void> {
     return true;
   });
   await shop.json('POST', '/api/admin/gateway', { body: { mode: 'normal' } });
-  await until('nothing waits and nothing is given up', async () => {
+  await settled('nothing waits and nothing is given up', async () => {
     let isCalm = true;
-    for (const name of KILLED.filter((one) => one !== 'gateway')) {
+    for (const name of SERVICE_NAMES.filter((one) => one !== 'gateway')) {
       const { waiting, groups } = await shop.json<Trouble>('GET', `/api/admin/services/${name}/operations`);
       for (const { group } of groups) await shop.json('POST', `/api/admin/services/${name}/operations/retry`, { body: { group } });
       if (groups.length > 0 || waiting.some(({ reason }) => reason !== 'delayed')) isCalm = false;
     }
     return isCalm;
   });
-  await until('every order has come to its end', async () => {
+  await settled('every order has come to its end', async () => {
     const { orders } = await shop.json<{ orders: Record<string, number> }>('GET', '/api/admin/books');
     return Object.keys(orders).every((status) => status === 'Shipped' || status === 'Cancelled');
   });
   // Did everybody apply everything? (G34)
-  await until('every message that was told has been applied', async () => {
-    for (const name of KILLED.filter((one) => one !== 'gateway')) {
+  await settled('every message that was told has been applied', async () => {
+    for (const name of SERVICE_NAMES.filter((one) => one !== 'gateway')) {
       const { entries } = await shop.json<{ entries: Audited[] }>('GET', `/api/admin/services/${name}/operations/audit`);
       assert.deepEqual(entries.filter(({ lost, failed }) => lost + failed > 0), [], `${name} has lost something`);
       if (entries.some(({ published, applied }) => applied < published)) return false;
@@ -167,13 +189,13 @@ interface Books {
   readonly money: { chargedCents: number; refundedCents: number };
 }
 
-async function balance(shop: Shop, placed: ReadonlyMap<string, { visitor: string }>) {
+async function balance(shop: Shop, placed: ReadonlyMap<string, string>, visitors: ReadonlySet<string>) {
   const sold = new Map<string, number>();
   let takenCents = 0;
   let shipped = 0;
   let cancelled = 0;
-  for (const [orderId, { visitor }] of placed) {
-    const order = await until('the page shows the order’s end', async () => {
+  for (const [orderId, visitor] of placed) {
+    const order = await settled('the page shows the order’s end', async () => {
       const seen = await shop.json<Seen>('GET', `/api/orders/${orderId}`, { visitor });
       return ['Shipped', 'Cancelled'].includes(seen.status) && seen;
     });
@@ -186,7 +208,7 @@ async function balance(shop: Shop, placed: ReadonlyMap<string, { visitor: string
     for (const { productId, quantity } of order.items) sold.set(productId, (sold.get(productId) ?? 0) + quantity);
   }
 
-  const books = await until('the last refund is through', async () => {
+  const books = await settled('the last refund is through', async () => {
     const seen = await shop.json<Books>('GET', '/api/admin/books');
     return seen.money.chargedCents - seen.money.refundedCents === takenCents && seen;
   }).catch(() => shop.json<Books>('GET', '/api/admin/books'));
@@ -200,8 +222,8 @@ async function balance(shop: Shop, placed: ReadonlyMap<string, { visitor: string
 
   const { products } = await shop.json<{ products: { productId: string; price: number; stock: number }[] }>('GET', '/api/products');
   const prices = new Map(products.map(({ productId, price }) => [productId, price]));
-  for (const { visitor } of new Set(placed.values())) {
-    await until(`the basket of ${visitor} has the catalogue’s prices`, async () => {
+  for (const visitor of visitors) {
+    await settled(`the basket of ${visitor} has the catalogue’s prices`, async () => {
       const { lines } = await shop.json<BasketSeen>('GET', '/api/basket', { visitor });
       return lines.every(({ productId, unitPrice }) => unitPrice === prices.get(productId));
     });
@@ -213,6 +235,11 @@ interface Seen {
   readonly status: string;
   readonly total: number;
   readonly items: readonly { readonly productId: string; readonly quantity: number }[];
+}
+
+/** As `until`, with the patience of somebody who has just seen a storm. */
+function settled<T>(what: string, look: () => Promise<T | false | undefined>): Promise<T> {
+  return until(what, look, CALM_MS);
 }
 
 async function pause(ms: number): Promise<void> {
