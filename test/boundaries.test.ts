@@ -289,6 +289,9 @@ describe('the import rule of the workspaces beside the library', () => {
   it('lets published subpaths, files of the same workspace and packages pass', () => {
     const source = `import { createBus } from 'waybill';\nimport { operations } from 'waybill/operations';\nimport { Hono } from 'hono';\nimport { page } from '../storefront/page.ts';`;
     assert.deepEqual(outsideViolations('examples/shop', 'examples/shop/basket/main.ts', source, PUBLISHED), []);
+    const server = `import { startPostgres } from '../../../packages/waybill/test/support/postgres-server.ts';`;
+    assert.deepEqual(outsideViolations('examples/shop', 'examples/shop/test/servers.ts', server, PUBLISHED), [], 'what tests stand on');
+    assert.equal(outsideViolations('examples/shop', 'examples/shop/contest/servers.ts', server, PUBLISHED).length, 1);
   });
 });
 

@@ -112,7 +112,7 @@ function faultOf(file: string, place: string, rule: Rule, { kind, specifier }: I
  * @param published the keys of the library's `exports`
  */
 export function outsideViolations(workspace: string, file: string, source: string, published: readonly string[]): string[] {
-  if (isTest(file)) return [];
+  if (isTest(file) || file.startsWith(`${workspace}/test/`)) return [];
   return importsOf(file, source).flatMap(({ specifier, line }) => {
     if (specifier === undefined) return [];
     if (specifier === 'waybill' || specifier.startsWith('waybill/')) {

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import axe from 'axe-core';
 import type { BrowserContext, Page } from 'playwright-core';
-import { ROOT } from '../../../test/support/run.ts';
+import { ROOT } from '../../../../test/support/run.ts';
 
 /** What a page is looked at in: narrow and wide, light and dark. */
 export const LOOKS = {

@@ -1,8 +1,8 @@
 /** The acceptance on PostgreSQL and RabbitMQ, by two environment variables; then their servers and processes are killed. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { until, visitorOf } from '../testing/open-shop.ts';
-import { lackServers, privateServers, type PrivateServers } from '../testing/private-servers.ts';
+import { until, visitorOf } from '../open-shop.ts';
+import { lackServers, privateServers, type PrivateServers } from '../private-servers.ts';
 import { acceptance } from './acceptance.ts';
 
 let servers: PrivateServers;

@@ -3,11 +3,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createBus } from 'waybill';
-import { OrderStatusChangedToAwaitingValidation } from './contracts/ordering.ts';
-import { OrderStockRejected } from './contracts/catalog.ts';
-import type { Replayed, Trouble } from './service/operator.ts';
-import type { ServiceName } from './supervisor/messages.ts';
-import { openShop, statuses, until, visitorOf, type Shop } from './testing/open-shop.ts';
+import { OrderStatusChangedToAwaitingValidation } from '../contracts/ordering.ts';
+import { OrderStockRejected } from '../contracts/catalog.ts';
+import type { Replayed, Trouble } from '../service/operator.ts';
+import type { ServiceName } from '../supervisor/messages.ts';
+import { openShop, statuses, until, visitorOf, type Shop } from './open-shop.ts';
 
 /*
  * The eighteen failures that the guide's own sample does not handle, on real processes. The number of each is that of the

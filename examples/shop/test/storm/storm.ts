@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import type { Audited, Trouble } from '../service/operator.ts';
-import { SERVICE_NAMES } from '../supervisor/messages.ts';
-import { until, visitorOf, type BasketSeen, type Shop } from '../testing/open-shop.ts';
+import type { Audited, Trouble } from '../../service/operator.ts';
+import { SERVICE_NAMES } from '../../supervisor/messages.ts';
+import { until, visitorOf, type BasketSeen, type Shop } from '../open-shop.ts';
 
 /*
  * Many shoppers at once, prices that change under them, cards that are declined, orders that are called off, a gateway that

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { SERVICE_NAMES } from './supervisor/messages.ts';
+import { SERVICE_NAMES } from '../supervisor/messages.ts';
 import { join } from 'node:path';
-import { forgetPositions, openShop, until, type BasketSeen, type Shop } from './testing/open-shop.ts';
+import { forgetPositions, openShop, until, type BasketSeen, type Shop } from './open-shop.ts';
 
 /*
  * kill -9 at awkward times, on real processes. The number of each case is that of the list of failures that the guide's own

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { openShop } from '../testing/open-shop.ts';
+import { openShop } from '../open-shop.ts';
 import { storm } from './storm.ts';
 
 describe('a storm', () => {

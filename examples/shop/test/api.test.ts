@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { SERVICE_NAMES } from './supervisor/messages.ts';
-import { openShop, statuses, until, visitorOf, type Asked, type BasketSeen, type Shop } from './testing/open-shop.ts';
+import { SERVICE_NAMES } from '../supervisor/messages.ts';
+import { openShop, statuses, until, visitorOf, type Asked, type BasketSeen, type Shop } from './open-shop.ts';
 
 describe('the shop for programs', () => {
   let shop: Shop;

@@ -1,5 +1,5 @@
 /** `npm run shop:azure`: the acceptance over Azure Service Bus, or rather its stand-in here; the services keep their files. */
-import { startStandIn } from '../../../packages/waybill/test/azure-service-bus/stand-in/index.ts';
+import { startStandIn } from '../../../../packages/waybill/test/azure-service-bus/stand-in/index.ts';
 import { acceptance } from './acceptance.ts';
 
 acceptance({

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { chromium, type Browser, type BrowserContext, type Locator, type Page } from 'playwright-core';
-import { needs } from '../../../test/support/needs.ts';
-import { SERVICE_NAMES } from '../supervisor/messages.ts';
-import { openShop, until, type Shop } from '../testing/open-shop.ts';
+import { needs } from '../../../../test/support/needs.ts';
+import { SERVICE_NAMES } from '../../supervisor/messages.ts';
+import { openShop, until, type Shop } from '../open-shop.ts';
 import { faultless, faults, listen, pictureOfAlert, type Look } from './looks.ts';
 
 /*

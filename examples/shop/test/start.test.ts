@@ -5,8 +5,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { SERVICE_NAMES } from './supervisor/messages.ts';
-import { failToOpen, isGone, launch, openShop, until, type BasketSeen } from './testing/open-shop.ts';
+import { SERVICE_NAMES } from '../supervisor/messages.ts';
+import { failToOpen, isGone, launch, openShop, until, type BasketSeen } from './open-shop.ts';
 
 describe('starting the shop', () => {
   let scratch: string;

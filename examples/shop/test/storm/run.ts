@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
-import { createProgress } from '../../../lab/progress.ts';
-import { openShop } from '../testing/open-shop.ts';
-import { privateServers } from '../testing/private-servers.ts';
+import { createProgress } from '../../../../lab/progress.ts';
+import { openShop } from '../open-shop.ts';
+import { privateServers } from '../private-servers.ts';
 import { storm } from './storm.ts';
 
 /**
