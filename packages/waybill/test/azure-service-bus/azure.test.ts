@@ -13,6 +13,7 @@ import { to } from '../../src/testing/conformance/transport/world.ts';
 import { azureServiceBus } from '../../src/transports/azure-service-bus/index.ts';
 import { message as azureMessage, sdkAdministration, sdkClient } from './sdk.ts';
 import { startStandIn, type StandIn } from './stand-in/index.ts';
+import { until } from './until.ts';
 
 const prices = to('basket.prices');
 const byKey = to('basket.prices', { order: 'by-key' });
@@ -62,12 +63,6 @@ async function take(consumer: Consumer, count: number, maxMs = 10_000): Promise<
   }
   assert.equal(got.length, count, labels(got).join());
   return got;
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  for (const endMs = Date.now() + 20_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 20))) {
-    assert.ok(Date.now() < endMs, 'it never came to that');
-  }
 }
 
 describe('azure-service-bus', { concurrency: 4 }, () => {

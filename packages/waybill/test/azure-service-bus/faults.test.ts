@@ -6,16 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { AmqpError, startStandIn, steps } from './stand-in/index.ts';
+import { until } from './until.ts';
 import { basketOn, busOn, check, publishPrices } from './whole-bus.ts';
 
 const size = { keys: 5, revisions: 10 };
 const total = size.keys * size.revisions * 2;
-
-async function until(holds: () => boolean): Promise<void> {
-  for (const endMs = Date.now() + 20_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 20))) {
-    assert.ok(Date.now() < endMs, 'it never came to that');
-  }
-}
 
 describe('over Azure Service Bus nothing is lost, doubled or out of order', { concurrency: 4 }, () => {
   for (const step of steps) {

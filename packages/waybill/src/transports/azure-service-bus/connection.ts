@@ -26,7 +26,7 @@ const acceptMs = 1_500;
  */
 export function readConnection(given: string, credential: unknown): Connection {
   if (/^endpoint=sb:\/\//i.test(given)) return { target: given, credential: undefined, prefix: undefined, administrationPort: undefined };
-  if (credential !== undefined && /^[a-z0-9.-]+$/i.test(given)) return { target: given, credential, prefix: undefined, administrationPort: undefined };
+  if (credential !== undefined && /^[a-z0-9.-]+(:\d+)?$/i.test(given)) return { target: given, credential, prefix: undefined, administrationPort: undefined };
   const url = URL.canParse(given) ? new URL(given) : undefined;
   if (url?.protocol !== 'sb:' || url.host === '') throw invalid('write sb://KEYNAME:KEY@NAMESPACE.servicebus.windows.net, or the connection string as Azure gives it');
   const prefix = decodeURIComponent(url.pathname).replace(/^\/|\/$/g, '') || undefined;
@@ -34,7 +34,7 @@ export function readConnection(given: string, credential: unknown): Connection {
   const administrationPort = port === null ? undefined : Number(port);
   const lock = url.searchParams.get('lockMs');
   const rest = { prefix, administrationPort, ...(lock !== null && { lockMs: Number(lock) }) };
-  if (credential !== undefined) return { target: url.hostname, credential, ...rest };
+  if (credential !== undefined) return { target: url.host, credential, ...rest };
   const [name, key] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
   if (name === '' || key === '') throw invalid('the URL has no key name and key; write sb://KEYNAME:KEY@HOST, or pass a `credential` to azureServiceBus()');
   const emulator = url.searchParams.get('emulator') === 'true' ? 'UseDevelopmentEmulator=true;' : '';

@@ -5,6 +5,7 @@
 import type { Server } from 'node:net';
 import rhea, { type Connection, type Container, type Delivery, type EventContext, type Message, type Receiver, type Sender } from 'rhea';
 import { AmqpError, conditionOf, statusOf } from './amqp-error.ts';
+import { Claims, type TokenCheck } from './claims.ts';
 import type { Entity, Stored, Taker } from './entity.ts';
 import type { Faults, Step } from './faults.ts';
 import { manage } from './management.ts';
@@ -21,6 +22,8 @@ export interface ConnectionsOptions {
   readonly namespace: Namespace;
   readonly faults: Faults;
   readonly messageBytesMax: number;
+  /** Without one every token is good, and for ever. */
+  readonly checkToken: TokenCheck | undefined;
 }
 
 export class Connections {
@@ -31,9 +34,12 @@ export class Connections {
   /** Where answers go: by connection, the links that receive them. */
   readonly #answers = new WeakMap<Connection, Map<string, Sender>>();
   readonly #links = new Map<Sender | Receiver, string>();
+  readonly #claims: Claims | undefined;
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
+    const { checkToken } = options;
+    this.#claims = checkToken && new Claims(checkToken, (connection, path) => this.#expired(connection, path));
     this.container = rhea.create_container({ id: 'azure-stand-in' });
     const mechanisms = (this.container as any).sasl_server_mechanisms;
     mechanisms.enable_anonymous();
@@ -86,6 +92,22 @@ export class Connections {
     for (const link of this.#links.keys()) this.#refuse(link, new AmqpError('amqp:unauthorized-access', 'ExpiredToken: the token is expired.'));
   }
 
+  #expired(connection: Connection, path: string): void {
+    for (const [link, address] of this.#links) {
+      if (link.connection !== connection || pathOf(address) !== path) continue;
+      this.#options.faults.expired();
+      this.#refuse(link, new AmqpError('amqp:unauthorized-access', `ExpiredToken: the token for ${path} is expired.`));
+    }
+  }
+
+  /** Nobody opens a link without having shown a token for what it is to. */
+  #allowed(link: Sender | Receiver, address: string): boolean {
+    if (!this.#claims || this.#claims.has(link.connection, pathOf(address))) return true;
+    if (link.is_sender()) link.set_source({ address } as never);
+    this.#refuse(link, new AmqpError('amqp:unauthorized-access', `Unauthorized access to '${address}': there is no token for it.`));
+    return false;
+  }
+
   /** True when the test wants this connection cut here; then nothing more may be done on it. */
   #cutAt(step: Step, connection: Connection): boolean {
     if (!this.#options.faults.cutAt(step)) return false;
@@ -110,10 +132,16 @@ export class Connections {
     if (address === '$cbs') {
       link.on('message', ({ message, delivery }: EventContext) => {
         delivery?.accept();
-        // A real one checks the token's signature and its end.
-        if (!this.#cutAt('token', connection)) this.#answer(connection, message!, 202, {});
+        if (this.#cutAt('token', connection)) return;
+        const { name, type } = message!.application_properties ?? {};
+        const good = this.#claims?.put(connection, pathOf(String(name)), { type: String(type), token: String(message!.body) }) ?? true;
+        if (good) this.#answer(connection, message!, 202, {});
+        else this.#answer(connection, message!, 401, {}, new AmqpError('amqp:unauthorized-access', 'InvalidToken: this token is not good.'));
       });
-    } else if (address.endsWith('/$management')) {
+      return;
+    }
+    if (!this.#allowed(link, address)) return;
+    if (address.endsWith('/$management')) {
       link.on('message', ({ message, delivery }: EventContext) => {
         delivery?.accept();
         this.#manage(connection, address.slice(0, -'/$management'.length), message!);
@@ -176,6 +204,7 @@ export class Connections {
     const link = sender!;
     const address = String(link.source?.address ?? '');
     if (this.#cutAt('attach', connection)) return;
+    if (address !== '$cbs' && !this.#allowed(link, address)) return;
     if (address === '$cbs' || address.endsWith('/$management')) {
       link.set_source({ address } as never);
       link.set_target((link.target ?? {}) as never);
@@ -286,6 +315,11 @@ export class Connections {
   has(address: string): boolean {
     return [...this.#links.values()].includes(address);
   }
+}
+
+/** Of an address, or of the URL that is a token's audience. */
+function pathOf(address: string): string {
+  return address.replace(/^\w+:\/\/[^/]*\//, '').replace(/^\//, '').toLowerCase();
 }
 
 function settle(entity: Entity, token: string, state: any): void {

@@ -10,6 +10,8 @@ export class Faults {
   cutAt: (step: Step) => boolean = () => false;
   /** Asked for each message, or batch, that arrives: an error refuses it. */
   refuse: () => AmqpError | undefined = () => undefined;
+  /** Told of each link that is detached because its token has ended. */
+  expired: () => void = () => {};
 
   clear(): void {
     this.cutAt = () => false;

@@ -2,12 +2,13 @@
  * A local stand-in for an Azure Service Bus namespace, for tests: AMQP 1.0 over plain TCP by `rhea`, and the ATOM
  * administration over http, as the public protocol guide describes them. It speaks to the official SDK, unmodified.
  *
- * It is no Service Bus. Known differences: one process and no replication; tokens are not checked; of SQL filters only
+ * It is no Service Bus. Known differences: one process and no replication; tokens are checked only by what a test gives for it; of SQL filters only
  * comparisons joined by AND and OR; no forwarding, auto-delete, partitions, transactions, quotas; locks and the history
  * of duplicate detection do not survive a restart; time is not simulated.
  */
 import { once } from 'node:events';
 import type { AddressInfo, Server } from 'node:net';
+import type { TokenCheck } from './claims.ts';
 import { Connections } from './connections.ts';
 import { createAdministration } from './administration.ts';
 import { Faults } from './faults.ts';
@@ -25,6 +26,8 @@ export interface StandInOptions {
   readonly file?: string;
   /** The largest message or batch. @default 262144, as the Standard tier */
   readonly messageBytesMax?: number;
+  /** Asked for each token that is shown. @default every token is good */
+  readonly checkToken?: TokenCheck;
 }
 
 export interface StandIn {
@@ -53,7 +56,7 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
   const namespace = new Namespace(journal);
   const faults = new Faults();
   const switches = { denied: false };
-  const connections = new Connections({ namespace, faults, messageBytesMax: options.messageBytesMax ?? 256 * 1024 });
+  const connections = new Connections({ namespace, faults, messageBytesMax: options.messageBytesMax ?? 256 * 1024, checkToken: options.checkToken });
   const administration = createAdministration(namespace, switches);
 
   const listen = async (port: number, administrationPort: number): Promise<Server> => {
