@@ -1,3 +1,5 @@
+import { WaybillError } from '../contract/errors.ts';
+
 /**
  * The moments at which a process can die with something half done, by name. What a name stands for has just happened;
  * with `before ` it was just about to.
@@ -45,3 +47,13 @@ export const streamMoments: readonly Moment[] = ['stream.commit', 'projection.co
 
 /** Every crash point, in the order of a message's journey: for tests that try one after the other. */
 export const crashPoints: readonly CrashPoint[] = moments.flatMap((moment): CrashPoint[] => [`before ${moment}`, moment]);
+
+const known: ReadonlySet<unknown> = new Set([...moments, ...streamMoments].flatMap((moment) => [moment, `before ${moment}`]));
+
+/** A misspelt point is never reached, and the test that names it would prove nothing. @throws WaybillError `INVALID_OPTION` */
+export function checkCrashPoint(point: unknown, nth: unknown): void {
+  if (!known.has(point)) {
+    throw new WaybillError('INVALID_OPTION', `crashAfter: there is no point ${JSON.stringify(point)}; points are ${[...known].join(', ')}`);
+  }
+  if (!Number.isSafeInteger(nth) || (nth as number) < 1) throw new WaybillError('INVALID_OPTION', 'crashAfter: nth must be a whole number from 1 on');
+}

@@ -200,6 +200,13 @@ describe('a crash', () => {
     assert.deepEqual(bus.published(Answered), []);
   });
 
+  it('cannot be armed at a point that does not exist', async () => {
+    await using bus = createTestBus();
+    assert.throws(() => bus.crashAfter('outbox.comit' as never), { code: 'INVALID_OPTION', message: /points are outbox\.commit/ });
+    assert.throws(() => bus.crashAfter('outbox.commit', 0), { code: 'INVALID_OPTION' });
+    bus.crashAfter('before stream.commit');
+  });
+
   it('happens at the nth time, once', async () => {
     await using bus = createTestBus();
     bus.crashAfter('outbox.commit', 3);

@@ -19,7 +19,7 @@ import { loadStore, loadTransport } from '../drivers.ts';
 import { createSignals } from '../observe/signals.ts';
 import { memory } from '../transports/memory/index.ts';
 import { type VirtualClock, virtualClock } from './clock.ts';
-import type { CrashPoint } from './crash-points.ts';
+import { type CrashPoint, checkCrashPoint } from './crash-points.ts';
 import { type Life, createLife, currentLife, never } from './life.ts';
 import { watchStore } from './store.ts';
 import { type Remembered, type Tap, watchTransport } from './transport.ts';
@@ -77,6 +77,7 @@ export interface TestBus<out Tx = unknown> extends Bus<Tx> {
    * comes (so do not await the call that dies: `void bus.publish(…); await bus.settled()`), its open transaction is
    * rolled back, its consumers are gone. Then it lives again, with the same subscriptions, on the same store and transport.
    * @param nth at which time of reaching it, from 1. @default 1
+   * @throws WaybillError `INVALID_OPTION` when there is no such point
    */
   crashAfter(point: CrashPoint, nth?: number): void;
   /** The process dies now, as above. */
@@ -457,6 +458,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
     },
     advance: (ms: number) => world.advance(ms),
     crashAfter(point: CrashPoint, nth = 1) {
+      checkCrashPoint(point, nth);
       armed.push({ point, left: nth });
     },
     crash: () => die(undefined),
