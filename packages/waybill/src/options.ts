@@ -32,9 +32,6 @@ export function checkOptions<Tx>(
   checkServiceName(options.service);
   const { relay = 'inline', migrate = 'auto', propagate = [], horizonMs = horizonDefaultMs, handleSignals = false, hopsMax = hopsDefault } = options;
   if (!['inline', 'worker', 'log', 'off'].includes(relay)) refuse(`relay must be 'inline', 'worker', 'log' or 'off'`);
-  if (relay === 'log') {
-    throw new WaybillError('CAPABILITY_MISSING', "relay: 'log' reads a database's log, and no store of this version has one; use 'inline' or 'worker'");
-  }
   if (!['auto', 'check'].includes(migrate)) refuse(`migrate must be 'auto' or 'check'`);
   if (!Array.isArray(propagate) || propagate.some((name) => typeof name !== 'string')) refuse('propagate must be a list of header names');
   if (!Number.isFinite(horizonMs) || horizonMs < horizonMinMs) refuse(`horizonMs must be a number of milliseconds from ${horizonMinMs} on`);

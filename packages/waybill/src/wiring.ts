@@ -7,7 +7,7 @@
 import type { Middleware } from './contract/api.ts';
 import type { Clock } from './contract/clock.ts';
 import { controlMessage, heartbeatType } from './contract/control.ts';
-import { WaybillError } from './contract/errors.ts';
+import { WaybillError, asError } from './contract/errors.ts';
 import type { Annex, AnnexGround } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
 import type { History } from './contract/history.ts';
@@ -38,7 +38,7 @@ import { type Prepared, type Publish, createPublish } from './publish/publish.ts
 import { type Requests, createRequests } from './publish/requests.ts';
 import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
-import { createRelay } from './relay/relay.ts';
+import { type Relay, createRelay } from './relay/relay.ts';
 import { type RunningSaga, createSaga } from './saga/saga.ts';
 import { createMover } from './waiting/mover.ts';
 import { type Schedules, createSchedules } from './waiting/schedules.ts';
@@ -87,6 +87,8 @@ export interface Wiring {
   stop(drainMs: number): Promise<void>;
   wake(): void;
   transportUp(): boolean;
+  /** What ails the slot of relay mode `log`, as far as this instance reads it. */
+  slotTrouble(): string | undefined;
   inFlight(): number;
   /** What publishers have sent, as far as they can be asked. */
   history(): History;
@@ -117,7 +119,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   let opening: Promise<Rooms> | undefined;
   let opened: Rooms | undefined;
   let starting: Promise<void> | undefined;
-  let relay: { start(): void; wake(): void; stop(drainMs: number): Promise<void> } | undefined;
+  let relay: Relay | undefined;
+  let slotTrouble: string | undefined;
   let mover: Loop | undefined;
   let retention: Loop | undefined;
   let listening: Promise<{ address: string; close(): Promise<void> }> | undefined;
@@ -125,6 +128,13 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const driver: { store?: Promise<Store>; transport?: Promise<Transport> } = {};
   const storeDriver = (): Promise<Store> => (driver.store ??= loadStore(options, ground.env));
   const transportDriver = (): Promise<Transport> => (driver.transport ??= loadTransport(options, ground.env));
+
+  if (options.relay === 'log') {
+    signals.on('log-slot', ({ state, error }) => {
+      const well = state === 'created' || state === 'streaming';
+      slotTrouble = well ? undefined : error === undefined ? state : `${state}: ${asError(error).message}`;
+    });
+  }
 
   // --- opening --------------------------------------------------------------------------------------------------------
 
@@ -153,8 +163,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       signals,
       ledger: () => link.session()?.ledger,
       onCommitted: () => {
-        link.session()?.ledger?.hint();
-        relay?.wake();
+        const session = link.session();
+        session?.ledger?.hint();
+        if (relay?.active === true || session?.capabilities.publishesAtCommit === true) relay?.wake();
+        else store.ports.outbox.hint?.();
       },
       onDelayed: () => mover?.wake(),
     });
@@ -282,6 +294,11 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     throw new WaybillError('CAPABILITY_MISSING', `this store keeps no sagas, and ${saga} needs one that does`);
   };
 
+  const refuseLog = ({ capabilities: { log } }: StoreSession): void => {
+    if (options.relay !== 'log' || log === true) return;
+    throw new WaybillError('CAPABILITY_MISSING', `relay: 'log' reads a database's log, and this store has none to read: ${log ?? "use 'inline' or 'worker'"}`);
+  };
+
   /** A broker that goes away in this moment stops no start: the subscription follows when it is back. */
   const startOn = async (session: TransportSession, subscription: RunningSubscription, when: 'at start' | 'late'): Promise<void> => {
     const away = (error: unknown): void => {
@@ -380,6 +397,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   const start = async (): Promise<void> => {
     const { store } = await rooms();
     refuseSagas(store);
+    refuseLog(store);
     const first = [...subscriptions.values()];
     const whenConnected = async (session: TransportSession | undefined, when: 'at start' | 'late'): Promise<void> => {
       if (!session || stopping.signal.aborted) return;
@@ -392,6 +410,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
           owner: clock.id(),
           clock,
           signals,
+          log: options.relay === 'log',
           heartbeat,
         });
         relay.start();
@@ -451,6 +470,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     stop,
     wake,
     transportUp: () => link.session() !== undefined,
+    slotTrouble: () => slotTrouble,
     attach,
     history: exchange.history,
     annexes: () => annexes,

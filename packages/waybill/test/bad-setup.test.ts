@@ -55,7 +55,6 @@ describe('createBus refuses', () => {
     ['__proto__ as service', { service: '__proto__' }, /service name/],
     ['a word that it does not know', { service: 'basket', relai: 'off' }, /relai is not known/],
     ['a relay that it does not know', { service: 'basket', relay: 'sometimes' }, /relay must be/],
-    ["relay 'log' without a store that has one", { service: 'basket', relay: 'log' }, /use 'inline' or 'worker'/, 'CAPABILITY_MISSING'],
     ['a migrate that it does not know', { service: 'basket', migrate: 'maybe' }, /migrate must be/],
     ['requireTransaction that is no boolean', { service: 'basket', requireTransaction: 'yes' }, /requireTransaction/],
     ['propagate that is no list', { service: 'basket', propagate: 'tenant' }, /propagate/],
@@ -77,6 +76,12 @@ describe('createBus refuses', () => {
       assert.throws(() => createBus(options as never), isCode(code, says));
     });
   }
+});
+
+it("relay 'log' over a store that has no log to read is refused at start", async () => {
+  const bus = createBus({ service: 'basket', relay: 'log', store: 'memory:', transport: memory() });
+  await assert.rejects(bus.start(), isCode('CAPABILITY_MISSING', /use 'inline' or 'worker'/));
+  await bus.stop();
 });
 
 describe('a URL', () => {

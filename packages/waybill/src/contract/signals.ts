@@ -60,6 +60,16 @@ export interface SignalMap {
   'slow-handler': { readonly subscription: string; readonly tookMs: number };
   /** A read that somebody keeps open makes a write-ahead log grow. */
   'wal-pinned': { readonly bytes: number };
+  /**
+   * Relay mode `log`, of the replication slot: `created` (at first, or it had vanished), `streaming` from now on, `lagging`
+   * (keeps more of the log than the server plans for), `lost` (it did not keep all: made anew), `away` (not to be had now:
+   * rows come from the ledger), `left` (nobody reads it, and it may not be removed: it keeps the log for ever).
+   */
+  'log-slot': {
+    readonly slot: string;
+    readonly state: 'created' | 'streaming' | 'lagging' | 'lost' | 'away' | 'left';
+    readonly error?: unknown;
+  };
   /** A source's ledger cannot be read as it should: trimmed, rewound, corrupt, newer, skipped. */
   ledger: { readonly source: string; readonly subscription?: string | undefined; readonly error: WaybillError };
   /** Events were added to a stream and committed. */
@@ -120,6 +130,7 @@ const names: Record<SignalName, true> = {
   'slow-transaction': true,
   'slow-handler': true,
   'wal-pinned': true,
+  'log-slot': true,
   ledger: true,
   appended: true,
   projected: true,

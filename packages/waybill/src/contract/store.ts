@@ -43,6 +43,8 @@ export interface StoreCapabilities {
    * with that one alone: innocents run again, and it may run once more than it is charged.
    */
   readonly cheapSavepoints: boolean;
+  /** Whether the ledger can be read out of the database's own log (relay mode `log`); a text says why not. @default no */
+  readonly log?: true | string;
 }
 
 export interface StoreSession<out Tx = unknown> {
@@ -101,11 +103,23 @@ export interface OutboxPort {
   /** Orders by commit what has a key but no row to lock: holds the key's lock until the transaction ends. */
   lockKey(tx: StoreTransaction, key: string): MaybePromise<void>;
   /** The right to send, for one instance at a time; undefined while another holds it. */
-  acquire(owner: string, leaseMs: number): Promise<OutboxLease | undefined>;
+  acquire(owner: string, leaseMs: number, how?: AcquireOptions): Promise<OutboxLease | undefined>;
   /** Removes up to `max` published rows from before `beforeMs` (wall time); returns how many. */
   trim(beforeMs: number, max: number): Promise<number>;
+  /**
+   * Rows were committed, and whoever holds the lease may be another process: wakes it, if that can be had. In the background
+   * and seldom, whatever the number of calls.
+   */
+  hint?(): void;
   /** A page of what was published and is still there. A store without it cannot bring late subscribers up to date. */
   history?(query: HistoryQuery): Promise<HistoryPage>;
+}
+
+export interface AcquireOptions {
+  /** Rows come out of the database's log as soon as that can be had; where it cannot, out of the ledger. */
+  readonly log?: boolean;
+  /** Called while the lease is held, when there may be something to read. */
+  readonly wake?: () => void;
 }
 
 /** A row of the ledger on its way to a broker. */

@@ -33,6 +33,15 @@ const quietMs = 10_000;
 /** Kinds of lines remembered; past it the oldest is forgotten. */
 const kindsMax = 1_000;
 
+const slotTexts: Record<SignalMap['log-slot']['state'], string> = {
+  created: 'was made: at first, or because it had vanished; until it is read the ledger is',
+  streaming: 'is read: messages come out of the log',
+  lagging: 'keeps more of the log than the server plans for: the relay or its broker is behind',
+  lost: 'did not keep all that is needed: what is missing is read from the ledger',
+  away: 'cannot be read now: messages come from the ledger until it can',
+  left: 'is read by nobody and keeps the log for ever: drop it (pg_drop_replication_slot)',
+};
+
 /** Says in the log what somebody should know. Repetition is held back, so that an outage is a line and not a flood. */
 export function logSignals(signals: Signals, logger: Logger, now: () => number): void {
   const last = new Map<string, { atMs: number; held: number }>();
@@ -92,6 +101,10 @@ export function logSignals(signals: Signals, logger: Logger, now: () => number):
     {},
   ]);
   hear('slow-transaction', 'warn', (d) => ['', `a transaction held the store for ${Math.round(d.heldMs)} ms`, {}]);
+  signals.on('log-slot', ({ slot, state, error }) => {
+    const level = state === 'created' || state === 'streaming' ? 'info' : 'warn';
+    say(level, `log-slot ${state}`, error === undefined ? {} : { error }, `the replication slot ${slot} ${slotTexts[state]}`);
+  });
   hear('wal-pinned', 'warn', (d) => ['', `a read kept open makes the write-ahead log grow: ${d.bytes} bytes`, {}]);
   hear('ledger', 'warn', (d) => [`${d.source} ${d.error.code}`, d.error.message, { code: d.error.code }]);
   hear('projection-failed', 'error', (d) => [

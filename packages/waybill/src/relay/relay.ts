@@ -15,8 +15,8 @@
  *     frozen past its lease                            settles nothing more; at most late copies of what it was sending
  *
  * Cost per window of up to 500 rows: one read, one send, one commit to settle (or one for several that are ready at once).
- * Idle: a read each 250 ms, a renewal and a heartbeat each
- * second; nothing per message.
+ * Idle: a read each 250 ms, a renewal and a heartbeat each second; nothing per message. On PostgreSQL a window is three
+ * statements, in mode `log` two; `test/postgres/costs.test.ts` counts them.
  */
 import { type Clock, sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
@@ -28,6 +28,8 @@ import type { FailureRow, OutboxLease, OutboxPort, OutboxRow } from '../contract
 import type { SendOutcome, TransportSession } from '../contract/transport.ts';
 
 export interface Relay {
+  /** Whether this instance is the one that sends. */
+  readonly active: boolean;
   start(): void;
   /** Rows were committed: look now. */
   wake(): void;
@@ -69,6 +71,8 @@ export function createRelay(options: {
   owner: string;
   clock: Clock;
   signals: Signals;
+  /** Rows come out of the database's log, where the store has that. @default false */
+  log?: boolean;
   /** What is said once everything has been sent that was committed until then; nothing where it is left out. */
   heartbeat?: (untilMs: number) => WireMessage;
 }): Relay {
@@ -98,7 +102,7 @@ export function createRelay(options: {
 
   const step = async (signal: AbortSignal): Promise<number> => {
     if (!lease) {
-      lease = await outbox.acquire(owner, leaseMs);
+      lease = await outbox.acquire(owner, leaseMs, { log: options.log === true, wake: () => loop.wake() });
       if (!lease) return standbyMs;
       renewedMs = clock.monotonic();
     }
@@ -194,6 +198,9 @@ export function createRelay(options: {
 
   const loop = createLoop({ clock, turn, onError: () => {}, pauseMaxMs });
   return {
+    get active() {
+      return lease !== undefined;
+    },
     start: () => loop.start(),
     wake: () => loop.wake(),
     async stop(drainMs) {

@@ -5,13 +5,18 @@ import pg from 'pg';
 import { createBus, defineEvent } from 'waybill';
 import { memory } from 'waybill/transports/memory';
 import * as z from 'zod';
+import { systemClock } from '../../src/contract/clock.ts';
 import type { OutboxRow } from '../../src/contract/store.ts';
 import { postgres } from '../../src/stores/postgres/index.ts';
+import { recordingHost } from '../../src/testing/conformance/host.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
+import { come, streaming } from './log-session.ts';
 import { acquire, named, server as startServer, session, skip } from './support.ts';
 
 const Noted = defineEvent('desk.noted', { schema: z.object({ n: z.number() }), key: (e) => `k${e.n % 10}` });
 
+/** Once for each lease, in the background: of the connection that is woken, and for a slot that nobody reads. */
+const listener = /pg_backend_pid|^listen |active_pid/;
 /** Statements that were sent while it is on. */
 const sent: string[] = [];
 const original = pg.Client.prototype.query;
@@ -24,7 +29,7 @@ describe('on PostgreSQL', { skip }, () => {
       sent.push(String(text).trim().slice(0, 60));
       return (original as any).apply(this, given);
     } as typeof original;
-    server = await startServer();
+    server = await startServer({ settings: { wal_level: 'logical' } });
   });
   after(async () => {
     pg.Client.prototype.query = original;
@@ -33,7 +38,7 @@ describe('on PostgreSQL', { skip }, () => {
   const counted = async (work: () => Promise<unknown>): Promise<number> => {
     sent.length = 0;
     await work();
-    return sent.length;
+    return sent.filter((text) => !listener.test(text)).length;
   };
 
   it('a transaction that publishes costs three statements, however many messages', async () => {
@@ -63,6 +68,25 @@ describe('on PostgreSQL', { skip }, () => {
       await lease.settle(rows.at(-1)!.position, []);
     });
     assert.equal(window, 3, sent.join('\n'));
+    await store.close();
+  });
+
+  it('in mode log it costs two statements for each window of up to 500, and none for a look at nothing', async () => {
+    const database = await server.createDatabase();
+    // its clock stands, so that no check comes in between
+    const store = await postgres(server.url(database)).open(recordingHost('basket', { ...systemClock(), monotonic: () => 0 }));
+    const lease = (await store.ports.outbox.acquire('one', 30_000, { log: true }))!;
+    await streaming(lease);
+    await lease.read(500); // once from the ledger
+    assert.equal(await counted(() => lease.read(500)), 0);
+    await store.transaction((tx) => store.ports.outbox.append(tx, Array.from({ length: 500 }, (_, i) => named(`m${i}`))));
+    await come(lease, server, database);
+    const window = await counted(async () => {
+      const rows = await lease.read(500);
+      assert.equal(rows.length, 500);
+      await lease.settle(rows.at(-1)!.position, []);
+    });
+    assert.equal(window, 2, sent.join('\n'));
     await store.close();
   });
 

@@ -312,6 +312,11 @@ describe('the ledger on PostgreSQL', { skip }, () => {
     }
 
     it('publishes what is committed under a transaction id that was handed out before', async () => {
+      // now and then the server notes the last id of its own accord, and hands none out again
+      for (let tries = 1; !(await handedOutAgain(tries === 5)); tries++);
+    });
+
+    async function handedOutAgain(mustBe: boolean): Promise<boolean> {
       const { store, url, database } = await fresh();
       const lease = await acquire(store);
       await append(store, 'a');
@@ -326,14 +331,19 @@ describe('the ledger on PostgreSQL', { skip }, () => {
       const again = await session(url);
       await append(again, 'b');
       const { rows } = await server.query('select xid::text, pg_visible_in_snapshot(xid, $1::pg_snapshot) as "inMemory" from waybill.ledger where id = $2', [seen, 'b'], database);
+      const next = await acquire(again, 'one'); // the same process: it does not wait for its own lease
+      if (!mustBe && rows[0].inMemory !== true) {
+        await Promise.all([again.close(), store.close()]);
+        return false;
+      }
       assert.equal(rows[0].inMemory, true, `no id was handed out again (${rows[0].xid}, ${xmaxOf(seen)}): the test shows nothing`);
       // a base kept in memory loses it: the sabotage that the design is about
       assert.deepEqual(ids((await poll(sql as never, '"waybill"', { base: seen, floor: 0, max: 10 })).rows), []);
-      const next = await acquire(again, 'one'); // the same process: it does not wait for its own lease
       assert.deepEqual(await drain(next), ['b']);
       await again.close();
       await store.close();
-    });
+      return true;
+    }
 
     it('trusts a position that was written down', async () => {
       const { store, url } = await fresh();

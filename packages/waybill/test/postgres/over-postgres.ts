@@ -6,6 +6,7 @@ import { recordingHost } from '../../src/testing/conformance/host.ts';
 import type { StoreDriver } from '../../src/testing/conformance/store/world.ts';
 import type { Library } from '../clients/library.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
+import { overLog, until } from './log-session.ts';
 
 /** Of a user's pool. */
 const connections = 10;
@@ -14,10 +15,10 @@ const connections = 10;
  * The PostgreSQL store, by URL or through a user's library, in a fresh schema for each world. Its leases and ages are by the server's clock, which
  * nobody can set forward: time goes by in that what is stored moves into the past.
  */
-export function overPostgres(server: () => PostgresServer, library?: Library): StoreDriver {
+export function overPostgres(server: () => PostgresServer, library?: Library, mode: 'ledger' | 'log' = 'ledger'): StoreDriver {
   let worlds = 0;
   return {
-    name: library === undefined ? 'postgres' : `postgres over ${library.name}`,
+    name: mode === 'log' ? 'postgres, relay mode log' : library === undefined ? 'postgres' : `postgres over ${library.name}`,
     lacks: {
       hurry: 'it waits for connections and locks by the machine’s clock, for 10 s',
       ...(library !== undefined && { lazy: 'the library hands a transaction out when it has begun', 'own-sql': `users have the transaction of ${library.name}` }),
@@ -41,7 +42,10 @@ export function overPostgres(server: () => PostgresServer, library?: Library): S
         async open({ service = 'basket', migrate = 'auto' } = {}) {
           const session = await store.open(recordingHost(service, clock, reports, migrate));
           sessions.add(session);
-          return session;
+          if (mode === 'ledger') return session;
+          const inLog = overLog(session, one);
+          if (sessions.size === 1) await (await inLog.ports.outbox.acquire('makes the slot', 60_000))!.release();
+          return inLog;
         },
         async pass(ms) {
           const past = `interval '${ms} ms'`;
@@ -58,9 +62,16 @@ export function overPostgres(server: () => PostgresServer, library?: Library): S
         async close() {
           for (const session of sessions) await session.close();
           await user?.close();
+          if (mode === 'log') await dropSlots(one);
           await one.query(`drop schema if exists ${s} cascade; drop table if exists product`);
         },
       };
     },
   };
+}
+
+async function dropSlots(server: PostgresServer): Promise<void> {
+  const left = async (active: string): Promise<number> => (await server.query(`select from pg_replication_slots where ${active}`)).rowCount!;
+  await until(async () => (await left('active')) === 0, 'nobody reads a slot');
+  await server.query('select pg_drop_replication_slot(slot_name) from pg_replication_slots');
 }

@@ -1,4 +1,5 @@
 /** Behind a pooler in transaction mode: the store's suite, through PgBouncer. */
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chownSync, chmodSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -9,7 +10,8 @@ import { runCase } from '../../src/testing/conformance/conformance.ts';
 import { storeCases } from '../../src/testing/conformance/store/cases.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 import { overPostgres } from './over-postgres.ts';
-import { connect, server as startServer, skip } from './support.ts';
+import { until } from './log-session.ts';
+import { connect, named, server as startServer, session, skip } from './support.ts';
 
 const pooler = needs('pgbouncer');
 /** Where a pooler could make a difference: transactions, what holds over them, what is remembered between statements. */
@@ -50,6 +52,17 @@ describe('behind PgBouncer in transaction mode', { skip: skip === false ? pooler
   });
 
   const driver = overPostgres(() => ({ ...server, url: (database?: string, role?: string) => server.url(database, role).replace(`:${server.port}/`, `:${port}/`) }));
+  it('nobody listens through it: a notification would reach whoever has that connection just then', async () => {
+    const database = await server.createDatabase();
+    const store = await session(server.url(database).replace(`:${server.port}/`, `:${port}/`));
+    assert.ok(await store.ports.outbox.acquire('one', 60_000, { wake: () => assert.fail('it was woken') }));
+    await until(async () => (await server.query(`select from pg_stat_activity where datname = $1 and query ilike '%pg_backend_pid%'`, [database])).rowCount! > 0, 'it has asked');
+    store.ports.outbox.hint!();
+    await store.transaction((tx) => store.ports.outbox.append(tx, [named('a')]));
+    assert.equal((await server.query(`select from pg_stat_activity where datname = $1 and query ilike 'listen %'`, [database])).rowCount, 0);
+    await store.close();
+  });
+
   for (const subject of storeCases.filter(({ name }) => part.test(name))) {
     it(subject.name, async (t) => {
       const skipped = await runCase(subject, driver);

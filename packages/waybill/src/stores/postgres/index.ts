@@ -8,12 +8,12 @@
  *
  * A transaction costs two round trips (BEGIN, COMMIT) and one for each set of rows, however many: see the ports.
  */
-import type { Pool } from 'pg';
 import { clientOf } from '../../clients/recognise.ts';
 import type { Supported, TransactionOf } from '../../clients/supported.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Host, Store, StoreSession } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
+import { configOf, directTo, loadPg } from './direct.ts';
 import { asStoreError } from './errors.ts';
 import type { Client } from './port.ts';
 import { quoted } from './schema.ts';
@@ -25,6 +25,11 @@ export { resumeAfterRestore } from './resume.ts';
 export interface PostgresOptions {
   /** The schema that Waybill's tables stand in, one per service. @default 'waybill' */
   readonly schema?: string;
+  /**
+   * A postgres:// URL of the server itself, past any pooler, for what needs a connection of its own: relay mode `log` and
+   * being woken by `NOTIFY`. Uses the package `pg`. @default how the `pg` Pool or URL connects; none for other libraries
+   */
+  readonly direct?: string;
 }
 
 /** Connections of a pool that the bus opens. */
@@ -48,10 +53,12 @@ export function postgres(client: object | string, options: PostgresOptions = {})
   quoted(schema);
   if (typeof client === 'string') {
     if (!/^postgres(ql)?:\/\//i.test(client)) throw new WaybillError('INVALID_URL', 'a PostgreSQL URL begins with postgres://');
-    return { kind: 'postgres', fromClient: false, open: async (host) => open(await ownClient(client, host), { schema, host, owned: true }) };
+    const direct = { connectionString: options.direct ?? client };
+    return { kind: 'postgres', fromClient: false, open: async (host) => open(await ownClient(client, host), { schema, host, owned: true, direct: directTo(direct, name(host)) }) };
   }
   const given = clientOf(client);
-  return { kind: 'postgres', fromClient: true, open: (host) => open(given, { schema, host, owned: false }) };
+  const config = options.direct === undefined ? configOf(client) : { connectionString: options.direct };
+  return { kind: 'postgres', fromClient: true, open: (host) => open(given, { schema, host, owned: false, direct: config && directTo(config, name(host)) }) };
 }
 
 async function open(client: Client, options: Parameters<typeof openSession>[1]): Promise<StoreSession<any>> {
@@ -65,7 +72,7 @@ async function open(client: Client, options: Parameters<typeof openSession>[1]):
 
 async function ownClient(url: string, host: Host): Promise<Client> {
   const pg = await loadPg();
-  const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: connectMs, application_name: `waybill ${host.service}` });
+  const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: connectMs, application_name: name(host) });
   // A connection was lost: the next statement gets another, the process goes on. The second, because between a connection's
   // first word and whoever asked for it hearing of it (a promise) nobody else listens.
   pool.on('error', () => {});
@@ -73,10 +80,7 @@ async function ownClient(url: string, host: Host): Promise<Client> {
   return { ...clientOf(pool), close: () => pool.end() };
 }
 
-async function loadPg(): Promise<{ readonly Pool: typeof Pool }> {
-  try {
-    return (await import('pg')).default;
-  } catch (cause) {
-    throw new WaybillError('DRIVER_MISSING', 'a postgres:// URL needs the package "pg": npm install pg', { cause });
-  }
+/** As the server's list of connections shows it. */
+function name(host: Host): string {
+  return `waybill ${host.service}`;
 }

@@ -18,6 +18,8 @@ import type { Statements } from './port.ts';
 import { rewound, trimLog, write, type Hold, type Position } from './position.ts';
 import { lowest, page, poll, restored, xmaxOf } from './reading.ts';
 import type { Restored, Snapshot } from './reading.ts';
+import type { Lsn } from './wal/pgoutput.ts';
+import type { Batch, Mine } from './wal/mine.ts';
 
 /** Batches announced and not settled, at most: each is a snapshot in every row of the log. */
 const batchesMax = 8;
@@ -46,6 +48,25 @@ interface Reading {
   ended: boolean;
   /** Read and not settled, in order. */
   readonly open: Row[];
+  /** The log's stream that is bringing the rest of it. */
+  stream?: number | undefined;
+  /** Where the log goes on after it, if that is where it came from. */
+  end?: Lsn | undefined;
+}
+
+export interface LeaseOptions {
+  /** Quoted. */
+  readonly schema: string;
+  readonly clock: Clock;
+  readonly owner: string;
+  readonly leaseMs: number;
+  readonly taken: Hold & Position;
+  /** When `taken` was asked for. */
+  readonly askedMs: number;
+  /** Opens the log. @param renew whether the lease is held still */
+  readonly mine?: ((renew: () => Promise<boolean>) => Mine) | undefined;
+  /** Runs when the lease is over. */
+  readonly closes: () => void;
 }
 
 export class Lease implements OutboxLease {
@@ -71,14 +92,21 @@ export class Lease implements OutboxLease {
   #reading: Promise<unknown> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
   #released = false;
+  /** Where rows come from instead of polls, while it streams. */
+  readonly mine: Mine | undefined;
+  /** Of the log: everything before it is settled. */
+  #end: Lsn = 0n;
+  readonly #closes: () => void;
 
-  constructor(sql: Statements, how: { schema: string; clock: Clock; owner: string; leaseMs: number; taken: Hold & Position; askedMs: number }) {
+  constructor(sql: Statements, how: LeaseOptions) {
     this.#sql = sql;
     this.#schema = how.schema;
     this.#clock = how.clock;
     this.#owner = how.owner;
     this.#leaseMs = how.leaseMs;
     this.#writtenMs = how.askedMs;
+    this.mine = how.mine?.(() => this.renew());
+    this.#closes = how.closes;
     const { taken } = how;
     this.#hold = { no: taken.no, epoch: taken.epoch };
     this.#base = taken.base;
@@ -115,11 +143,11 @@ export class Lease implements OutboxLease {
         const found = await this.#announce(max);
         if (found === undefined) return [];
         if (found.length > 0) return this.#handOut(found);
-        continue; // too many for one page
+        continue; // too many for one page, for instance
       }
-      const rows = await this.#page(current, max);
+      const rows = await this.#more(current, max);
+      if (rows === undefined) return [];
       current.after = rows.at(-1)?.position ?? current.after;
-      current.ended = rows.length < max;
       current.open.push(...rows);
       if (rows.length > 0) return this.#handOut(rows);
       if (this.#passSettled()) await this.#save();
@@ -130,8 +158,20 @@ export class Lease implements OutboxLease {
   #handOut(rows: readonly OutboxRow[]): readonly OutboxRow[] {
     this.#assertHeld();
     if (this.#clock.monotonic() - this.#writtenMs <= safeShare * this.#leaseMs) return rows;
-    this.#failure = { error: leaseLost() };
-    throw this.#failure.error;
+    throw this.#fail(leaseLost());
+  }
+
+  /** Undefined: there is more, and it has not come yet. */
+  async #more(current: Reading, max: number): Promise<readonly OutboxRow[] | undefined> {
+    if (current.stream !== undefined && current.stream === this.mine?.reader.stream) {
+      const piece = this.mine.reader.piece(max);
+      if (piece?.end !== undefined) Object.assign(current, { ended: true, end: piece.end });
+      return piece?.rows;
+    }
+    current.stream = undefined; // it broke: the rest is read here
+    const rows = await this.#page(current, max);
+    current.ended = rows.length < max;
+    return rows;
   }
 
   #page(current: Reading, max: number): Promise<readonly OutboxRow[]> {
@@ -142,25 +182,46 @@ export class Lease implements OutboxLease {
     return current.lowest.then((found) => page(this.#sql, this.#schema, batch, { after, lowest: found, max }));
   }
 
-  /** Looks for a new batch and writes it down. Its rows; none when they are more than `max`; undefined when there is none. */
+  /** Looks for a new batch and writes it down. Its rows; none when it is to be looked at again; undefined when there is none. */
   async #announce(max: number): Promise<readonly OutboxRow[] | undefined> {
     if (this.#resume !== undefined || this.#readings.length >= batchesMax) return undefined;
     const newest = this.#readings.at(-1)?.from as { target: Snapshot } | undefined;
     const base = newest?.target ?? this.#base;
+    if (this.mine?.ready === true) return this.#announceMined(this.mine, base, max);
+    const stream = this.mine?.reader.stream; // before the poll: what it does not see, that stream brings
     const { seen, rows } = await poll(this.#sql, this.#schema, { base, floor: this.#floor, max });
     if (xmaxOf(seen) < xmaxOf(base)) throw rewound('The database hands out lower transaction ids than it did');
-    if (rows.length === 0) {
+    if (rows.length === 0 && stream === undefined) {
       if (this.#readings.length === 0) this.#seen = seen;
       return undefined;
     }
-    this.#seen = undefined;
-    const found = reading({ base, target: seen }, 0);
-    this.#readings.push(found);
     const whole = rows.length <= max;
-    found.ended = whole;
-    if (whole) found.open.push(...rows);
-    await this.#save();
+    await this.#append({ base, target: seen }, whole ? rows : undefined);
+    this.mine?.begin(stream);
     return whole ? rows : [];
+  }
+
+  /** Writes down a batch: its rows, or undefined while they are to be read. */
+  async #append(from: { readonly base: Snapshot; readonly target: Snapshot }, rows: readonly Row[] | undefined): Promise<void> {
+    this.#seen = undefined;
+    const found = reading(from, 0);
+    this.#readings.push(found);
+    found.ended = rows !== undefined;
+    found.open.push(...(rows ?? []));
+    this.#passSettled(); // one without rows
+    await this.#save();
+  }
+
+  /** The same out of the log. Nothing has to be written down before: its target is what was taken, and settled as that. */
+  async #announceMined(mine: Mine, base: Snapshot, max: number): Promise<readonly OutboxRow[] | undefined> {
+    const add = ({ rows, target, end, stream }: Batch): void => {
+      this.#seen = undefined;
+      this.#readings.push({ ...reading({ base, target }, 0), after: rows.at(-1)!.position, ended: end !== undefined, open: [...rows], end, stream });
+    };
+    const found = await mine.take({ base, floor: this.#floor, max, add });
+    if (found?.kind === 'rows') return found.rows;
+    if (found?.kind === 'checked') await this.#append({ base, target: found.target }, found.missed ? undefined : []);
+    return found && [];
   }
 
   async settle(position: number, parked: readonly FailureRow[]): Promise<void> {
@@ -196,6 +257,7 @@ export class Lease implements OutboxLease {
     for (let first = this.#readings[0]; first?.ended === true && first.open.length === 0; first = this.#readings[0]) {
       this.#readings.shift();
       moved = true;
+      this.#end = first.end ?? this.#end;
       if ('to' in first.from) {
         this.#base = this.#resume!.at;
         this.#floor = first.from.to;
@@ -208,7 +270,10 @@ export class Lease implements OutboxLease {
 
   async renew(): Promise<boolean> {
     if (this.#failure !== undefined) return false;
-    if (this.#readings.length === 0 && this.#seen !== undefined) this.#base = this.#seen; // a base must not age
+    if (this.#readings.length === 0) {
+      this.#base = this.#seen ?? this.#base; // a base must not age
+      this.#end = this.mine?.passed ?? this.#end;
+    }
     this.#seen = undefined;
     try {
       await this.#save();
@@ -227,7 +292,7 @@ export class Lease implements OutboxLease {
     } catch (error) {
       if (!WaybillError.is(error, 'LEASE_LOST')) throw error;
     } finally {
-      this.#failure ??= { error: leaseLost() };
+      this.#fail(leaseLost());
     }
   }
 
@@ -247,6 +312,7 @@ export class Lease implements OutboxLease {
     const parked = this.#parked;
     this.#parked = [];
     const askedMs = this.#clock.monotonic();
+    const end = this.#end;
     try {
       const no = await write(this.#sql, this.#schema, {
         hold: this.#hold,
@@ -258,11 +324,19 @@ export class Lease implements OutboxLease {
       if (no === undefined) throw leaseLost();
       this.#hold = { no, epoch: this.#hold.epoch };
       this.#writtenMs = askedMs;
+      this.mine?.reader.confirm(end);
       if (no % trimEvery === 0) await trimLog(this.#sql, this.#schema, no - logKept);
     } catch (error) {
-      this.#failure ??= { error }; // written or not: the log knows, this memory does not
+      this.#fail(error); // written or not: the log knows, this memory does not
       throw error;
     }
+  }
+
+  #fail(error: unknown): unknown {
+    this.#failure ??= { error };
+    this.mine?.reader.close();
+    this.#closes();
+    return this.#failure.error;
   }
 
   #position(): Position {

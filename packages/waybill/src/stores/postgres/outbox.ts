@@ -7,12 +7,16 @@
  */
 import type { OutboxPort } from '../../contract/store.ts';
 import { elsewhere } from './errors.ts';
+import { createHinting, listen } from './hint.ts';
 import { Lease } from './lease.ts';
 import type { Access } from './port.ts';
 import { begin, isPublished, last, rewound, take } from './position.ts';
+import { leave, openMine } from './wal/open.ts';
 import { messageColumns, messageFields, messageJson, messageOf, messageRecord, messageText, type MessageRow } from './wire.ts';
 
-export function createOutboxPort({ schema: s, service, sql, clock, signals, in: within }: Access): OutboxPort {
+export function createOutboxPort(access: Access): OutboxPort {
+  const { schema: s, service, sql, clock, signals, in: within } = access;
+  const hinting = createHinting(access);
   // Rows of a function in FROM come, and are numbered, in the order of the array. Nothing is inserted where the schema is
   // another service's: a transaction of the user's own may be one on another database.
   const insert = `with added as (
@@ -47,7 +51,9 @@ export function createOutboxPort({ schema: s, service, sql, clock, signals, in: 
 
     lockKey: async (tx, key) => void (await within(tx).query(lockKey, [`waybill key ${s} ${key}`])),
 
-    async acquire(owner, leaseMs) {
+    hint: hinting,
+
+    async acquire(owner, leaseMs, { log = false, wake = () => {} } = {}) {
       const askedMs = clock.monotonic();
       let seen = await last(sql, s);
       if (seen === undefined) {
@@ -58,7 +64,11 @@ export function createOutboxPort({ schema: s, service, sql, clock, signals, in: 
       if (seen.system !== seen.here) throw rewound('The ledger was written in another PostgreSQL cluster');
       if (!seen.expired && seen.owner !== owner) return undefined;
       const taken = await take(sql, s, { no: seen.no, owner, leaseMs });
-      return taken && new Lease(sql, { schema: s, clock, owner, leaseMs, taken, askedMs });
+      if (taken === undefined) return undefined;
+      const hold = { schema: s, clock, owner, leaseMs, taken, askedMs };
+      if (log) return new Lease(sql, { ...hold, mine: (renew) => openMine(access, wake, renew), closes: () => {} });
+      leave(access);
+      return new Lease(sql, { ...hold, closes: listen(access, wake) });
     },
 
     async trim(beforeMs, max) {

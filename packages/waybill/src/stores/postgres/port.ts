@@ -5,6 +5,7 @@
 import type { Client, OpenTransaction } from '../../clients/client/port.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Signals } from '../../contract/signals.ts';
+import type { Direct } from './direct.ts';
 import type { MaybePromise, StoreTransaction } from '../../contract/store.ts';
 
 export type { Client, OpenTransaction };
@@ -31,6 +32,13 @@ export interface Access {
   readonly service: string;
   readonly clock: Clock;
   readonly signals: Signals;
+  /** Connections besides the client's; undefined where nobody told how to connect. */
+  readonly direct: Direct | undefined;
+  readonly database: string;
+  /** The schema as it is called. */
+  readonly schemaName: string;
+  /** Run when the session closes. */
+  readonly closers: Set<() => void>;
   /** Committed rows; each statement commits by itself. */
   readonly sql: Statements;
   /** The statements of a transaction that a room handed on. @throws WaybillError `NOT_A_TRANSACTION` */

@@ -92,7 +92,10 @@ export async function take(sql: Statements, s: string, { no, owner, leaseMs }: {
   return row && { ...positionOf(row), ...holdOf(row) };
 }
 
-/** Takes the position on, with what is parked in the same commit; the new number, or undefined when the lease is lost. */
+/**
+ * Takes the position on, with what is parked in the same commit; the new number, or undefined when the lease is lost, or
+ * when the server has crashed since it gave these snapshots: it hands out lower ids than they speak of.
+ */
 export async function write(
   sql: Statements,
   s: string,
@@ -103,7 +106,10 @@ export async function write(
      select no + 1, epoch, $3::text, clock_timestamp() + $4::text::float8 * interval '1 ms', system, $5::text::pg_snapshot,
        string_to_array($6::text, ' ')::pg_snapshot[], $7::text::bigint, $8::text::bigint, $9::text::bigint, $10::text::bigint,
        $11::text::pg_snapshot, $12::text::bigint
-     from ${s}.position, durable where no = $1::text::bigint and epoch = $2::text::bigint on conflict do nothing returning no::text`;
+     from ${s}.position, durable where no = $1::text::bigint and epoch = $2::text::bigint
+       and ($11::text is not null or not exists (select 1 from unnest(array_append(string_to_array($6::text, ' ')::pg_snapshot[], $5::text::pg_snapshot)) t
+         where pg_snapshot_xmax(t) > pg_current_xact_id()))
+     on conflict do nothing returning no::text`;
   const values = [
     hold.no, hold.epoch, owner, leaseMs, base, targets.join(' '), after, high, floor, resume?.to ?? null, resume?.at ?? null, resume?.done ?? 0,
   ]; // prettier-ignore

@@ -9,6 +9,7 @@ import { createInspect } from './inspect.ts';
 import { Joined } from './joined.ts';
 import { migrate } from './migrate.ts';
 import { createOncePort } from './once.ts';
+import type { Direct } from './direct.ts';
 import { didCommit, timelineSql } from './outcome.ts';
 import { createOutboxPort } from './outbox.ts';
 import { textValues } from './port.ts';
@@ -23,14 +24,16 @@ import { createWaitingPort } from './waiting.ts';
 export interface SessionOptions {
   readonly schema: string;
   readonly host: Host;
+  readonly direct: Direct | undefined;
   /** The bus made the client: users see `SqlTransaction`, and a transaction may begin at its first statement. */
   readonly owned: boolean;
 }
 
-export async function openSession<Tx>(client: Client, { schema, host, owned }: SessionOptions): Promise<StoreSession<Tx>> {
+export async function openSession<Tx>(client: Client, { schema, host, owned, direct }: SessionOptions): Promise<StoreSession<Tx>> {
   const store = {};
   const natives = new WeakMap<object, PostgresTransaction<Tx>>();
   const running = new Set<Promise<unknown>>();
+  const closers = new Set<() => void>();
   let closed = false;
 
   const sql: Statements = {
@@ -45,7 +48,7 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
   };
 
   await migrate(client, { schema, service: host.service, migrate: host.migrate });
-  const timeline = await timelineOf(sql);
+  const { timeline, database, level } = await serverOf(sql);
 
   const transactions: Transactions<Tx> = {
     store,
@@ -96,6 +99,10 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
     service: host.service,
     clock: host.clock,
     signals: host.signals,
+    direct,
+    database,
+    schemaName: schema,
+    closers,
     sql,
     in(tx) {
       if ((tx as Partial<PostgresTransaction>).store === store) return tx as PostgresTransaction;
@@ -105,7 +112,7 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
   };
 
   return {
-    capabilities: { parallelTransactions: true, cheapSavepoints: false },
+    capabilities: { parallelTransactions: true, cheapSavepoints: false, log: logOf(level, direct) },
     ports: {
       outbox: createOutboxPort(access),
       inbox: createInboxPort(access),
@@ -127,20 +134,34 @@ export async function openSession<Tx>(client: Client, { schema, host, owned }: S
     async close() {
       if (closed) return;
       closed = true;
+      for (const close of closers) close();
       await Promise.all(running);
       await client.close?.();
     },
   };
 }
 
-/** A standby has none that is written to, and no right to ask is no reason not to work. */
-async function timelineOf(sql: Statements): Promise<string | undefined> {
+interface Server {
+  readonly timeline: string | undefined;
+  readonly database: string;
+  readonly level: string;
+}
+
+/** A standby has no timeline that is written to, and no right to ask is no reason not to work. */
+async function serverOf(sql: Statements): Promise<Server> {
+  const rest = `current_database()::text as database, current_setting('wal_level') as level`;
   try {
-    return (await sql.query<{ timeline: string }>(`select ${timelineSql} as timeline`))[0]?.timeline;
+    return (await sql.query<Server & object>(`select ${timelineSql} as timeline, ${rest}`))[0]!;
   } catch (error) {
     if (WaybillError.is(error)) throw error;
-    return undefined;
+    return { ...(await sql.query<Server & object>(`select ${rest}`))[0]!, timeline: undefined };
   }
+}
+
+/** Whether relay mode `log` can be had, or why not. */
+function logOf(level: string, direct: Direct | undefined): true | string {
+  if (level !== 'logical') return `set wal_level = logical on the server (it is ${level}) and restart it`;
+  return direct !== undefined || 'it needs a connection of its own: give `direct`, a postgres:// URL, beside the client';
 }
 
 

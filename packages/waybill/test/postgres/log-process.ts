@@ -1,0 +1,69 @@
+/**
+ * A relay in mode `log` as a process of its own, whose broker is a file. It ends by SIGKILL at the step that its role
+ * names, in the third window after the log is read. `lying`: the broker says "stored" and has nothing.
+ */
+import { appendFileSync } from 'node:fs';
+import { assembleBus } from '../../src/bus.ts';
+import type { OutboxLease, StoreSession } from '../../src/contract/store.ts';
+import type { Transport, TransportSession } from '../../src/contract/transport.ts';
+
+export interface Role {
+  readonly url: string;
+  readonly file: string;
+  readonly dies?: 'before sending' | 'before the confirm' | 'after the confirm' | 'after settling' | 'lying';
+}
+
+const { url, file, dies } = JSON.parse(process.argv[2]!) as Role;
+const windows = 3;
+const die = (): void => void process.kill(process.pid, 'SIGKILL');
+let armed = false;
+let sends = 0;
+
+const broker = {
+  capabilities: { publishesAtCommit: false },
+  async send(messages) {
+    const wanted = messages.filter(({ kind }) => kind === 'event').filter(({ type }) => type.startsWith('basket.'));
+    if (armed && wanted.length > 0) sends++;
+    if (sends === windows && dies === 'before sending') die();
+    const lines = wanted.map(({ id, key }) => `${JSON.stringify({ id, key })}\n`);
+    if (sends === windows && dies === 'before the confirm') {
+      appendFileSync(file, lines[0]!);
+      die();
+    }
+    if (sends !== windows || dies !== 'lying') appendFileSync(file, lines.join(''));
+    if (sends === windows && dies === 'after the confirm') die();
+    return messages.map(() => ({ kind: 'stored' as const }));
+  },
+  declare: async () => {},
+  consume: async () => ({ active: true, receive: (_, { signal }) => new Promise((resolve) => signal.addEventListener('abort', () => resolve([]))), settle() {}, settleIn() {}, release() {}, progress: () => [], close: async () => {} }),
+  listen: async () => ({ address: 'here', close: async () => {} }),
+  remove: async () => {},
+  close: async () => {},
+} satisfies TransportSession;
+const transport: Transport = { kind: 'file', connect: async () => broker };
+
+const dying = (lease: OutboxLease): OutboxLease => ({
+  read: (max) => lease.read(Math.min(max, 20)),
+  async settle(...given) {
+    await lease.settle(...given);
+    if (sends >= windows && (dies === 'after settling' || dies === 'lying')) die();
+  },
+  renew: () => lease.renew(),
+  release: () => lease.release(),
+});
+const wrapStore = (session: StoreSession): StoreSession => {
+  const { outbox } = session.ports;
+  const acquire: typeof outbox.acquire = async (...given) => {
+    const lease = await outbox.acquire(...given);
+    return lease && dying(lease);
+  };
+  return { ...session, ports: { ...session.ports, outbox: { ...outbox, acquire } } };
+};
+
+const bus = assembleBus({ service: 'basket', store: url, transport, relay: 'log' }, { wrapStore });
+bus.on('log-slot', ({ state }) => {
+  armed ||= state === 'streaming';
+  process.send?.(state);
+});
+await bus.start();
+process.on('SIGTERM', () => void bus.stop().then(() => process.exit(0)));
