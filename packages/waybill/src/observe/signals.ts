@@ -6,12 +6,13 @@ import { type SignalMap, type SignalName, type Signals, signalNames } from '../c
  * (once, not about itself) and hurts nobody. Without listeners a signal costs one look into a map.
  */
 export function createSignals(): Signals {
-  const listeners = new Map<SignalName, Set<(detail: never) => void>>();
+  /** Each list is made anew when it changes, so that one that is being told stays as it is. */
+  const listeners = new Map<SignalName, readonly ((detail: never) => void)[]>();
 
   const emit = <N extends SignalName>(name: N, detail: SignalMap[N]): void => {
     const heard = listeners.get(name);
     if (!heard) return;
-    for (const listener of [...heard] as ((detail: SignalMap[N]) => unknown)[]) {
+    for (const listener of heard as readonly ((detail: SignalMap[N]) => unknown)[]) {
       try {
         const result = listener(detail);
         if (result instanceof Promise) result.catch((error: unknown) => trouble(name, error));
@@ -30,12 +31,15 @@ export function createSignals(): Signals {
     on(name, listener) {
       if (!signalNames.has(name)) throw new WaybillError('INVALID_OPTION', `there is no signal ${JSON.stringify(name)}; there are ${[...signalNames].join(', ')}`);
       if (typeof listener !== 'function') throw new WaybillError('INVALID_OPTION', `the listener of '${name}' must be a function`);
-      const heard = listeners.get(name) ?? new Set();
-      listeners.set(name, heard);
-      heard.add(listener as never);
+      const heard = listeners.get(name) ?? [];
+      if (!heard.includes(listener as never)) listeners.set(name, [...heard, listener as never]);
+      let stopped = false;
       return () => {
-        heard.delete(listener as never);
-        if (heard.size === 0 && listeners.get(name) === heard) listeners.delete(name);
+        if (stopped) return; // it may be listening again, by another call
+        stopped = true;
+        const left = (listeners.get(name) ?? []).filter((other) => other !== (listener as never));
+        if (left.length > 0) listeners.set(name, left);
+        else listeners.delete(name);
       };
     },
   };

@@ -186,7 +186,9 @@ export function createRelay(options: {
   };
 
   const report = (rows: readonly OutboxRow[], outcomes: readonly SendOutcome[]): void => {
+    const tellsSent = signals.has('sent');
     rows.forEach((row, i) => {
+      if (!tellsSent && outcomes[i]!.kind === 'stored') return;
       const outcome = outcomes[i]!;
       const ref = { id: row.id, source: row.source, type: row.type, key: row.key };
       if (outcome.kind === 'refused') signals.emit('refused', { ...ref, reason: outcome.reason });
@@ -218,13 +220,15 @@ export function createRelay(options: {
   };
 }
 
+const none: FailureRow[] = [];
+
 /** A refused message, or a command that no queue takes, is parked; an event without subscribers is no failure. */
 function parkedBy(row: OutboxRow, outcome: SendOutcome | undefined, nowMs: number): FailureRow[] {
   if (!outcome) {
     throw new WaybillError('TRANSPORT_UNREACHABLE', 'the transport answered for fewer messages than it was given');
   }
+  if (outcome.kind === 'stored' || row.type === replyType) return none;
   const { position: _, ...message } = row;
-  if (outcome.kind === 'stored' || row.type === replyType) return [];
-  if (outcome.kind === 'unroutable') return row.kind === 'event' ? [] : [unroutable(message, nowMs)];
+  if (outcome.kind === 'unroutable') return row.kind === 'event' ? none : [unroutable(message, nowMs)];
   return [unsent(message, 'TRANSPORT_REFUSED', `the broker refused the message: ${outcome.reason}`, nowMs)];
 }

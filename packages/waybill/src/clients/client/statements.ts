@@ -21,7 +21,16 @@ function asText(value: SqlValue): string | null {
 }
 
 function texts(row: object, renamed: boolean): object {
+  if (!renamed && isText(row as Record<string, unknown>)) return row; // as of libraries that leave text alone, and most rows
   return Object.fromEntries(Object.entries(row).map(([name, value]) => [renamed ? oneWord(name) : name, text(name, value)]));
+}
+
+function isText(row: Record<string, unknown>): boolean {
+  for (const name in row) {
+    const value = row[name];
+    if (typeof value !== 'string' && value !== null) return false;
+  }
+  return true;
 }
 
 function oneWord(name: string): string {

@@ -130,5 +130,5 @@ export async function restored(sql: Statements, s: string, { to, high, base, tar
 }
 
 function outboxRow(row: LedgerRow): OutboxRow {
-  return { ...messageOf(row), position: Number(row.pos) };
+  return Object.assign(messageOf(row), { position: Number(row.pos) });
 }

@@ -26,6 +26,8 @@ export class Link {
   #notBeforeMs = 0;
   #lastError: unknown;
   #corked = false;
+  /** Asked for again while it was corked. */
+  #corkAgain = false;
   /** The broker takes no publishes now (an alarm: memory or disk). */
   blocked = false;
   /** Called when a connection is lost or closed, and when the broker blocks or unblocks. */
@@ -114,6 +116,7 @@ export class Link {
       this.blocked = is;
       this.#changed();
     };
+    connection.connection?.stream?.prependListener?.('drain', () => this.together()); // before amqplib goes on writing
     connection.on('error', lost); // followed by 'close'
     connection.on('close', lost);
     connection.on('blocked', blocked(true));
@@ -126,16 +129,23 @@ export class Link {
 
   /**
    * What is written until the next turn of the event loop but one leaves with one system call: amqplib hands each message to
-   * the socket by itself, from the next turn on.
+   * the socket by itself, from the next turn on. Who asks again meanwhile gets two turns of its own.
    */
   together(): void {
     const stream = this.#connection?.connection?.stream;
-    if (this.#corked || !stream?.cork) return;
+    if (!stream?.cork) return;
+    if (this.#corked) {
+      this.#corkAgain = true;
+      return;
+    }
     this.#corked = true;
     stream.cork();
     void this.#clock.turn().then(() => this.#clock.turn()).then(() => {
       this.#corked = false;
       stream.uncork?.();
+      if (!this.#corkAgain) return;
+      this.#corkAgain = false;
+      this.together();
     });
   }
 

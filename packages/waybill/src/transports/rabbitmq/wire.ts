@@ -17,22 +17,23 @@ export const routeHeader = 'waybill-route';
 export function propertiesOf({ id, source, type, time, headers }: WireMessage): object {
   const carried: Record<string, string | number> = { [timeHeader]: time };
   let contentType: string | undefined;
-  for (const name of Object.keys(headers)) {
+  for (const name in headers) {
     const value = headers[name]!;
     if (name === 'content-type') contentType = value;
-    else carried[name.startsWith('ce-') ? attribute + name.slice(3) : name] = value;
+    else carried[attributes.get(name) ?? carriedName(name)] = value;
   }
-  return {
-    persistent: true,
-    mandatory: true,
-    messageId: id,
-    type,
-    appId: source,
-    ...(contentType !== undefined && { contentType }),
-    headers: carried,
-    ...(type === heartbeatType && { expiration: String(heartbeatLifeMs) }), // nobody reads an old one
-  };
+  const expiration = type === heartbeatType ? String(heartbeatLifeMs) : undefined; // nobody reads an old one
+  return { persistent: true, mandatory: true, messageId: id, type, appId: source, contentType, headers: carried, expiration };
 }
+
+function carriedName(name: string): string {
+  return name.startsWith('ce-') ? attribute + name.slice(3) : name;
+}
+
+/** Those that stand on every message, put together once. */
+const attributes: ReadonlyMap<string, string> = new Map(
+  ['specversion', 'id', 'source', 'type', 'time', 'correlationid', 'causationid', 'partitionkey', 'sequence', 'traceparent'].map((name) => [`ce-${name}`, attribute + name] as const),
+);
 
 /** The bytes, without a copy. */
 export function contentOf({ body }: WireMessage): Buffer {
