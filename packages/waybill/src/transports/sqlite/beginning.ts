@@ -16,6 +16,7 @@ export async function beginningOf(
 ): Promise<() => readonly StoredPlace[]> {
   const found = new Map<Ledger, Place>();
   if (typeof from === 'number') {
+    directory.look(); // as far as they reach now: nobody may have followed them here
     for (const ledger of [...directory.ledgers.values()]) {
       await attempt(directory, ledger, async () => found.set(ledger, await firstSince(ledger, from, clock)));
     }

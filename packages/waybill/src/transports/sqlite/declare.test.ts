@@ -321,3 +321,18 @@ test('removed while nobody consumes it: at once when nothing is queued; else it 
   await basket.session.remove(name, 'apply');
   assert.deepEqual(rows(directory), []);
 });
+
+test('a subscription from a point in time begins there also in ledgers that grew while nobody here read', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const basket = await start(t, directory, 'basket');
+  await basket.session.declare(older); // finds the ledger, and nobody follows it
+  await publish(catalog, 'before');
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const since = Date.now();
+  await publish(catalog, 'after', 'later');
+  const late = subscription('basket.late', { bindings: events(price), from: since });
+  await basket.session.declare(late);
+  const consumer = await basket.session.consume(late);
+  assert.deepEqual(labels(await receive(consumer, 2)), ['after', 'later']);
+});
