@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { createBus, defineEvent } from 'waybill';
+import { defineEvent } from 'waybill';
 import { memory } from 'waybill/transports/memory';
 import * as z from 'zod';
-import { systemClock } from '../../src/contract/clock.ts';
+import { assembleBus } from '../../src/bus.ts';
+import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { OutboxRow } from '../../src/contract/store.ts';
 import { postgres } from '../../src/stores/postgres/index.ts';
 import { recordingHost } from '../../src/testing/conformance/host.ts';
@@ -17,6 +18,8 @@ const Noted = defineEvent('desk.noted', { schema: z.object({ n: z.number() }), k
 
 /** Once for each lease, in the background: of the connection that is woken, and for a slot that nobody reads. */
 const listener = /pg_backend_pid|^listen |active_pid/;
+/** Time stands: no check, no renewal and no handler that is told slow comes in between, however busy the machine is. */
+const standing: Clock = { ...systemClock(), monotonic: () => 0 };
 /** Statements that were sent while it is on. */
 const sent: string[] = [];
 const original = pg.Client.prototype.query;
@@ -73,8 +76,7 @@ describe('on PostgreSQL', { skip }, () => {
 
   it('in mode log it costs two statements for each window of up to 500, and none for a look at nothing', async () => {
     const database = await server.createDatabase();
-    // its clock stands, so that no check comes in between
-    const store = await postgres(server.url(database)).open(recordingHost('basket', { ...systemClock(), monotonic: () => 0 }));
+    const store = await postgres(server.url(database)).open(recordingHost('basket', standing));
     const lease = (await store.ports.outbox.acquire('one', 30_000, { log: true }))!;
     await streaming(lease);
     await lease.read(500); // once from the ledger
@@ -105,9 +107,13 @@ describe('on PostgreSQL', { skip }, () => {
     await store.close();
   });
 
-  for (const [transaction, each] of [['shared', 4], ['own', 12], ['manual', 14]] as const) it(`200 messages are published and handled '${transaction}' with less than ${each} statements each`, async () => {
+  for (const [transaction, each] of [['shared', 4], ['own', 12], ['manual', 14]] as const) it(`200 messages are published and handled '${transaction}' with less than ${each} statements each`, async (t) => {
     const pool = new pg.Pool({ connectionString: server.url(await server.createDatabase()) });
-    const bus = createBus({ service: 'desk', store: postgres(pool), transport: memory(), requireTransaction: false });
+    const bus = assembleBus({ service: 'desk', store: postgres(pool), transport: memory(), requireTransaction: false }, { clock: standing });
+    t.after(async () => {
+      await bus.stop();
+      await pool.end();
+    });
     const all = Promise.withResolvers<void>();
     let applied = 0;
     bus.subscribe(Noted, { order: 'by-key', transaction: transaction as 'manual' }, async (event, ctx) => {
@@ -121,7 +127,5 @@ describe('on PostgreSQL', { skip }, () => {
       await all.promise;
     });
     assert.ok(statements < each * 200, `${statements} statements:\n${sent.slice(0, 60).join('\n')}`);
-    await bus.stop();
-    await pool.end();
   });
 });
