@@ -21,6 +21,7 @@ import { embeddedDirectory, loadStore, loadTransport } from './drivers.ts';
 import { type Failures, createFailures } from './failures/failures.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
 import { createFreshness } from './freshness/freshness.ts';
+import { createLosses } from './freshness/losses.ts';
 import { createDecode } from './handle/decode.ts';
 import { createGate } from './handle/gate.ts';
 import { createRun } from './handle/run.ts';
@@ -123,6 +124,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   let slotTrouble: string | undefined;
   let mover: Loop | undefined;
   let retention: Loop | undefined;
+  let losses: Loop | undefined;
   let listening: Promise<{ address: string; close(): Promise<void> }> | undefined;
 
   const driver: { store?: Promise<Store>; transport?: Promise<Transport> } = {};
@@ -184,6 +186,22 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         // Tombstones outlive whatever could come again.
         async (nowMs, max) => (await store.ports.sagas?.trim(nowMs - 3 * options.horizonMs, max)) ?? 0,
       ],
+    });
+    losses = createLosses({
+      clock,
+      signals,
+      store: () => store,
+      history: () => exchange.history(),
+      subscription: (name) => {
+        const found = subscriptions.get(name);
+        if (!found || found.removed || found.plan.kind !== 'event' || link.session()?.capabilities.publishesAtCommit === true) return undefined;
+        return {
+          types: bindingsOf(found.plan).map(({ type }) => type),
+          thereSinceMs: found.begunAt?.atMs,
+          beganMs: beganMsOf(found.begunAt),
+          progress: () => found.progress().sources,
+        };
+      },
     });
     opened = {
       store,
@@ -427,6 +445,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const session = link.session();
     if (session) await whenConnected(session, 'at start');
     else void link.connected().then((late) => whenConnected(late, 'late')).catch((error: unknown) => trouble('starting the subscriptions', error));
+    losses!.start();
     if (options.relay !== 'off') {
       mover!.start();
       opened!.schedules.loop.start();
@@ -440,6 +459,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await opening?.catch(() => {});
     await starting?.catch(() => {});
     await retention?.stop();
+    await losses?.stop();
     await Promise.all([...subscriptions.values(), ...annexes].map((one) => one.stop(drainMs)));
     await exchange.stop();
     await opened?.schedules.loop.stop();

@@ -102,6 +102,14 @@ export interface SignalMap {
     readonly key: string;
     readonly reason: 'late' | 'timeout' | 'undo' | 'reply' | 'foreign-reply' | 'version';
   };
+  /** The broker had no queue of this subscription: it was made, for the first time or because somebody removed it. */
+  'queue-made': { readonly subscription: string };
+  /**
+   * The broker had confirmed these messages, and the subscription has come past them without them. They stand in the
+   * source's ledger: `operations(bus).subscriptions.replay` here, or `outbox.republish` there, brings them. Times are those of
+   * the first and the last, by the wall clock.
+   */
+  lost: { readonly subscription: string; readonly source: string; readonly count: number; readonly firstId: string; readonly fromMs: number; readonly untilMs: number };
   /** Something failed that harms no message: a listener, `afterCommit`, `onFailed`. */
   trouble: { readonly where: string; readonly error: unknown };
 }
@@ -140,6 +148,8 @@ const names: Record<SignalName, true> = {
   'late-reply': true,
   saga: true,
   'saga-ignored': true,
+  'queue-made': true,
+  lost: true,
   trouble: true,
 };
 export const signalNames: ReadonlySet<string> = new Set(Object.keys(names));

@@ -107,6 +107,11 @@ export function logSignals(signals: Signals, logger: Logger, now: () => number):
   });
   hear('wal-pinned', 'warn', (d) => ['', `a read kept open makes the write-ahead log grow: ${d.bytes} bytes`, {}]);
   hear('ledger', 'warn', (d) => [`${d.source} ${d.error.code}`, d.error.message, { code: d.error.code }]);
+  hear('lost', 'error', (d) => [
+    `${d.subscription} ${d.source}`,
+    `${d.subscription}: the broker has lost ${d.count} messages of ${d.source} that it had confirmed; bring them back with operations(bus).subscriptions.replay('${d.subscription}', { from })`,
+    { firstId: d.firstId, from: new Date(d.fromMs).toISOString(), until: new Date(d.untilMs).toISOString() },
+  ]);
   hear('projection-failed', 'error', (d) => [
     d.projection,
     `the projection ${d.projection} cannot take event ${d.version} of ${d.stream}, attempt ${d.attempt}; it stands before it and tries again`,

@@ -94,7 +94,7 @@ export class Session implements TransportSession {
 
   async declare(declaration: Declaration): Promise<void> {
     this.#check();
-    await this.#topology.declare(declaration);
+    if (await this.#topology.declare(declaration)) this.#host.signals.emit('queue-made', { subscription: declaration.name });
     this.#declared.set(declaration.name, declaration);
   }
 
@@ -140,7 +140,7 @@ export class Session implements TransportSession {
     const { name } = declaration;
     if (this.#closed.signal.aborted || ![...this.#consumers].some((one) => one.name === name && one.state === 'working')) return;
     this.#host.logger.warn({ subscription: name }, 'its queue is gone from RabbitMQ, with what it held: it is made again');
-    await this.#topology.declare({ ...declaration, from: 'now' });
+    if (await this.#topology.declare({ ...declaration, from: 'now' })) this.#host.signals.emit('queue-made', { subscription: name });
   }
 
   /** Bytes and properties as they came, with the reason. */

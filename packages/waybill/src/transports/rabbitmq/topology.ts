@@ -55,12 +55,13 @@ export class Topology {
     }
   }
 
-  async declare(declaration: Declaration): Promise<void> {
+  /** @returns whether a queue of this subscription had to be made, under no former name either */
+  async declare(declaration: Declaration): Promise<boolean> {
     const { names, mode } = this.#options;
     const queues = names.queuesOf(declaration);
     if (mode === 'check') {
       for (const queue of queues) if (!(await this.inspect(queue))) throw this.#missing(queue);
-      return;
+      return false;
     }
     const former = await this.#formerQueues(declaration);
     const isNew = !(await this.inspect(queues.at(-1)!));
@@ -82,6 +83,7 @@ export class Topology {
     });
     if (former.length > 0) await this.#takeOver(declaration, queues, former);
     if (isNew && this.#options.queueType === 'quorum') await sleep(this.#options.clock, this.#options.settleMs, this.#options.closed);
+    return isNew && former.length === 0;
   }
 
   /** Queues of former names, and of this name in another shape (its order was changed). */

@@ -1,0 +1,93 @@
+/** A broker that loses what it confirmed: the receiver notices, and the publisher's ledger brings it back (promise 6, I22). */
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createBus } from 'waybill';
+import { operations } from 'waybill/operations';
+import { rabbitmq } from 'waybill/transports/rabbitmq';
+import { needs } from '../../../../test/support/needs.ts';
+import { assembleBus } from '../../src/bus.ts';
+import type { SignalMap } from '../../src/contract/signals.ts';
+import { hastenedClock } from '../../src/testing/conformance/hastened-clock.ts';
+import { Priced } from '../support/contracts.ts';
+import { rabbitServer, type RabbitServer } from '../support/rabbitmq-server.ts';
+
+const { skip } = needs('rabbitmq');
+const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  for (let i = 0; !condition(); i++) {
+    assert.ok(i < 2_000, `in vain waited until ${what}`);
+    await sleep(20);
+  }
+}
+
+let server: RabbitServer;
+before(async () => {
+  if (!skip) server = await rabbitServer([]);
+});
+after(() => server?.close());
+
+it('a broker that forgets what it confirmed is noticed, and republishing heals it; one that only restarts is not', { skip }, async () => {
+  const clock = hastenedClock();
+  await using catalog = createBus({ service: 'catalog', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: quiet });
+  await using desk = assembleBus({ service: 'desk', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: quiet }, { clock });
+  const applied: string[] = [];
+  const lost: SignalMap['lost'][] = [];
+  const signals: string[] = [];
+  let sent = 0;
+  catalog.on('sent', () => sent++);
+  desk.on('lost', (detail) => lost.push(detail));
+  for (const name of ['paused', 'resumed', 'queue-made'] as const) desk.on(name, ({ subscription }) => subscription === 'desk.prices' && signals.push(name));
+  const prices = desk.subscribe(Priced, { name: 'prices', order: 'by-key' }, ({ id, revision }, ctx) => ctx.afterCommit(() => void applied.push(`${id}${revision}`)));
+  await desk.start();
+  await catalog.start();
+  clock.pass(120_000); // the subscription is no new one
+  let revision = 0;
+  const publish = async (times: number): Promise<void> => {
+    for (let i = 0; i < times; i++) await catalog.publishAll(['a', 'b'].map((id) => Priced.of({ id, price: 1, revision: ++revision })));
+  };
+  const lookTwice = async (): Promise<void> => {
+    for (let i = 0; i < 15; i++) {
+      clock.pass(6_000);
+      await sleep(50); // for a question to the publisher and its answer
+    }
+  };
+
+  await publish(5);
+  await until('all are applied', () => applied.length === revision);
+  await prices.pause();
+  await publish(5);
+  await until('the broker has confirmed all', () => sent === revision);
+  await server.kill();
+  await prices.resume();
+  await until('the receiver knows that the broker is away', () => signals.includes('paused'));
+  await server.start();
+  await until('what waited at the broker is applied', () => applied.length === revision);
+  await publish(1);
+  await until('and what came after it', () => applied.length === revision);
+  await lookTwice();
+  assert.deepEqual(lost, [], 'nothing was lost');
+
+  await prices.pause();
+  await publish(15);
+  await until('the broker has confirmed all', () => sent === revision);
+  await server.kill();
+  await rm(join(server.folder, 'mnesia'), { recursive: true });
+  await prices.resume();
+  signals.length = 0;
+  await server.start();
+  await until('the queue is made again', () => signals.includes('queue-made'));
+  await publish(1);
+  await until('what is published now is applied', () => applied.includes(`a${revision - 1}`) && applied.includes(`b${revision}`));
+  for (let i = 0; i < 100 && lost.length === 0; i++) await lookTwice();
+  assert.deepEqual(lost.map(({ subscription, source, count }) => ({ subscription, source, count })), [{ subscription: 'desk.prices', source: 'catalog', count: 30 }]);
+  assert.equal(applied.length, revision - 30);
+
+  await operations(catalog).outbox.republish({ types: [Priced.type] });
+  await until('all are applied', () => applied.length >= revision);
+  assert.equal(new Set(applied).size, revision);
+  assert.equal(applied.length, revision);
+});
