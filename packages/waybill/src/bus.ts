@@ -9,8 +9,10 @@ import { definitionOfSaga } from './contract/saga.ts';
 import { isLater } from './contract/maybe.ts';
 import { describeIssues, validate } from './contract/schema.ts';
 import type { StoreTransaction } from './contract/store.ts';
+import { told } from './contract/told.ts';
 import { transact } from './contract/transact.ts';
 import type { SqlTransaction } from './contract/transaction.ts';
+import { checkWords } from './contract/words.ts';
 import { type PlanOptions, addTaker, fullName, planOf } from './handle/plan.ts';
 import { beganMsOf } from './inbox/begun.ts';
 import type { RunningSubscription } from './inbox/subscription.ts';
@@ -92,10 +94,11 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     return published!;
   };
 
-  const publishMany = async (drafts: readonly Draft[], tx: unknown): Promise<Published[]> => {
+  const publishMany = async (drafts: readonly Draft[], how: { tx?: unknown }): Promise<Published[]> => {
+    checkWords('publishAll', how, ['tx']);
     if (!Array.isArray(drafts)) throw new WaybillError('INVALID_OPTION', 'publishAll takes a list of drafts: [Contract.of(data), …]');
     const wanted = (drafts as readonly Draft[]).map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }));
-    return publishWanted('publishAll', wanted, tx);
+    return publishWanted('publishAll', wanted, how.tx);
   };
 
   // --- subscribing ----------------------------------------------------------------------------------------------------
@@ -201,6 +204,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const transaction = async <R>(work: (tx: Tx) => Promise<R>, how: { attempts?: number } = {}): Promise<R> => {
     checkOpen('transaction');
     refuseNested('transaction');
+    checkWords('transaction', how, ['attempts']);
     if (typeof work !== 'function') throw new WaybillError('INVALID_OPTION', 'transaction takes a function: async (tx) => { … }');
     const { store } = await wiring.rooms();
     const block = (tx: StoreTransaction): Promise<R> =>
@@ -242,9 +246,11 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     }
   };
 
-  const stop = ({ drainMs = drainDefaultMs }: { drainMs?: number } = {}): Promise<void> => {
+  const stop = async (how: { drainMs?: number } = {}): Promise<void> => {
+    checkWords('stop', how, ['drainMs']);
+    const { drainMs = drainDefaultMs } = how;
     if (!Number.isFinite(drainMs) || drainMs < 0) {
-      return Promise.reject(new WaybillError('INVALID_OPTION', `stop: drainMs must be a number of milliseconds from 0 on, not ${String(drainMs)}`));
+      throw new WaybillError('INVALID_OPTION', `stop: drainMs must be a number of milliseconds from 0 on, not ${told(drainMs)}`);
     }
     stopped ??= (async () => {
       await started?.catch(() => {});
@@ -337,7 +343,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     service,
     publish: (contract: unknown, data: unknown, how?: object) => scopes.track(publishOne('event', contract, data, how)),
     send: (contract: unknown, data: unknown, how?: object) => scopes.track(publishOne('command', contract, data, how)),
-    publishAll: (drafts: readonly Draft[], how: { tx?: unknown } = {}) => scopes.track(publishMany(drafts, how.tx)),
+    publishAll: (drafts: readonly Draft[], how: { tx?: unknown } = {}) => scopes.track(publishMany(drafts, how)),
     async request(contract: unknown, data: unknown, how: { timeoutMs: number; signal?: AbortSignal; headers?: Record<string, string> }) {
       checkOpen('request');
       if (scopes.current()) {
@@ -346,7 +352,8 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       const definition = definitionOf(contract);
       if (definition.kind !== 'command') throw new WaybillError('INVALID_CONTRACT', `${definition.type} is an event: nobody replies to it`);
       const { outbox, replyAddress } = await wiring.rooms();
-      const { timeoutMs, signal, headers } = how ?? {};
+      checkWords('request', how, ['timeoutMs', 'signal', 'headers']);
+      const { timeoutMs, signal, headers } = how;
       const id = clock.id();
       const over = new AbortController();
       // First of all: what is refused is not sent, and a broker that is away is not waited for any longer.
@@ -372,6 +379,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     async cancel(id: string, how: { tx?: unknown } = {}) {
       checkOpen('cancel');
       checkId(id, 'cancel: the id');
+      checkWords('cancel', how, ['tx']);
       const scope = scopes.current();
       const { store } = await wiring.rooms();
       const tx = targetOf(how.tx, scope, store, false, 'cancel');
@@ -399,20 +407,23 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     async once(scope: string, key: string, work: (tx: Tx) => Promise<unknown>, how = {}) {
       checkOpen('once');
       refuseNested('once');
+      checkWords('once', how, ['fingerprint', 'retainMs', 'attempts']);
       const { once } = await wiring.rooms();
       return counted(() => once(scope, key, work as (tx: unknown) => Promise<unknown>, how));
     },
     async lockKey(contract: unknown, data: unknown, how: { tx: unknown }) {
       const definition = definitionOf(contract);
+      checkWords('lockKey', how, ['tx']);
       const { store } = await wiring.rooms();
-      const tx = store.join(how?.tx);
+      const tx = store.join(how.tx);
       const { key } = await checkData(definition, data);
       if (key === undefined) throw new WaybillError('INVALID_CONTRACT', `${definition.type} has no key: lockKey needs one`);
       await store.ports.outbox.lockKey(tx, key);
     },
     async caughtUp(token: string, how: { timeoutMs: number }) {
       const content = readToken(token);
-      return (await wiring.rooms()).freshness.caughtUp(content, how?.timeoutMs);
+      checkWords('caughtUp', how, ['timeoutMs']);
+      return (await wiring.rooms()).freshness.caughtUp(content, how.timeoutMs);
     },
     freshness: async (source?: string) => (await wiring.rooms()).freshness.list(source),
     use(layer: Middleware) {

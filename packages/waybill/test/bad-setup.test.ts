@@ -282,6 +282,26 @@ describe('other calls refuse', () => {
     await using bus = createTestBus();
     for (const id of [undefined, null, 7, '', {}]) await assert.rejects(bus.cancel(id as never), isCode('INVALID_ID', /id/));
   });
+  it('a misspelt option of any call', async () => {
+    await using bus = createTestBus();
+    const { token } = await bus.publish(Noted, { text: 'a' });
+    const calls: [word: RegExp, call: () => Promise<unknown>][] = [
+      [/txn/, () => bus.publishAll([Noted.of({ text: 'b' })], { txn: {} } as never)],
+      [/tx/, () => bus.publishAll([Noted.of({ text: 'b' })], null as never)],
+      [/tx/, () => bus.request(Ship, { orderId: 'o' }, { timeoutMs: 1, tx: 'own' } as never)],
+      [/timeoutMs/, () => bus.request(Ship, { orderId: 'o' }, undefined as never)],
+      [/txn/, () => bus.cancel('x', { txn: {} } as never)],
+      [/attempt/, () => bus.transaction(async () => {}, { attempt: 1 } as never)],
+      [/fingerprnt/, () => bus.once('scope', 'key', async () => {}, { fingerprnt: 'x' } as never)],
+      [/retainMs/, () => bus.once('scope', 'key', async () => {}, null as never)],
+      [/tx/, () => bus.lockKey(Priced, { id: 'p', price: 1, revision: 1 }, undefined as never)],
+      [/timeout/, () => bus.caughtUp(token, { timeout: 5 } as never)],
+      [/drain/, () => createTestBus().stop({ drain: 5 } as never)],
+    ];
+    for (const [word, call] of calls) await assert.rejects(call(), isCode('INVALID_OPTION', word));
+    assert.equal(bus.messages().length, 1);
+  });
+
   it('a drain that is no time', async () => {
     await using bus = createTestBus();
     for (const drainMs of [Number.NaN, -1, '5', Infinity]) await assert.rejects(createBus({ service: 'a', store: 'memory:', transport: memory() }).stop({ drainMs } as never), isCode('INVALID_OPTION', /drainMs/));
