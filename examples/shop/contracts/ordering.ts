@@ -24,77 +24,77 @@ const Placed = z.object({
 });
 export type PlacedOrder = z.output<typeof Placed>;
 
-const byOrder = (event: { orderId: string }): string => event.orderId;
-const aboutOrder = z.object({ orderId: OrderId, visitorId: z.string() });
-
 /** Number of pieces by product, as a warehouse needs it. */
 const Pieces = z.object({ productId: z.string(), quantity: z.int().min(1) });
+
+const About = z.object({ orderId: OrderId, visitorId: z.string() });
+const AboutItems = z.object({ ...About.shape, items: z.array(Pieces) });
+
+export const CANCEL_REASONS = ['by-visitor', 'out-of-stock', 'payment-declined'] as const;
+export type CancelReason = (typeof CANCEL_REASONS)[number];
+const AboutEnd = z.object({ ...About.shape, reason: z.enum(CANCEL_REASONS), refunded: z.boolean(), missing: z.array(z.string()) });
 
 // --- what ordering is told to do ---
 
 export const CreateOrder = defineCommand('ordering.create-order', {
   description: 'Take on an order. One request of one visitor makes one order, however often it is asked.',
   schema: z.object({ requestId: z.string(), ...Placed.shape }),
-  key: byOrder,
+  key: ({ orderId }) => orderId,
 });
 
-// --- what happens to an order ---
+// --- what happens to an order: all of it has the order as its key, so that it is heard in the order in which it happened ---
 
-export const OrderStarted = defineEvent('ordering.order-started', {
-  description: 'An order was taken on. Its visitor’s basket has done its duty.',
-  schema: z.object({ ...aboutOrder.shape, items: z.array(Pieces) }),
-  key: byOrder,
-});
+export const OrderStarted = orderEvent('ordering.order-started', AboutItems, 'An order was taken on. Its visitor’s basket has done its duty.');
 
-export const OrderStatusChangedToSubmitted = defineEvent('ordering.order-status-changed-to-submitted', {
-  description: 'An order was taken on. For a grace period nothing is done yet, so that it can be cancelled for free.',
-  schema: Placed,
-  key: byOrder,
-});
+export const OrderStatusChangedToSubmitted = orderEvent(
+  'ordering.order-status-changed-to-submitted',
+  Placed,
+  'An order was taken on. For a grace period nothing is done yet, so that it can be cancelled for free.',
+);
 
-export const OrderCancelRequested = defineEvent('ordering.order-cancel-requested', {
-  description: 'Its visitor wants an order no more. What becomes of it is decided where the order is.',
-  schema: aboutOrder,
-  key: byOrder,
-});
+export const OrderCancelRequested = orderEvent(
+  'ordering.order-cancel-requested',
+  About,
+  'Its visitor wants an order no more. What becomes of it is decided where the order is.',
+);
 
-export const GracePeriodConfirmed = defineEvent('ordering.grace-period-confirmed', {
-  description: 'The time in which an order could be cancelled for free is over.',
-  schema: aboutOrder,
-  key: byOrder,
-});
+export const GracePeriodConfirmed = orderEvent(
+  'ordering.grace-period-confirmed',
+  About,
+  'The time in which an order could be cancelled for free is over.',
+);
 
-export const OrderStatusChangedToAwaitingValidation = defineEvent('ordering.order-status-changed-to-awaiting-validation', {
-  description: 'The catalogue is to put the pieces of an order aside.',
-  schema: z.object({ ...aboutOrder.shape, items: z.array(Pieces) }),
-  key: byOrder,
-});
+export const OrderStatusChangedToAwaitingValidation = orderEvent(
+  'ordering.order-status-changed-to-awaiting-validation',
+  AboutItems,
+  'The catalogue is to put the pieces of an order aside.',
+);
 
-export const OrderStatusChangedToStockConfirmed = defineEvent('ordering.order-status-changed-to-stock-confirmed', {
-  description: 'Every piece of an order was put aside. It is about to be paid.',
-  schema: aboutOrder,
-  key: byOrder,
-});
+export const OrderStatusChangedToStockConfirmed = orderEvent(
+  'ordering.order-status-changed-to-stock-confirmed',
+  About,
+  'Every piece of an order was put aside. It is about to be paid.',
+);
 
-export const OrderStatusChangedToPaid = defineEvent('ordering.order-status-changed-to-paid', {
-  description: 'An order was paid. The catalogue gives out what it had put aside.',
-  schema: aboutOrder,
-  key: byOrder,
-});
+export const OrderStatusChangedToPaid = orderEvent(
+  'ordering.order-status-changed-to-paid',
+  About,
+  'An order was paid. The catalogue gives out what it had put aside.',
+);
 
-export const OrderStatusChangedToShipped = defineEvent('ordering.order-status-changed-to-shipped', {
-  description: 'An order has left.',
-  schema: aboutOrder,
-  key: byOrder,
-});
+export const OrderStatusChangedToShipped = orderEvent('ordering.order-status-changed-to-shipped', About, 'An order has left.');
 
-export const CANCEL_REASONS = ['by-visitor', 'out-of-stock', 'payment-declined'] as const;
-export type CancelReason = (typeof CANCEL_REASONS)[number];
-
-export const OrderStatusChangedToCancelled = defineEvent('ordering.order-status-changed-to-cancelled', {
-  description: 'An order will not be fulfilled. What was put aside for it is free again; what was paid is paid back.',
-  schema: z.object({ ...aboutOrder.shape, reason: z.enum(CANCEL_REASONS), refunded: z.boolean(), missing: z.array(z.string()) }),
-  key: byOrder,
-});
-
+export const OrderStatusChangedToCancelled = orderEvent(
+  'ordering.order-status-changed-to-cancelled',
+  AboutEnd,
+  'An order will not be fulfilled. What was put aside for it is free again; what was paid is paid back.',
+);
 export type OrderStatusChangedToCancelled = EventOf<typeof OrderStatusChangedToCancelled>;
+
+function orderEvent<const Name extends string, Output extends { orderId: string }, Input>(
+  name: Name,
+  schema: z.ZodType<Output, Input>,
+  description: string,
+) {
+  return defineEvent(name, { description, schema, key: ({ orderId }) => orderId });
+}
