@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Advice, dataPath, openDataFolder, type DataFolder } from './supervisor/data-folder.ts';
 import { LEARN_MS, SERVICE_NAMES, startOrder, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
+import { checkServers, nextStep } from './supervisor/servers.ts';
 import { ServiceProcess } from './supervisor/service-process.ts';
 import { busEnvironment, checkAddresses } from './supervisor/stores.ts';
 
@@ -48,6 +49,7 @@ async function start(): Promise<void> {
   checkAddresses(process.env);
   folder = openDataFolder(dataPath(process.env));
   await checkFree(port, host);
+  await checkServers(process.env);
 
   const ran = new Set<ServiceName>();
   /** A free port that was taken once is kept, so that a process comes back where others look for it. */
@@ -101,11 +103,7 @@ async function ready(name: ServiceName): Promise<void> {
     watchers.add(() => void (['waiting', 'failed'].includes(service.state.state) && resolve('died')));
   });
   if ((await Promise.race([service.start(), died])) !== 'died') return;
-  const reset = process.env['SHOP_DATA'] ? `SHOP_DATA=${process.env['SHOP_DATA']} npm run shop:reset` : 'npm run shop:reset';
-  throw new Advice(
-    `\n${name} does not start. It said:\n\n${service.lastLines}\n
-If its data is the trouble, begin anew: "${reset}" removes everything in ${folder!.path}.`,
-  );
+  throw new Advice(`\n${name} does not start. It said:\n\n${service.lastLines}\n\n${nextStep(name, folder!, process.env)}`);
 }
 
 /** On the first day nothing can be bought before the others know what there is. */

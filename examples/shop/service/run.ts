@@ -38,10 +38,22 @@ export async function run({ bus, app, prepare, close }: Service): Promise<void> 
   answerQuestions(app, bus, measured);
   answerOperator(app, bus);
   learnWhenAsked(bus, measured);
-  const token = await prepare();
-  await bus.start();
-  server = await listen(app);
+  let token: string | undefined;
+  try {
+    token = await prepare();
+    await bus.start();
+    server = await listen(app);
+  } catch (error) {
+    sayWhy(error);
+    process.exit(1);
+  }
   tell({ say: 'ready', url: addressOf(server), token });
+}
+
+/** Why it does not start. What has a code comes from a system that fails, and needs no stack; anything else is our mistake. */
+function sayWhy(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error)) console.error(error);
+  else for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) console.error(cause.message);
 }
 
 /** Starts a process that has no bus. */

@@ -75,6 +75,14 @@ describe('starting the shop', () => {
     assert.match(output, /^The data folder .* cannot be written .*SHOP_DATA=some\/folder npm start\n$/);
   });
 
+  it('says that a server does not answer, and what to do', async () => {
+    for (const [name, address] of [['WAYBILL_STORE', 'postgres://shop:secret@127.0.0.1:9/shop'], ['WAYBILL_TRANSPORT', 'amqp://127.0.0.1:9']] as const) {
+      const { code, output } = await failToOpen({ SHOP_PORT: '0', SHOP_DATA: join(scratch, 'servers'), [name]: address });
+      assert.equal(code, 1);
+      assert.match(output, new RegExp(`^Nothing answers at 127\\.0\\.0\\.1:9, where ${name} points \\(ECONNREFUSED\\)\\. Start that server .*leave ${name} out to use files\\.\n$`));
+    }
+  });
+
   it('says which service does not start, why, and what to do', async () => {
     const folder = join(scratch, 'damaged');
     await (await openShop({ folder })).close();
@@ -94,8 +102,9 @@ describe('starting the shop', () => {
     assert.equal(await refused.ended, 1);
     assert.match(refused.output(), /A shop is running on/);
     await shop.close();
-    const done = launch({ SHOP_DATA: folder }, 'reset.ts');
+    const done = launch({ SHOP_DATA: folder, WAYBILL_STORE: 'postgres://shop:secret@db/shop' }, 'reset.ts');
     assert.equal(await done.ended, 0, done.output());
+    assert.match(done.output(), /^Removed .* What lies on db:5432 is as it was: drop /);
     assert.ok(!existsSync(folder));
     const foreign = launch({ SHOP_DATA: scratch }, 'reset.ts');
     assert.equal(await foreign.ended, 1);

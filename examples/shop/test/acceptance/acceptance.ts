@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { chromium, type Browser, type BrowserContext, type Locator, type Page } from 'playwright-core';
 import { needs } from '../../../../test/support/needs.ts';
 import { SERVICE_NAMES } from '../../supervisor/messages.ts';
-import { openShop, until, type Shop } from '../open-shop.ts';
+import { failToOpen, openShop, until, type Shop } from '../open-shop.ts';
 import { faultless, faults, listen, pictureOfAlert, type Look } from './looks.ts';
 
 /*
@@ -31,7 +31,7 @@ export interface Where {
   more?(shop: () => Shop): void;
 }
 
-const PAGES = { shop: '/', basket: '/basket', admin: '/admin', behind: '/behind' } as const;
+const PAGES = { shop: '/', basket: '/basket', admin: '/admin' } as const;
 const GAVE_UP_MS = 60_000;
 
 const need = needs('chromium');
@@ -70,6 +70,22 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
       assert.match(shop.output(), / ✓ catalogue .*\nThe shop is open after \d+\.\d s\./);
       for (const service of SERVICE_NAMES)
         await until(`${service} answers`, async () => (await shop.service(service)).answering);
+    });
+
+    it('says what keeps another one from opening, and the next step', async () => {
+      const { port } = new URL(shop.url);
+      const another = join(folder!, 'another');
+      const failures: [env: NodeJS.ProcessEnv, said: RegExp][] = [
+        [{ SHOP_PORT: port, SHOP_DATA: another }, /^Port \d+ is taken\. .*SHOP_PORT=\d+ npm start\n$/],
+        [{ SHOP_PORT: '0', SHOP_DATA: folder! }, /^A shop is running on .*SHOP_DATA=some\/folder npm start\n$/],
+        [{ SHOP_PORT: '0', SHOP_DATA: join(folder!, 'waybill-shop.txt') }, /^The data folder .* cannot be written .*SHOP_DATA=some\/folder npm start\n$/],
+      ];
+      await Promise.all(
+        failures.map(async ([env, said]) => {
+          const { code, output } = await failToOpen({ ...servers!.env, ...env });
+          assert.deepEqual([code, said.test(output)], [1, true], output);
+        }),
+      );
     });
 
     it('2 puts the mug into the basket at €12.00, by keyboard, without leaving the page', async () => {
@@ -112,6 +128,12 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
       assert.match(await alert(page).innerText(), /was €12\.00 when you added it, now €9\.50/);
       await page.close();
       await pictureOfAlert(live, `${shop.url}/basket`);
+      // Now, while delays are those of an ordinary day.
+      const behind = await live.newPage();
+      await behind.goto(`${shop.url}/behind`);
+      await behind.getByText('Usual delay').waitFor();
+      await faultless(behind, 'behind', looks);
+      await behind.close();
     });
 
     it('keeps what somebody is typing while the page changes around it', async () => {
@@ -193,6 +215,7 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
       await admin.getByText(/^Payment tries payment\.authorize-payment\.v1 at \d\d:\d\d:\d\d, attempt [2-6] of 6\./).first().waitFor();
       await admin.getByText(/^Payment has given up 1 message of payment\.authorize-payment\.v1\./).waitFor({ timeout: GAVE_UP_MS });
       assert.equal(await badge.innerText(), 'Stock confirmed');
+      await admin.goto(`${shop.url}/admin#trouble`);
       await faultless(admin, 'admin-trouble', looks);
 
       await setGateway(admin, 'works');
@@ -290,7 +313,7 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
         await faultless(basket, page, looks);
       }
       await basket.goto(`${shop.url}/?q=unicorn`);
-      await faultless(basket, 'nothing-found', looks);
+      assert.deepEqual(await faults(basket), [], 'nothing found');
       assert.deepEqual(complaints, []);
 
       await basket.evaluate('document.querySelector("main button").replaceChildren()');

@@ -26,7 +26,9 @@ export async function faultless(page: Page, name: string, looks: readonly Look[]
     assert.deepEqual(await faults(page), [], `${name} ${look}`);
     const overhang = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
     assert.equal(overhang, 0, `${name} ${look} is wider than its window`);
-    if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}-${look}.png`) });
+    if (!PICTURES) continue;
+    await page.evaluate(`document.querySelector(location.hash || 'body').scrollIntoView()`);
+    await page.screenshot({ path: join(PICTURES, `${name}-${look}.png`) });
   }
   await page.setViewportSize(LOOKS['desktop-light'].size);
   await page.emulateMedia({ colorScheme: 'light' });

@@ -1,7 +1,8 @@
 /** The acceptance on PostgreSQL and RabbitMQ, by two environment variables; then their servers and processes are killed. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { it } from 'node:test';
-import { until, visitorOf } from '../open-shop.ts';
+import { failToOpen, until, visitorOf } from '../open-shop.ts';
 import { lackServers, privateServers, type PrivateServers } from '../private-servers.ts';
 import { acceptance } from './acceptance.ts';
 
@@ -16,6 +17,14 @@ acceptance({
   more(shop) {
     const charges = (orderId: string) =>
       shop().json<{ charges: unknown[]; refunds: unknown[] }>('GET', `/api/admin/gateway/orders/${orderId}`);
+
+    it('says which service does not start on these servers, why, and the next step', async () => {
+      const env = { ...servers.env, WAYBILL_STORE: servers.postgres.url('kiosk'), SHOP_PORT: '0', SHOP_DATA: join(shop().folder, 'kiosk') };
+      const { code, output } = await failToOpen(env);
+      assert.equal(code, 1);
+      assert.match(output, /\n(basket|ordering|payment|storefront) does not start\. It said:\n\n[^]*database "kiosk_\1" does not exist/);
+      assert.match(output, /createdb kiosk_/);
+    });
 
     it('hears of a price although RabbitMQ was killed and started again in between', async () => {
       const ann = visitorOf(shop(), 'somebody');
