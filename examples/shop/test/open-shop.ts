@@ -83,15 +83,24 @@ export function statuses({ timeline }: OrderSeen): string[] {
 
 /** A visitor's way from the shelf to an order. */
 export function visitorOf(shop: Shop, visitor: string) {
-  const add = (productId: string, quantity = 1) =>
-    shop.json<BasketSeen>('POST', '/api/basket/items', { visitor, body: { productId, quantity } });
+  const basket = () => shop.json<BasketSeen>('GET', '/api/basket', { visitor });
+  /** @returns the basket once it shows what was added, as a person would wait before ordering */
+  const add = async (productId: string, quantity = 1): Promise<BasketSeen> => {
+    const body = { productId, quantity };
+    const answer = await shop.json<BasketSeen & { shown: boolean }>('POST', '/api/basket/items', { visitor, body });
+    if (answer.shown) return answer;
+    return await until('the page shows what was added', async () => {
+      const seen = await basket();
+      return seen.lines.some((line) => line.productId === productId) && seen;
+    });
+  };
   const checkout = (requestId: string, body: object = {}) => shop.ask('POST', '/api/checkout', { visitor, requestId, body });
   const seen = (orderId: string) => shop.json<OrderSeen>('GET', `/api/orders/${orderId}`, { visitor });
   return {
     add,
     checkout,
     seen,
-    basket: () => shop.json<BasketSeen>('GET', '/api/basket', { visitor }),
+    basket,
     cancel: (orderId: string) => shop.ask('POST', `/api/orders/${orderId}/cancel`, { visitor }),
     /** Puts something into the basket, once the one before is emptied, and orders it. */
     async order(productId: string, { quantity = 1, ...body }: { quantity?: number; paymentToken?: string } = {}): Promise<string> {
