@@ -12,8 +12,8 @@ import { addItem, LINES_MAX, type Refusal } from './basket.ts';
 import { beginCheckout, total, unseen } from './checkout.ts';
 import { linesOf, lockProduct, removeLine, saveLine, setQuantity, touchBasket, type Basket } from './tables.ts';
 
-const NewItem = z.object({ productId: z.string().min(1).max(64), quantity: Quantity });
-const NewQuantity = z.object({ quantity: Quantity });
+export const NewItem = z.object({ productId: z.string().min(1).max(64), quantity: Quantity });
+export const NewQuantity = z.object({ quantity: Quantity });
 
 const Checkout = z.object({
   /** The lines as the visitor saw them. */

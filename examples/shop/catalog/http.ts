@@ -12,12 +12,12 @@ import { addStock, allStock } from './warehouse.ts';
 
 /** Changes in one burst: enough to see a queue grow, over in seconds. */
 export const BURST_MAX = 500;
+/** Pieces in one delivery. */
+const DELIVERY_MAX = 10_000;
 
 const NewPrice = z.object({ priceCents: PriceCents });
-/** Pieces in one delivery. */
-export const DELIVERY_MAX = 10_000;
-const Delivery = z.object({ pieces: z.int().min(1).max(DELIVERY_MAX) });
-const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
+export const Delivery = z.object({ pieces: z.int().min(1).max(DELIVERY_MAX) });
+export const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
 
 /** What the catalogue says to a new price. `token` is missing when the price was that already. */
 export interface PriceSaved {

@@ -8,7 +8,7 @@ import { MODES, type Books } from './books.ts';
 const NewCard = z.object({ cardNumber: z.string().max(40) });
 const NewCharge = z.object({ orderId: z.string().max(80), amountCents: z.int().min(1), token: z.string().max(80) });
 const NewRefund = z.object({ orderId: z.string().max(80), amountCents: z.int().min(1), chargeId: z.string().max(80) });
-const NewMode = z.object({ mode: z.enum(MODES) });
+export const NewMode = z.object({ mode: z.enum(MODES) });
 
 export function gatewayApp(app: Hono, books: Books): Hono {
   app.post('/cards', async (c) => {

@@ -58,7 +58,7 @@ export interface Audited {
   readonly lost: number;
 }
 
-const Retry = z.object({ group: z.string().min(1) });
+export const Retry = z.object({ group: z.string().min(1) });
 
 /** What somebody who looks after the shop may ask of a service: what waits, what was given up, and to try that again. */
 export function answerOperator(app: Hono, bus: Bus): void {

@@ -15,7 +15,7 @@ export interface Switches {
   readonly slowMs: number;
 }
 
-const NewSwitches = z.object({ throwNext: z.int().min(0).max(1_000).optional(), slowMs: z.int().min(0).max(10_000).optional() });
+export const NewSwitches = z.object({ throwNext: z.int().min(0).max(1_000).optional(), slowMs: z.int().min(0).max(10_000).optional() });
 
 export function installSwitches(bus: Bus, app: Hono): void {
   let switches: Switches = { throwNext: 0, slowMs: 0 };

@@ -1,12 +1,15 @@
 import { Hono, type Context } from 'hono';
 import * as z from 'zod';
-import { BURST_MAX, DELIVERY_MAX } from '../catalog/http.ts';
+import { NewItem, NewQuantity } from '../basket/http.ts';
+import { Burst, Delivery } from '../catalog/http.ts';
 import type { BasketLine } from '../contracts/basket.ts';
 import { toCents, toDecimal } from '../contracts/money.ts';
 import { Quantity } from '../contracts/quantity.ts';
 import { check, readJson } from '../service/http.ts';
-import { MODES } from '../gateway/books.ts';
+import { NewMode } from '../gateway/http.ts';
+import { Retry } from '../service/operator.ts';
 import { Problem } from '../service/problem.ts';
+import { NewSwitches } from '../service/switches.ts';
 import { SERVICE_NAMES } from '../supervisor/messages.ts';
 import type { Copied } from './freshness.ts';
 import type { ShownOrder } from './orders.ts';
@@ -33,8 +36,6 @@ import type { Watched } from './watch.ts';
  * carry the same x-requestid are applied once.
  */
 
-const Item = z.object({ productId: z.string().min(1).max(64), quantity: Quantity });
-const NewQuantity = z.object({ quantity: Quantity });
 const Checkout = z.object({
   /** As `GET /api/basket` shows them; without, what is shown now. */
   lines: z.array(z.object({ productId: z.string(), quantity: Quantity, unitPrice: z.number() })).optional(),
@@ -42,12 +43,7 @@ const Checkout = z.object({
   paymentToken: z.string().min(1).max(80).optional(),
   cardNumber: z.string().max(40).optional(),
 });
-const Delivery = z.object({ pieces: z.int().min(1).max(DELIVERY_MAX) });
-const Switch = z.object({ throwNext: z.int().min(0).max(1_000).optional(), slowMs: z.int().min(0).max(10_000).optional() });
-const GatewayMode = z.object({ mode: z.enum(MODES) });
-const Group = z.object({ group: z.string().min(1) });
 const Price = z.object({ price: z.number() });
-const Burst = z.object({ changes: z.int().min(1).max(BURST_MAX) });
 const ServiceName = z.enum(SERVICE_NAMES);
 const Action = z.enum(['stop', 'kill', 'start']);
 
@@ -64,7 +60,7 @@ export function apiOf(front: Storefront): Hono {
 
   api.post('/basket/items', async (c) => {
     const caller = callerOf(c);
-    const item = await readJson(c, Item);
+    const item = await readJson(c, NewItem);
     const { duplicate, token } = await services.addItem(caller, item).catch(async (error: unknown) => {
       throw await explained(front, item.productId, error);
     });
@@ -119,7 +115,7 @@ export function apiOf(front: Storefront): Hono {
 
   api.get('/admin/gateway', async (c) => c.json({ mode: await services.gatewayMode() }));
   api.post('/admin/gateway', async (c) => {
-    const { mode } = await readJson(c, GatewayMode);
+    const { mode } = await readJson(c, NewMode);
     await services.setGatewayMode(mode);
     return c.json({ mode });
   });
@@ -133,7 +129,7 @@ export function apiOf(front: Storefront): Hono {
     return c.json(trouble);
   });
   api.post('/admin/services/:name/operations/retry', async (c) => {
-    const { group } = await readJson(c, Group);
+    const { group } = await readJson(c, Retry);
     return c.json(await services.retry(serviceNamed(c.req.param('name')), group));
   });
   api.get('/admin/services/:name/operations/audit', async (c) => c.json(await services.audit(serviceNamed(c.req.param('name')))));
@@ -141,7 +137,7 @@ export function apiOf(front: Storefront): Hono {
     c.json(await services.replay(serviceNamed(c.req.param('name')), c.req.param('subscription'))),
   );
   api.post('/admin/services/:name/switches', async (c) => {
-    const switches = await readJson(c, Switch);
+    const switches = await readJson(c, NewSwitches);
     await services.setSwitches(serviceNamed(c.req.param('name')), definedOf(switches));
     return c.json(switches);
   });
