@@ -1,39 +1,57 @@
 /**
- * `npm run bench`: all benchmarks, or those named; `--quick` for a first look, under a minute each. Each prints a line of
+ * `npm run bench`: all benchmarks, or those named; `--quick` for a first look, about a minute each. Each prints a line of
  * JSON last. Only figures of a run whose own correctness check holds count; the exit code says whether all did.
+ *
+ * Results are kept in `benchmarks/results`, and `docs/performance.md` and `docs/capacity.md` written from them, after a
+ * full run, and after a quick one with `--keep`. Keep what was measured on a machine that did nothing else.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { arch, cpus, platform, release } from 'node:os';
 import { embedded } from './embedded/embedded.ts';
-import { inbox } from './rabbitmq/inbox.ts';
+import { writePages } from './pages.ts';
+import { inbox, inboxBatch } from './rabbitmq/inbox.ts';
 import { relayDrain, relayVsUsual } from './rabbitmq/relay-drain.ts';
-
-export interface Report {
-  readonly name: string;
-  readonly ratios: readonly { readonly beside: string; readonly measured: number; readonly goal: number; readonly holds: boolean }[];
-  readonly correct: boolean;
-  readonly [more: string]: unknown;
-}
+import { relayHeldSnapshot } from './rabbitmq/relay-held-snapshot.ts';
+import { relayLatency, relayOpenWriter } from './rabbitmq/relay-latency.ts';
+import { walPerMessage } from './rabbitmq/wal-per-message.ts';
+import { publishOverhead, steadyState } from './rabbitmq/writers.ts';
+import type { Report } from './report.ts';
+import { start } from './start/start.ts';
 
 const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<Report>>> = {
   embedded,
   'relay-drain': relayDrain,
   'relay-vs-usual': relayVsUsual,
+  'relay-held-snapshot': relayHeldSnapshot,
+  'relay-open-writer': relayOpenWriter,
+  'relay-latency': relayLatency,
+  'publish-overhead': publishOverhead,
+  'steady-state': steadyState,
+  'wal-per-message': walPerMessage,
   inbox,
+  'inbox-batch': inboxBatch,
+  start,
 };
 
 const words = process.argv.slice(2);
 const quick = words.includes('--quick');
+const keeps = !quick || words.includes('--keep');
 const named = words.filter((word) => !word.startsWith('--'));
 for (const name of named) if (!benchmarks[name]) throw new Error(`there is no benchmark ${name}: ${Object.keys(benchmarks).join(', ')}`);
 
 const results = new URL('results/', import.meta.url);
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
 for (const [name, run] of Object.entries(benchmarks)) {
   if (named.length > 0 && !named.includes(name)) continue;
-  const report = { ...(await run({ quick })), quick, node: process.version, machine: `${platform()} ${release()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model}` };
+  const machine = `${platform()} ${release()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model}`;
+  const report = { ...(await run({ quick })), quick, command: `npm run bench -- ${name}${quick ? ' --quick' : ''}`, commit, at: new Date().toISOString(), node: process.version, machine };
   for (const { beside, measured, goal, holds } of report.ratios) console.log(`${holds ? 'holds ' : 'misses'}  ${beside}: ${measured} (goal ${goal})`);
-  await mkdir(results, { recursive: true });
-  await writeFile(new URL(`${name}.json`, results), `${JSON.stringify(report, undefined, 2)}\n`);
+  if (keeps) {
+    await mkdir(results, { recursive: true });
+    await writeFile(new URL(`${name}.json`, results), `${JSON.stringify(report, undefined, 2)}\n`);
+  }
   console.log(JSON.stringify(report));
   if (!report.correct) process.exitCode = 1;
 }
+if (keeps) writePages();

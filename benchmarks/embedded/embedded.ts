@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
-import type { Report } from '../run.ts';
+import { atLeast, atMost, quantile, rounded, type Report } from '../report.ts';
 import type { Answer, Ask, Role } from './process.ts';
 
 interface Worker {
@@ -75,10 +75,10 @@ export async function embedded({ quick }: { readonly quick: boolean }): Promise<
     return {
       name: 'embedded',
       ratios: [
-        ratio('messages/s beside one bare inserter', medianOf((round) => round.bus / round.bare), 0.55, 'at least'),
-        ratio('p50 at 200/s, in ms', quantile(latency.times, 0.5), 2 * commitMs + 1, 'at most'),
-        ratio('p99 of a small writer beside a busy one, in ms', quantile(beside.times, 0.99), 10, 'at most'),
-        ratio('idle, share of a core', idleShare, 0.005, 'at most'),
+        atLeast('messages/s beside one bare inserter', medianOf((round) => round.bus / round.bare), 0.55),
+        atMost('p50 at 200/s, in ms', quantile(latency.times, 0.5), rounded(2 * commitMs + 1)),
+        atMost('p99 of a small writer beside a busy one, in ms', quantile(beside.times, 0.99), 10),
+        atMost('idle, share of a core', idleShare, 0.005),
       ],
       correct,
       payloadBytes: 200,
@@ -133,15 +133,4 @@ async function startWorker(role: Role, dir: string): Promise<Worker> {
       if (child.exitCode === null) await new Promise((resolve) => child.once('exit', resolve));
     },
   };
-}
-
-function ratio(beside: string, measured: number, goal: number, how: 'at least' | 'at most'): Report['ratios'][number] {
-  return { beside, measured: round3(measured), goal: round3(goal), holds: how === 'at least' ? measured >= goal : measured <= goal };
-}
-
-const round3 = (value: number): number => Math.round(value * 1_000) / 1_000;
-
-function quantile(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN;
 }

@@ -5,9 +5,10 @@
  */
 import amqplib from 'amqplib';
 import pg from 'pg';
-import type { Report } from '../run.ts';
-import { busOf, Counted, drainQueue, fill, publishRaw, purge } from './contract.ts';
-import { measured, median, rounded, type Servers, startServers } from './servers.ts';
+import { atLeast, median, type Report } from '../report.ts';
+import { drainQueue, fill, publishRaw, purge } from './contract.ts';
+import { measured, type Servers, startServers } from './servers.ts';
+import { bindSink, drain, sinkQueue } from './sink.ts';
 
 export async function relayDrain({ quick }: { quick: boolean }): Promise<Report> {
   const count = quick ? 20_000 : 100_000;
@@ -19,15 +20,15 @@ export async function relayDrain({ quick }: { quick: boolean }): Promise<Report>
     for (let round = 0; round < 3; round++) {
       await fill(servers, 'bench', count, round * count);
       ours!.push(await measured(servers, count, () => drain(servers, count)));
-      checks.push(await drainQueue(servers, 'waybill.sink.all', count));
+      checks.push(await drainQueue(servers, sinkQueue, count));
       const { sample } = checks.at(-1)!;
       limit!.push(await measured(servers, count, () => publishRaw(servers, sample, count)));
-      await purge(servers, 'waybill.sink.all');
+      await purge(servers, sinkQueue);
     }
     const ratio = median(ours!.map(({ rate }) => rate)) / median(limit!.map(({ rate }) => rate));
     return {
       name: 'relay-drain',
-      ratios: [{ beside: 'the same messages in pipelined confirms with the same client, no database', measured: rounded(ratio), goal: 0.9, holds: ratio >= 0.9 }],
+      ratios: [atLeast('the same messages in pipelined confirms with the same client, no database', ratio, 0.9)],
       correct: checks.every(({ distinct, inverted }) => distinct === count && inverted === 0),
       messages: count,
       bytes: 200,
@@ -51,7 +52,7 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
     for (let round = 0; round < 3; round++) {
       await fill(servers, 'bench', count, round * count);
       rates.waybill.push((await measured(servers, count, () => drain(servers, count))).rate);
-      const { distinct, inverted } = await drainQueue(servers, 'waybill.sink.all', count);
+      const { distinct, inverted } = await drainQueue(servers, sinkQueue, count);
       correct &&= distinct === count && inverted === 0;
       if (!correct) console.log({ distinct, count, inverted });
       rates.one.push((await usual(servers, few, 1)) as number);
@@ -61,8 +62,8 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
     return {
       name: 'relay-vs-usual',
       ratios: [
-        { beside: 'one message at a time', measured: rounded(beside('one')), goal: 40, holds: beside('one') >= 40 },
-        { beside: 'claim 500, publish, confirm, mark', measured: rounded(beside('claim')), goal: 1.4, holds: beside('claim') >= 1.4 },
+        atLeast('one message at a time', beside('one'), 40),
+        atLeast('claim 500, publish, confirm, mark', beside('claim'), 1.4),
       ],
       correct,
       messages: count,
@@ -73,28 +74,8 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
   }
 }
 
-/** A queue that takes everything, and nobody who reads it. */
-async function bindSink(servers: Servers): Promise<void> {
-  const { postgres } = await import('waybill/stores/postgres');
-  const { createBus } = await import('waybill');
-  const { rabbitmq } = await import('waybill/transports/rabbitmq');
-  const bus = createBus({ service: 'sink', store: postgres(servers.postgres, { schema: 'sink' }), transport: rabbitmq(servers.amqp) });
-  bus.subscribe(Counted, { name: 'all' }, () => {});
-  await bus.start();
-  await bus.stop();
-}
-
-async function drain(servers: Servers, count: number): Promise<void> {
-  const bus = busOf(servers, 'bench');
-  let sent = 0;
-  const done = new Promise<void>((resolve) => bus.on('sent', ({ type }) => type === Counted.type && ++sent === count && resolve()));
-  await bus.start();
-  await done;
-  await bus.stop({ drainMs: 0 });
-}
-
 /** The relay of the books, on a table and an index of its own. */
-async function usual(servers: Servers, count: number, batch: number): Promise<number> {
+export async function usual(servers: Servers, count: number, batch: number, around: (work: () => Promise<void>) => Promise<unknown> = (work) => work()): Promise<number> {
   const pool = new pg.Pool({ connectionString: servers.postgres, max: 1 });
   await pool.query('drop table if exists usual');
   await pool.query('create table usual (id bigserial primary key, body text not null, published boolean not null default false)');
@@ -103,7 +84,7 @@ async function usual(servers: Servers, count: number, batch: number): Promise<nu
   const connection = await amqplib.connect(servers.amqp, { noDelay: true });
   const channel = await connection.createConfirmChannel();
   await channel.assertQueue('usual', { durable: true, arguments: { 'x-queue-type': 'quorum' } });
-  const { rate } = await measured(servers, count, async () => {
+  const work = async (): Promise<void> => {
     for (let sent = 0; sent < count; ) {
       const client = await pool.connect();
       await client.query('begin');
@@ -115,7 +96,8 @@ async function usual(servers: Servers, count: number, batch: number): Promise<nu
       client.release();
       sent += rows.length;
     }
-  });
+  };
+  const { rate } = await measured(servers, count, async () => void (await around(work)));
   await channel.deleteQueue('usual');
   await connection.close();
   await pool.end();

@@ -62,9 +62,3 @@ export async function measured(servers: Servers, messages: number, work: () => P
   const per = (name: 'node' | 'rabbit' | 'postgres'): number => Math.round(((after[name] - before[name]) * 10_000) / messages) / 10;
   return { rate: messages / seconds, cpu: { node: per('node'), rabbit: per('rabbit'), postgres: per('postgres') } };
 }
-
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
-}
-
-export const rounded = (value: number): number => Number(value.toPrecision(3));

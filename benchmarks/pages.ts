@@ -1,0 +1,190 @@
+/**
+ * Results → pages: `docs/performance.md` with its chart, and `docs/capacity.md`. Both are written by `npm run bench` when
+ * it keeps results, or alone: `node benchmarks/pages.ts`. What has no result says so.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Report } from './report.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const results = `${root}benchmarks/results`;
+
+interface Kept extends Report {
+  readonly quick: boolean;
+  readonly node: string;
+  readonly machine: string;
+  readonly commit: string;
+  readonly at: string;
+}
+
+function kept(): Kept[] {
+  if (!existsSync(results)) return [];
+  return readdirSync(results)
+    .filter((file) => file.endsWith('.json'))
+    .sort()
+    .map((file) => JSON.parse(readFileSync(`${results}/${file}`, 'utf8')) as Kept);
+}
+
+export function writePages(): void {
+  const all = kept();
+  writeFileSync(`${root}docs/performance.svg`, chart(all));
+  writeFileSync(`${root}docs/performance.md`, performancePage(all));
+  writeFileSync(`${root}docs/capacity.md`, capacityPage(all));
+}
+
+// --- performance ------------------------------------------------------------------------------------------------------
+
+function performancePage(all: readonly Kept[]): string {
+  const rows = all.flatMap(({ name, ratios, correct, quick, commit }) =>
+    ratios.map(({ beside, measured, goal, holds }) => `| ${name}${quick ? ' (quick)' : ''} | ${beside} | ${measured} | ${goal} | ${correct ? (holds ? 'holds' : 'missed') : 'void: its own check failed'} | ${commit} |`),
+  );
+  const machines = [...new Set(all.map(({ machine, node }) => `${machine}, Node ${node}`))];
+  return `# What it costs, measured
+
+<!-- Written by \`npm run bench\` out of benchmarks/results; do not edit. -->
+
+Every figure is a ratio to a limit or a peer that ran in turn with it, in one run; three rounds or more, medians. A benchmark first proves
+itself: effects are counted, order per key is checked, and a figure whose check failed is void. \`npm run bench -- NAME\` repeats one,
+\`--quick\` in about a minute. Absolute figures (messages a second, processor time per process) stand in \`benchmarks/results\`.
+
+${machines.length === 0 ? 'Nothing has been measured yet.' : `Machine: ${machines.join('; ')}.`}
+
+![Measured beside the goal](performance.svg)
+
+| benchmark | beside | measured | goal | | commit |
+|---|---|---|---|---|---|
+${rows.join('\n')}
+${costs(all)}
+What was tried for the embedded default, and what limits it: [performance-embedded](performance-embedded.md). What the figures mean for
+the size of a system: [capacity](capacity.md).
+`;
+}
+
+/** Processor time per message, by process. */
+function costs(all: readonly Kept[]): string {
+  const rows = all.flatMap(({ name, cpuMicrosecondsPerMessage: cpu }) =>
+    typeof cpu !== 'object' || cpu === null
+      ? []
+      : Object.entries(cpu as Record<string, Cpu>).map(([way, { node, rabbit, postgres }]) => `| ${name} | ${way} | ${node} | ${rabbit} | ${postgres} |`),
+  );
+  if (rows.length === 0) return '';
+  return `
+Processor time per message in microseconds, by process:
+
+| benchmark | way | Node | RabbitMQ | PostgreSQL |
+|---|---|---|---|---|
+${rows.join('\n')}
+`;
+}
+
+/** A bar for each ratio: how far it is on its way to its goal; the line is the goal. */
+function chart(all: readonly Kept[]): string {
+  const bars = all.flatMap(({ name, ratios, correct }) =>
+    correct ? ratios.map(({ beside, measured, goal, holds }) => ({ label: `${name}: ${beside}`, part: share(measured, goal, holds), holds })) : [],
+  );
+  const [left, width, line] = [470, 400, 24];
+  const x = (part: number): number => left + (Math.min(part, 2) / 2) * width;
+  const rows = bars.map(({ label, part, holds }, i) => {
+    const y = 30 + i * line;
+    return `<text x="${left - 10}" y="${y + 13}" text-anchor="end">${escaped(label.length > 66 ? `${label.slice(0, 65)}…` : label)}</text><rect x="${left}" y="${y + 2}" width="${Math.max(2, x(part) - left)}" height="15" rx="2" fill="${holds ? '#2e7d5b' : '#b3552e'}"/>`;
+  });
+  const height = 45 + bars.length * line;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + 30} ${height}" font-family="system-ui, sans-serif" font-size="12">
+<rect width="100%" height="100%" fill="#ffffff"/>
+<text x="${x(1)}" y="16" text-anchor="middle">goal</text>
+<g fill="#222222">
+${rows.join('\n')}
+</g>
+<line x1="${x(1)}" y1="22" x2="${x(1)}" y2="${height - 10}" stroke="#222222" stroke-dasharray="3 3"/>
+</svg>
+`;
+}
+
+/** 1 is the goal, more is better. Whether a ratio is to be large or small shows in what holds. */
+function share(measured: number, goal: number, holds: boolean): number {
+  const large = measured / goal;
+  const small = goal / Math.max(measured, Number.EPSILON);
+  return holds ? Math.max(large, small) : Math.min(large, small);
+}
+
+const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+
+// --- capacity ---------------------------------------------------------------------------------------------------------
+
+interface Cpu {
+  readonly node: number;
+  readonly rabbit: number;
+  readonly postgres: number;
+}
+
+/** As much of a core as should be used when nothing is amiss. */
+const load = 0.6;
+const aim = 100_000;
+
+function capacityPage(all: readonly Kept[]): string {
+  const find = (name: string): Kept | undefined => all.find((one) => one.name === name && one.correct);
+  const cpuOf = (name: string, way: string): Cpu | undefined => (find(name)?.['cpuMicrosecondsPerMessage'] as Record<string, Cpu> | undefined)?.[way];
+  const relay = cpuOf('relay-drain', 'waybill');
+  const inbox = cpuOf('inbox', 'waybill');
+  const batch = cpuOf('inbox-batch', 'set');
+  const overhead = find('publish-overhead')?.['perSecond'] as { published: number[] } | undefined;
+  const embedded = find('embedded')?.['cpuUsPerMessage'] as { publisher: number; subscriber: number } | undefined;
+  const line = (what: string, us: number | undefined): string =>
+    us === undefined || us <= 0 ? `| ${what} | not measured | |` : `| ${what} | ${us.toFixed(1)} µs | ${thousands((1e6 * load) / us)} |`;
+  const need = (us: number | undefined): string => (us === undefined || us <= 0 ? 'not measured' : String(Math.ceil((aim * us) / 1e6 / load)));
+  return `# How much it carries
+
+<!-- Written by \`npm run bench\` out of benchmarks/results; do not edit. -->
+
+Computed from measured processor time per message: a core used to ${load * 100} % carries ${load} s divided by it. The times are of one small machine
+([performance](performance.md)); yours has others, and \`npm run bench\` measures them. What is not processor time (a disk's flush, a
+network's round trip) limits latency and a single writer before it limits these.
+
+| one core of | per message | messages a second |
+|---|---|---|
+${line('the relay (Node)', relay?.node)}
+${line('PostgreSQL, relaying', relay?.postgres)}
+${line('RabbitMQ, taking and confirming (one quorum queue, one node)', relay?.rabbit)}
+${line('a consumer with a handler of one update (Node)', inbox?.node)}
+${line('PostgreSQL under it', inbox?.postgres)}
+${line('a consumer that takes whole batches (Node)', batch?.node)}
+${line('an embedded publisher (20 to a transaction)', embedded?.publisher)}
+${line('an embedded subscriber', embedded?.subscriber)}
+
+Publishing in transactions of one update and one message, 16 connections, servers and publisher on the same two cores:
+${overhead ? `${thousands(Math.max(...overhead.published))} commits a second` : 'not measured'}.
+
+## Where it has to be divided
+
+- **One service publishes through one relay at a time**, so that order per key holds: a service's limit is one core of Node, or what one
+  quorum queue's leader takes, whichever is less. Past it a service is two services, each with a schema and a relay of its own: the
+  order of a key is kept because a key belongs to one of them.
+- **One subscription** is worked on by as many instances as you start. Under \`by-key\` and \`latest\` on RabbitMQ its queue is divided into
+  partitions, and an instance takes some of them; more instances than partitions stand by.
+- **One PostgreSQL** holds the outbox or inbox beside the tables that the handlers write: their own updates are most of its work.
+- **Embedded**: a file has one writer. A service is a file; past one file's rate, or past one machine, use servers.
+
+## A hundred thousand messages a second
+
+On paper: none of this was run at that size. Cores at ${load * 100} %, replication and TLS not counted:
+
+| part | cores | how |
+|---|---|---|
+| relays | ${need(relay?.node)} | a service each, keys spread over them |
+| PostgreSQL, relaying | ${need(relay?.postgres)} | spread over the services' databases |
+| RabbitMQ | ${need(relay?.rabbit)} | a queue's leader uses about one: as many queues, on several nodes |
+| consumers, one update each | ${need(inbox?.node)} | instances of the service, partitions for order |
+| PostgreSQL under them | ${need(inbox?.postgres)} | the handlers' own work; a database per group of keys |
+| consumers of whole batches instead | ${need(batch?.node)} | \`subscribeBatch\` |
+
+Ten times that is ten times as many of each: no part is shared by all of them but the broker's cluster, whose queues are divided among
+its nodes. Nothing in the design grows with the number of messages that were ever sent: the ledger is read from a position, and
+the inbox is trimmed by age.
+`;
+}
+
+function thousands(n: number): string {
+  return n >= 10_000 ? `${Math.round(n / 1_000)} k` : `${Math.round(n / 100) / 10} k`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) writePages();
