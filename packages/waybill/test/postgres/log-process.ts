@@ -1,5 +1,5 @@
 /**
- * A relay in mode `log` as a process of its own, whose broker is a file. It ends by SIGKILL at the step that its role
+ * A relay as a process of its own, in mode `log` where no other is named, whose broker is a file. It ends by SIGKILL at the step that its role
  * names, in the third window after the log is read. `lying`: the broker says "stored" and has nothing.
  */
 import { appendFileSync } from 'node:fs';
@@ -10,11 +10,13 @@ import type { Transport, TransportSession } from '../../src/contract/transport.t
 export interface Role {
   readonly url: string;
   readonly file: string;
+  readonly mode?: 'log' | 'inline';
   readonly dies?: 'before sending' | 'before the confirm' | 'after the confirm' | 'after settling' | 'lying';
 }
 
-const { url, file, dies } = JSON.parse(process.argv[2]!) as Role;
+const { url, file, dies, mode = 'log' } = JSON.parse(process.argv[2]!) as Role;
 const windows = 3;
+const away = new Set(['STORE_UNREACHABLE', 'STORE_BUSY']);
 const die = (): void => void process.kill(process.pid, 'SIGKILL');
 let armed = false;
 let sends = 0;
@@ -60,10 +62,13 @@ const wrapStore = (session: StoreSession): StoreSession => {
   return { ...session, ports: { ...session.ports, outbox: { ...outbox, acquire } } };
 };
 
-const bus = assembleBus({ service: 'basket', store: url, transport, relay: 'log' }, { wrapStore });
+const bus = assembleBus({ service: 'basket', store: url, transport, relay: mode, logger: { debug() {}, info() {}, warn() {}, error() {} } }, { wrapStore });
 bus.on('log-slot', ({ state }) => {
   armed ||= state === 'streaming';
   process.send?.(state);
 });
-await bus.start();
+for (let started = false; !started; ) {
+  // the server may be away just now
+  started = await bus.start().then(() => true, (error: unknown) => new Promise((resolve) => setTimeout(() => resolve(!away.has((error as { code?: string }).code ?? '')), 100)));
+}
 process.on('SIGTERM', () => void bus.stop().then(() => process.exit(0)));

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type pg from 'pg';
+import { createBus } from 'waybill';
+import { memory } from 'waybill/transports/memory';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { OutboxLease, StoreSession } from '../../src/contract/store.ts';
 import { postgres } from '../../src/stores/postgres/index.ts';
@@ -291,6 +293,44 @@ describe('the ledger out of the log', { skip }, () => {
     await one.append('b');
     assert.deepEqual(await one.read(next), ['b']);
     await next.release();
+  });
+
+  it('a slot that keeps more of the log than the server plans for is told, once, and so is that it no longer does', async () => {
+    const one = await world();
+    const lease = await one.acquire();
+    await server.query('alter system set max_wal_size = 32');
+    await server.query('select pg_reload_conf()');
+    await until(async () => {
+      await one.sql('create table if not exists filler (n int)');
+      await one.sql('insert into filler values (1)');
+      await one.sql('select pg_switch_wal()');
+      return (await one.status()) === 'extended';
+    }, 'it keeps too much'); // nothing is confirmed: nobody renews the lease
+    await one.append('a');
+    assert.deepEqual(await one.read(lease), ['a']);
+    assert.deepEqual(one.states, ['created', 'streaming', 'lagging']);
+    await server.query('alter system reset max_wal_size');
+    await server.query('select pg_reload_conf()');
+    await until(async () => (await one.status()) === 'reserved', 'it is within bounds');
+    await one.append('b');
+    assert.deepEqual(await one.read(lease), ['b']);
+    assert.deepEqual(one.states, ['created', 'streaming', 'lagging', 'streaming']);
+    await lease.release();
+  });
+
+  it('health tells of a log that cannot be read, and the bus is ready all the same', async () => {
+    await server.query('create role without_replication login');
+    await server.query('create schema h authorization without_replication');
+    const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+    const bus = createBus({ service: 'basket', store: postgres(server.url('postgres', 'without_replication'), { schema: 'h' }), transport: memory(), relay: 'log', logger: quiet });
+    let away = false;
+    bus.on('log-slot', ({ state }) => (away ||= state === 'away'));
+    await bus.start();
+    await until(() => away, 'it is told');
+    const { ready, checks } = await bus.health();
+    assert.equal(ready, true);
+    assert.match(checks.find(({ name }) => name === 'log')!.detail!, /^away: .*messages come from the ledger/);
+    await bus.stop();
   });
 
   it('without the right to replicate rows come from the ledger, and the slot is said to be away', async () => {
