@@ -12,6 +12,8 @@ const HASTE = { SHOP_GRACE_MS: '300', SHOP_PACKING_MS: '200' };
 
 /** A condition that has not come true by then never will: the test fails with its name. */
 const WAIT_MS = 45_000;
+/** Seven processes that start on a machine where others work too. */
+const OPEN_MS = 100_000;
 const LOOK_EVERY_MS = 40;
 
 export interface Asked {
@@ -123,10 +125,11 @@ export function visitorOf(shop: Shop, visitor: string) {
 export async function openShop({ folder, env = {} }: { folder?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Shop> {
   const data = folder ?? (await mkdtemp(join(tmpdir(), 'shop-')));
   const { child, output, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...HASTE, ...env });
-  const url = await until('the shop is open', () => {
+  const opened = (): string | false | undefined => {
     if (child.exitCode !== null) throw new Error(`start.ts ended:\n${output()}`);
     return output().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(output())?.[1];
-  });
+  };
+  const url = await until('the shop is open', opened, OPEN_MS);
 
   const ask: Shop['ask'] = (method, path, { visitor, requestId, body, headers } = {}) =>
     fetch(url + path, {
