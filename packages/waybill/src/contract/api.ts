@@ -1,4 +1,4 @@
-/** The bus as its users see it: docs/api.md in types. No third-party type is named here. */
+/** The bus as its users see it, in types. No third-party type is named here. */
 import type { CommandContract, Draft, EventContract, MessageOptions } from './contracts.ts';
 import type { Message, OutgoingMessage } from './message.ts';
 import type { Logger, SignalMap, SignalName } from './signals.ts';

@@ -1,8 +1,9 @@
-/** API page, "Bus" and "Middleware"; on SQLite, since `postgres()` and `rabbitmq()` are drivers still to come. */
+/** API page, "Bus", "Middleware" and "Freshness". */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import pg from 'pg';
 import { createBus, defineEvent, type Handler } from 'waybill';
-import { sqlite } from 'waybill/stores/sqlite';
-import { sqlite as sqliteTransport } from 'waybill/transports/sqlite';
+import { postgres } from 'waybill/stores/postgres';
+import { rabbitmq } from 'waybill/transports/rabbitmq';
 import * as z from 'zod';
 import { CreateOrder, ProductPriceChanged } from './contracts.ts';
 
@@ -11,10 +12,13 @@ const OrderStarted = defineEvent('ordering.order-started', { schema: z.object({ 
 const ProductAdded = defineEvent('catalog.product-added', { schema: z.object({ productId: z.string() }), key: (e) => e.productId });
 const ProductRenamed = defineEvent('catalog.product-renamed', { schema: z.object({ productId: z.string() }), key: (e) => e.productId });
 
+const pool = new pg.Pool();
+const url = 'amqp://localhost';
+
 const bus = createBus({
   service: 'basket',
-  store: sqlite('.waybill/basket.db'), // or a URL; default process.env.WAYBILL_STORE, else sqlite:.waybill/basket.db
-  transport: sqliteTransport('.waybill'), // or a URL; default process.env.WAYBILL_TRANSPORT, else sqlite:.waybill (a directory)
+  store: postgres(pool), // or a URL; default process.env.WAYBILL_STORE, else sqlite:.waybill/basket.db
+  transport: rabbitmq(url), // or a URL; default process.env.WAYBILL_TRANSPORT, else sqlite:.waybill (a directory)
   relay: 'inline', // 'inline' (default) | 'worker' | 'log' | 'off'
 });
 
@@ -50,6 +54,11 @@ await bus.transaction(async (tx) => {
   await tx.query('update product set price = $1 where id = $2', [newPrice, id]);
   await bus.publish(ProductPriceChanged, { productId: id, newPrice, oldPrice, revision }, { tx }); // after the write it tells of
 });
+
+const tx = await pool.connect(); // or the user's own transaction, recognised by shape
+await tx.query('begin');
+await bus.publish(ProductPriceChanged, { productId: id, newPrice, oldPrice, revision }, { tx });
+await tx.query('commit');
 
 await bus.send(CreateOrder, data, { tx: 'own' }); // one receiver; outside a transaction (`requireTransaction`)
 const { orderId } = await bus.request(CreateOrder, data, { timeoutMs: 5_000, signal });

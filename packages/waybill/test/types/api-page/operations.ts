@@ -1,4 +1,4 @@
-/** API page, "Operations in code"; what of it is there so far. */
+/** API page, "Operations in code": what of it is there. */
 import { createBus } from 'waybill';
 import { operations } from 'waybill/operations';
 import { same } from '../equal.ts';
