@@ -289,7 +289,12 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     service,
     clock,
     signals,
+    horizonMs: options.horizonMs,
     store: async () => (await wiring.rooms()).store,
+    async transport() {
+      await wiring.rooms();
+      return wiring.transport();
+    },
     failures: async () => (await wiring.rooms()).failures,
     subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress(), beganMs: beganMsOf(one.begunAt) })),
     look: async (name) => wiring.subscriptions().find((one) => one.name === name)?.look(),

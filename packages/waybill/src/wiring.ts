@@ -88,6 +88,8 @@ export interface Wiring {
   stop(drainMs: number): Promise<void>;
   wake(): void;
   transportUp(): boolean;
+  /** Undefined while the broker is away. */
+  transport(): TransportSession | undefined;
   /** What ails the slot of relay mode `log`, as far as this instance reads it. */
   slotTrouble(): string | undefined;
   inFlight(): number;
@@ -490,6 +492,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     stop,
     wake,
     transportUp: () => link.session() !== undefined,
+    transport: () => link.session(),
     slotTrouble: () => slotTrouble,
     attach,
     history: exchange.history,

@@ -8,15 +8,19 @@ import type { Message, WireMessage } from './message.ts';
 import type { SagaDefinition } from './saga.ts';
 import type { Logger, Signals } from './signals.ts';
 import type { StorePorts, StoreSession, StoreTransaction } from './store.ts';
-import type { SourceProgress } from './transport.ts';
+import type { SourceProgress, TransportSession } from './transport.ts';
 
 /** What `operations` and `testing` may reach behind a bus. Not public. */
 export interface BusInternals {
   readonly service: string;
   readonly clock: Clock;
   readonly signals: Signals;
+  /** How long what was sent stays in the ledger. */
+  readonly horizonMs: number;
   /** Opens the store if that has not been done. */
   store(): Promise<StoreSession>;
+  /** Undefined while the broker is away. */
+  transport(): Promise<TransportSession | undefined>;
   failures(): Promise<{
     retry(rows: readonly number[]): Promise<number>;
     delete(rows: readonly number[]): Promise<number>;

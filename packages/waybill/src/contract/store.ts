@@ -6,6 +6,7 @@
  * driver may answer synchronously where its database does (`MaybePromise`); rooms always await.
  */
 import type { Clock } from './clock.ts';
+import type { Finding } from './doctor.ts';
 import type { MessageKind, WireMessage } from './message.ts';
 import type { Inspect } from './inspect.ts';
 import type { HistoryPage, HistoryQuery } from './history.ts';
@@ -62,6 +63,8 @@ export interface StoreSession<out Tx = unknown> {
    * `down` = the store cannot be used now (unreachable, full, read-only); `other` = not the store's doing.
    */
   classify(error: unknown): 'retry' | 'down' | 'other';
+  /** What somebody should know of this database before he trusts it; reads only. */
+  examine?(): Promise<readonly Finding[]>;
   close(): Promise<void>;
 }
 

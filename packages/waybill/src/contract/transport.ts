@@ -6,6 +6,7 @@
  * one queue for the whole service, which lives until it is removed. What a driver cannot do it refuses with
  * `CAPABILITY_MISSING`.
  */
+import type { Finding } from './doctor.ts';
 import type { History } from './history.ts';
 import type { MessageKind, WireMessage } from './message.ts';
 import type { Host, MaybePromise, StoreSession, StoreTransaction } from './store.ts';
@@ -34,6 +35,8 @@ export interface TransportSession {
   /** Removes the subscription for the whole service: what is queued is applied first, or dropped. */
   remove(name: string, queued: 'apply' | 'drop'): Promise<void>;
   close(): Promise<void>;
+  /** What somebody should know of this broker, and of what was declared, before he trusts it. */
+  examine?(): Promise<readonly Finding[]>;
   /** Whether any subscription takes events of this type; undefined while that cannot be told. A hint for warnings. */
   isTaken?(type: string): boolean | undefined;
   /** Only where the commit is the publish: what has to happen beside the store's own append. */

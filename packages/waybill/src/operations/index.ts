@@ -9,10 +9,13 @@ import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import { checkChoice, checkFilter } from './filters.ts';
+import type { Finding } from '../contract/doctor.ts';
+import { doctor } from './doctor.ts';
 import { type AuditEntry, type AuditRange, audit } from './audit.ts';
 import { type Replay, type ReplayOptions, replay, typesOf } from './replay.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
 
+export type { Finding, FindingCode } from '../contract/doctor.ts';
 export type { AuditEntry, AuditRange, Gap } from './audit.ts';
 export type { Replay, ReplayOptions, ReplayProgress } from './replay.ts';
 export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
@@ -115,6 +118,11 @@ export interface Operations {
   audit(range?: AuditRange): Promise<AuditEntry[]>;
   /** What this bus takes, and from whom it has come. */
   topology(): Promise<Topology>;
+  /**
+   * What would break a promise (`unsafe`) or is about to hurt (`warning`) in the store, its server, the broker and the options;
+   * empty when all is well. docs/doctor.md lists the findings.
+   */
+  doctor(): Promise<Finding[]>;
   status(): Promise<{ readonly ready: number; readonly waiting: number; readonly failed: number }>;
 }
 
@@ -204,6 +212,7 @@ export function operations(bus: Bus): Operations {
     },
     audit: (range) => audit(internals, range),
     topology: async () => topologyOf(internals),
+    doctor: () => doctor(internals),
     status: async () => (await inspect()).counts(),
   };
 }

@@ -3,6 +3,7 @@ import { transactionOf } from '../../clients/recognise.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Host, MaybePromise, StoreSession, StoreTransaction, TransactionOptions } from '../../contract/store.ts';
 import { asStoreError, classify } from './errors.ts';
+import { examine } from './examine.ts';
 import { createFailuresPort } from './failures.ts';
 import { createInboxPort } from './inbox.ts';
 import { createInspect } from './inspect.ts';
@@ -131,6 +132,7 @@ export async function openSession<Tx>(client: Client, { schema, host, owned, dir
       return ours;
     },
     classify,
+    examine: () => examine(sql, access.schema, host.clock),
     async close() {
       if (closed) return;
       closed = true;

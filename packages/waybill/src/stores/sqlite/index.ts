@@ -5,6 +5,7 @@ import type { Host, Store } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { Database } from './database.ts';
 import { classify } from './errors.ts';
+import { examine } from './examine.ts';
 import { createFailuresPort } from './failures.ts';
 import { createInboxPort } from './inbox.ts';
 import { createInspect } from './inspect.ts';
@@ -45,6 +46,7 @@ async function open(file: string, host: Host): Promise<SqliteStoreSession> {
     transaction: (work, options) => database.write(work, options),
     join: (native) => database.join(native),
     classify,
+    examine: async () => examine(database.connection, database.file),
     close: () => database.closeInTurn(),
   };
 }

@@ -7,8 +7,8 @@ export interface AmqpConnection {
   createConfirmChannel(): Promise<AmqpChannel>;
   close(): Promise<void>;
   on(event: string, listener: (detail?: any) => void): unknown;
-  /** The socket, to cut a connection that does not answer. */
-  readonly connection?: { readonly stream?: { destroy(error?: Error): unknown; cork?(): void; uncork?(): void; prependListener?(event: 'drain', listener: () => void): unknown } };
+  /** The socket, to cut a connection that does not answer; what the broker says of itself. */
+  readonly connection?: { readonly serverProperties?: { readonly version?: unknown }; readonly stream?: { destroy(error?: Error): unknown; cork?(): void; uncork?(): void; prependListener?(event: 'drain', listener: () => void): unknown } };
 }
 
 export interface AmqpChannel {

@@ -42,6 +42,12 @@ export class Link {
     return this.#connection !== undefined;
   }
 
+  /** Of the broker, as it says; undefined while there is no connection. */
+  get version(): string | undefined {
+    const version = this.#connection?.connection?.serverProperties?.version;
+    return typeof version === 'string' ? version : undefined;
+  }
+
   /** @throws WaybillError `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`, `STOPPED` */
   get(): Promise<AmqpConnection> {
     if (this.#closed) return Promise.reject(stopped());

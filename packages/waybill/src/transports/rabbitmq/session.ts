@@ -1,8 +1,10 @@
 import { sleep } from '../../contract/clock.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Consumer, Declaration, Delivery, ReplyInbox, SendOutcome, TransportCapabilities, TransportHost, TransportSession } from '../../contract/transport.ts';
+import type { Finding } from '../../contract/doctor.ts';
 import { type AmqpMessage, type Dial, goodbye, unreachable } from './client.ts';
 import { QueueConsumer } from './consumer.ts';
+import { examine } from './examine.ts';
 import { Instance, told } from './instance.ts';
 import { Link, stopped } from './link.ts';
 import { publishAll } from './move.ts';
@@ -106,6 +108,14 @@ export class Session implements TransportSession {
   /** The broker tells by what it routed, so of a type that was sent from here. */
   isTaken(type: string): boolean | undefined {
     return this.#publisher.taken.get(type);
+  }
+
+  async examine(): Promise<Finding[]> {
+    this.#check();
+    const { queueType } = this.#options;
+    const { service } = this.#host;
+    const { version } = this.#consuming;
+    return examine({ topology: this.#topology, names: this.#names, service, queueType, declared: [...this.#declared.values()], version });
   }
 
   async consume(declaration: Declaration): Promise<Consumer> {

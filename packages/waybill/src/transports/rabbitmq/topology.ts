@@ -233,6 +233,17 @@ export class Topology {
     return found;
   }
 
+  /** The error of a queue that was made with other arguments than it would be now. */
+  async conflict(queue: string): Promise<WaybillError | undefined> {
+    try {
+      await this.with((channel) => this.#queue(channel, queue));
+      return undefined;
+    } catch (error) {
+      if (WaybillError.is(error, 'TOPOLOGY_CONFLICT')) return error;
+      throw error;
+    }
+  }
+
   /** What the broker tells of a queue; undefined when it is not there. */
   async inspect(queue: string): Promise<AmqpQueue | undefined> {
     try {
