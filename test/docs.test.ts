@@ -1,14 +1,24 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { access, cp, glob, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { ROOT } from './support/run.ts';
 
 const run = promisify(execFile);
 const read = (file: string): Promise<string> => readFile(join(ROOT, file), 'utf8');
+
+/** Links of a page to files that do not exist. */
+async function deadLinks(page: string, text?: string): Promise<string[]> {
+  const dead: string[] = [];
+  for (const [, target] of (text ?? (await read(page))).matchAll(/\]\(([^)\s#]+)(?:#[^)]*)?\)/g)) {
+    if (/^[a-z]+:/.test(target!)) continue;
+    await access(join(ROOT, dirname(page), target!)).catch(() => dead.push(`${page}: ${target}`));
+  }
+  return dead;
+}
 
 /** The code blocks of a page in one language. */
 function blocks(page: string, language: string): string[] {
@@ -49,6 +59,21 @@ describe('README and examples', () => {
     const source = await read('docs/examples/smallest.ts');
     assert.ok(isQuoted(source, [source]));
     assert.ok(!isQuoted(source.replace('9.5', '9.6'), [source]));
+  });
+
+  it('links lead somewhere, and the decisions have a list that names each one', async () => {
+    const missing: string[] = [];
+    for await (const page of glob('{README,CONTRIBUTING,CHANGELOG}.md', { cwd: ROOT })) missing.push(...(await deadLinks(page)));
+    for await (const page of glob('{docs,packages/*,lab,benchmarks,examples}/**/*.md', { cwd: ROOT, exclude: ['**/node_modules/**'] })) missing.push(...(await deadLinks(page)));
+    assert.deepEqual(missing, []);
+    const list = await read('docs/decisions/README.md');
+    for await (const page of glob('docs/decisions/0*.md', { cwd: ROOT })) {
+      assert.match(list, new RegExp(`^${Number(basename(page).slice(0, 4))}\\. \\[[^\\]]+\\]\\(${basename(page)}\\)$`, 'm'));
+    }
+  });
+
+  it('notices a link that leads nowhere', async () => {
+    assert.deepEqual(await deadLinks('docs/tour.md', '[x](nowhere.md) [y](../README.md#the-house) [z](https://example.com)'), ['docs/tour.md: nowhere.md']);
   });
 
   it('the pages of features quote the programs that they name', async () => {
