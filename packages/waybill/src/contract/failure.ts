@@ -41,3 +41,26 @@ export function unroutable(message: WireMessage, nowMs: number): FailureRow {
   const text = `no queue takes ${message.type} at ${message.recipient ?? 'anybody'}: deploy a service that handles it, then retry it from failures`;
   return unsent(message, 'UNROUTABLE', text, nowMs);
 }
+
+/**
+ * What makes two failures the same trouble, as one text: subscription, type, code, where in the user's own code it was
+ * thrown, and the message without what differs from one to the next.
+ */
+export function troubleOf({ subscription, message, error }: FailureRow): string {
+  return JSON.stringify([subscription ?? '', message.type, error.code, ownLine(error.stack), kindOf(error.message)]);
+}
+
+/** The first line of the stack outside Node and packages, without its column. */
+function ownLine(stack: string | undefined): string {
+  const lines = stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? [];
+  const own = lines.find((line) => !/node:|node_modules/.test(line)) ?? '';
+  return own.trim().replace(/:\d+\)?$/, '');
+}
+
+function kindOf(message: string): string {
+  return message
+    .replace(/"[^"]*"|'[^']*'|`[^`]*`/g, '…')
+    .replace(/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}/gi, '#')
+    .replace(/\d+(?:[.,]\d+)*/g, '#')
+    .slice(0, 500);
+}

@@ -106,7 +106,7 @@ function realTurn(): Promise<void> {
 }
 
 /** 32 bits of state are plenty for jitter; public domain (Tommy Ettinger's mulberry32). */
-function mulberry32(seed: number): () => number {
+export function mulberry32(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

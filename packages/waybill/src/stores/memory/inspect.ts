@@ -1,3 +1,4 @@
+import { troubleOf } from '../../contract/failure.ts';
 import type { FailureFilter, FailureGroup, Inspect, OutboxEntry, Page, Standing } from '../../contract/inspect.ts';
 import type { FailedRow, OutboxRow, WaitingRow } from '../../contract/store.ts';
 import { copyOf, keyOf, type Disk } from './disk.ts';
@@ -41,7 +42,7 @@ export function createInspect(disk: Disk): Inspect {
 
     failureGroups: async () => {
       const groups = new Map<string, FailureGroup>();
-      for (const row of disk.failures.committed.values()) groups.set(groupOf(row), withRow(groups.get(groupOf(row)), row));
+      for (const row of disk.failures.committed.values()) groups.set(troubleOf(row), withRow(groups.get(troubleOf(row)), row));
       return [...groups.values()];
     },
 
@@ -79,12 +80,8 @@ function fits(row: FailedRow, { subscription, type, code, id, group }: FailureFi
     (type === undefined || row.message.type === type) &&
     (code === undefined || row.error.code === code) &&
     (id === undefined || row.message.id === id) &&
-    (group === undefined || groupOf(row) === group)
+    (group === undefined || troubleOf(row) === group)
   );
-}
-
-function groupOf({ subscription, message, error }: FailedRow): string {
-  return JSON.stringify([subscription ?? null, message.type, error.code, error.message]);
 }
 
 function withRow(group: FailureGroup | undefined, row: FailedRow): FailureGroup {
@@ -92,7 +89,7 @@ function withRow(group: FailureGroup | undefined, row: FailedRow): FailureGroup 
   if (group === undefined) {
     const { code, message: text } = error;
     const { type } = message;
-    return { group: groupOf(row), subscription, type, code, message: text, count: 1, firstMs: firstFailedMs, lastMs: lastFailedMs };
+    return { group: troubleOf(row), subscription, type, code, message: text, count: 1, firstMs: firstFailedMs, lastMs: lastFailedMs };
   }
   return {
     ...group,

@@ -5,6 +5,7 @@
  * Adding and taking cost one statement each for any number of rows; where keys are held, two more.
  */
 import { createHash } from 'node:crypto';
+import { troubleOf } from '../../contract/failure.ts';
 import type { FailedRow, FailureRow, FailuresPort } from '../../contract/store.ts';
 import { lockLines, realign, type Place } from './line.ts';
 import type { Access } from './port.ts';
@@ -101,26 +102,6 @@ export function failedRow(columns: FailedColumns): FailedRow {
   };
 }
 
-/**
- * What makes two failures the same trouble: subscription, type, code, where in the user's own code it was thrown, and
- * the message without what differs from one to the next.
- */
-function fingerprint({ subscription, message, error }: FailureRow): string {
-  const parts = [subscription ?? '', message.type, error.code, ownLine(error.stack), kindOf(error.message)];
-  return createHash('sha256').update(plainText(JSON.stringify(parts))).digest('hex').slice(0, 16);
-}
-
-/** The first line of the stack outside Node and packages, without its column. */
-function ownLine(stack: string | undefined): string {
-  const lines = stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? [];
-  const own = lines.find((line) => !/node:|node_modules/.test(line)) ?? '';
-  return own.trim().replace(/:\d+\)?$/, '');
-}
-
-function kindOf(message: string): string {
-  return message
-    .replace(/"[^"]*"|'[^']*'|`[^`]*`/g, '…')
-    .replace(/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}/gi, '#')
-    .replace(/\d+(?:[.,]\d+)*/g, '#')
-    .slice(0, 500);
+function fingerprint(row: FailureRow): string {
+  return createHash('sha256').update(plainText(troubleOf(row))).digest('hex').slice(0, 16);
 }

@@ -1,3 +1,5 @@
+import { mulberry32 } from '../clock.ts';
+
 /** Seeded chance. A run draws from several streams, so that a fault more or less does not shift everything else. */
 export interface Chance {
   /** Uniform in [0, 1). */
@@ -28,15 +30,4 @@ export function mix(text: string, seed = 0x811c9dc5): number {
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   return (hash ^ (hash >>> 13)) >>> 0;
-}
-
-/** 32 bits of state are plenty here; public domain (Tommy Ettinger's mulberry32). */
-function mulberry32(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
