@@ -345,6 +345,26 @@ describe('the ledger on PostgreSQL', { skip }, () => {
       return true;
     }
 
+    it('writes down no snapshot that it was given before', async () => {
+      let refused = false;
+      for (let tries = 1; tries <= 5 && !refused; tries++) {
+        const { store, url } = await fresh();
+        const lease = await acquire(store);
+        await append(store, 'a');
+        await drain(lease);
+        await server.query('checkpoint');
+        await burn(url);
+        await lease.read(500);
+        await server.kill();
+        await server.start();
+        refused = !(await lease.renew().catch(() => true)); // a connection that was lost says nothing
+        await append(store, 'b');
+        assert.deepEqual(await drain(await acquire(store, 'one')), ['b']);
+        await store.close();
+      }
+      assert.ok(refused, 'no id was handed out again: the test shows nothing');
+    });
+
     it('trusts a position that was written down', async () => {
       const { store, url } = await fresh();
       const lease = await acquire(store);

@@ -16,13 +16,14 @@ export interface Role {
 
 const { url, file, dies, mode = 'log' } = JSON.parse(process.argv[2]!) as Role;
 const windows = 3;
+const confirmMs = 5;
 const away = new Set(['STORE_UNREACHABLE', 'STORE_BUSY']);
 const die = (): void => void process.kill(process.pid, 'SIGKILL');
 let armed = false;
 let sends = 0;
 
 const broker = {
-  capabilities: { publishesAtCommit: false },
+  capabilities: { publishesAtCommit: false, sendsMax: 4 }, // what is sent first stands first in the file
   async send(messages) {
     const wanted = messages.filter(({ kind }) => kind === 'event').filter(({ type }) => type.startsWith('basket.'));
     if (armed && wanted.length > 0) sends++;
@@ -34,6 +35,7 @@ const broker = {
     }
     if (sends !== windows || dies !== 'lying') appendFileSync(file, lines.join(''));
     if (sends === windows && dies === 'after the confirm') die();
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * confirmMs));
     return messages.map(() => ({ kind: 'stored' as const }));
   },
   declare: async () => {},
