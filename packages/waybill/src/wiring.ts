@@ -28,6 +28,7 @@ import { createRun } from './handle/run.ts';
 import { attemptsOf, verdict } from './handle/verdict.ts';
 import { beganMsOf, joins } from './inbox/begun.ts';
 import { lateConsumer } from './inbox/late.ts';
+import { createReplays } from './inbox/replays.ts';
 import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
 import { type Worker, createWorker } from './inbox/worker.ts';
 import type { SagaDefinition } from './contract/saga.ts';
@@ -472,6 +473,15 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     await link.close();
     await opened?.store.close();
   };
+
+  attach((of) =>
+    createReplays(of, {
+      service,
+      history: exchange.history,
+      plans: () => [...subscriptions.values()].filter(({ plan, removed }) => !removed && plan.kind === 'event').map(({ plan }) => plan),
+      wake: (name) => subscriptions.get(name)?.wake(),
+    }),
+  );
 
   return {
     publish,

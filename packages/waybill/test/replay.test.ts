@@ -11,6 +11,8 @@ import { type TestBus, createTestBus } from 'waybill/testing';
 import { memory } from 'waybill/transports/memory';
 import { sqlite as sqliteTransport } from 'waybill/transports/sqlite';
 import { internalsOf } from '../src/contract/internals.ts';
+import type { Host } from '../src/contract/store.ts';
+import { memory as memoryStore } from '../src/stores/memory/index.ts';
 import { Noted, Priced } from './support/contracts.ts';
 
 type Open = (service: string) => TestBus<any>;
@@ -107,7 +109,7 @@ for (const [name, make] of Object.entries(transports)) {
       await desk.settled();
       const first = await subscriptions.replay('prices', { from: new Date(times[9]! + 500), perSecond: 100 });
       await desk.advance(3_000);
-      first.abort();
+      await first.abort();
       await desk.advance(1_000);
       const at = await first.done;
       assert.equal(at.state, 'aborted');
@@ -115,6 +117,41 @@ for (const [name, make] of Object.entries(transports)) {
       const rest = await subscriptions.replay('prices', { from: new Date(times[9]! + 500), after: at.next });
       await desk.advance(10_000);
       assert.equal((await rest.done).read, 1_000 - at.read);
+      const listed = await subscriptions.replays();
+      assert.deepEqual(listed.map(({ id, subscription, state }) => [id, subscription, state]), [
+        [range.id, 'desk.prices', 'done'],
+        [first.id, 'desk.prices', 'aborted'],
+        [rest.id, 'desk.prices', 'done'],
+      ]);
+      assert.equal(await subscriptions.abortReplay(first.id), false);
+      const { waiting } = operations(desk);
+      for (const { row, reason } of await waiting.list()) if (reason === 'replay') await waiting.run(row); // as after a week
+      await desk.settled();
+      assert.deepEqual(await subscriptions.replays(), []);
+    });
+
+    it('goes on after the process died, each message once although it is to run again, and the order of each key kept', async (t) => {
+      const open = await make(t);
+      await using catalog = open('catalog');
+      await using desk = open('desk');
+      const seen: string[] = [];
+      desk.subscribe(Priced, { name: 'prices', order: 'by-key' }, (event, ctx) => ctx.afterCommit(() => void seen.push(`${event.id}${event.revision}`)));
+      await desk.start();
+      await catalog.publishAll(upTo(300).flatMap((n) => [priced('a', n), priced('b', n)]));
+      await desk.settled();
+      seen.length = 0;
+      const { id } = await operations(desk).subscriptions.replay('prices', { from: 'beginning', again: true, perSecond: 100 });
+      for (let i = 0; i < 3; i++) {
+        await desk.advance(700);
+        desk.crash();
+      }
+      assert.ok(seen.length < 600, 'it was not over');
+      await desk.advance(15_000);
+      const [stored] = await operations(desk).subscriptions.replays(); // of the life after the last crash
+      assert.deepEqual([stored!.id, stored!.state, stored!.read, stored!.added], [id, 'done', 600, 600]);
+      for (const key of ['a', 'b']) {
+        assert.deepEqual(seen.filter((one) => one.startsWith(key)), upTo(300).map((n) => `${key}${n}`), key);
+      }
     });
 
     it('refuses what makes no sense', async (t) => {
@@ -235,3 +272,44 @@ for (const [name, make] of Object.entries(transports)) {
     await assert.rejects(operations(catalog).outbox.republish({ types: [] }), (error) => WaybillError.is(error, 'INVALID_OPTION'));
   });
 }
+
+it('a replay is done once by two instances', async () => {
+  const transport = memory();
+  const shared = memoryStore();
+  let asked = 0;
+  const instance = (): TestBus<any> => {
+    const store = {
+      ...shared,
+      async open(host: Host) {
+        const session = await shared.open(host);
+        const { standing } = session.ports.inspect;
+        Object.assign(session.ports.inspect, {
+          // Takes its time, so that both have read the same page before either of them writes.
+          async standing(...of: Parameters<typeof standing>) {
+            asked++;
+            await new Promise<void>((resolve) => void host.clock.after(50, resolve));
+            return standing(...of);
+          },
+        });
+        return session;
+      },
+    };
+    return createTestBus({ service: 'desk', transport, store });
+  };
+  await using catalog = createTestBus({ service: 'catalog', transport });
+  await using one = instance();
+  await using two = instance();
+  const seen: number[] = [];
+  for (const desk of [one, two]) desk.subscribe(Priced, { name: 'prices' }, (event, ctx) => ctx.afterCommit(() => void seen.push(event.revision)));
+  await one.start();
+  await two.start();
+  await catalog.publishAll(upTo(500).map((n) => priced('a', n)));
+  await one.settled();
+  seen.length = 0;
+  const { done } = await operations(two).subscriptions.replay('prices', { from: 'beginning', again: true });
+  internalsOf(one).wake();
+  await one.advance(15_000);
+  assert.ok(asked > 3, `they met: ${asked}`);
+  assert.equal((await done).added, 500);
+  assert.deepEqual(seen.toSorted((a, b) => a - b), upTo(500));
+});

@@ -42,6 +42,7 @@ export type WaybillErrorCode =
   | 'ONCE_MISMATCH' // one key of `once`, two contents
   | 'REPLY_TIMEOUT' // no reply in time
   | 'REPLY_FAILED' // the other side's handler gave up
+  | 'REPLAY_FAILED' // a publisher's ledger could not be read for an hour
   | 'HOP_LIMIT' // a chain of messages that cause one another does not end
   // sagas
   | 'SAGA_NOT_FOUND' // a message for an instance that never began

@@ -211,6 +211,7 @@ export type WaitingReason =
   | 'suspect' // was in flight when a process died: runs alone
   | 'no-handler' // a rolling deployment: this instance has no handler
   | 'replayed' // somebody asked for what was published before
+  | 'replay' // a replay that goes on, or is over: where it is
   | 'asked' // somebody retried a failure
   | 'timeout' // a saga's own: a timeout, or the next step that it undoes
   | 'schedule'; // at the sender, each time it is due: one row per id, adding a second is no error and changes nothing

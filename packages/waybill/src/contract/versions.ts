@@ -2,6 +2,7 @@
 import type { Clock } from './clock.ts';
 import type { ContractDefinition } from './contracts.ts';
 import { WaybillError } from './errors.ts';
+import type { Plan } from './handling.ts';
 import { readJson } from './json.ts';
 import { andThen } from './maybe.ts';
 import { callContract } from './order.ts';
@@ -13,6 +14,11 @@ export function versionsOf(contract: ContractDefinition): ContractDefinition[] {
   const versions = [contract];
   for (let newer = contract; newer.previous && newer.upcast; newer = newer.previous) versions.push(newer.previous);
   return versions;
+}
+
+/** Everything that a subscription takes from others, by type on the wire. */
+export function typesOf({ handlers }: Plan): string[] {
+  return [...handlers.values()].filter((taker) => !taker.own).flatMap(({ contract }) => versionsOf(contract).map(({ type }) => type));
 }
 
 /**

@@ -10,7 +10,7 @@ import { WaybillError } from '../contract/errors.ts';
 import type { Plan } from '../contract/handling.ts';
 import type { BusInternals } from '../contract/internals.ts';
 import type { StoreSession } from '../contract/store.ts';
-import { typesOf } from './replay.ts';
+import { typesOf } from '../contract/versions.ts';
 
 export interface AuditRange {
   /** What was committed from then on. @default as far back as the ledgers reach */

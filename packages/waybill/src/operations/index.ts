@@ -8,16 +8,17 @@ import type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract
 import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
+import { typesOf } from '../contract/versions.ts';
 import { checkChoice, checkFilter } from './filters.ts';
 import type { Finding } from '../contract/doctor.ts';
 import { doctor } from './doctor.ts';
 import { type AuditEntry, type AuditRange, audit } from './audit.ts';
-import { type Replay, type ReplayOptions, replay, typesOf } from './replay.ts';
+import { type ListedReplay, type Replay, type ReplayOptions, abortReplay, listReplays, replay } from './replay.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
 
 export type { Finding, FindingCode } from '../contract/doctor.ts';
 export type { AuditEntry, AuditRange, Gap } from './audit.ts';
-export type { Replay, ReplayOptions, ReplayProgress } from './replay.ts';
+export type { ListedReplay, Replay, ReplayOptions, ReplayProgress } from './replay.ts';
 export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
 export type { SagaFilter, SagaInstance } from './sagas.ts';
 
@@ -110,9 +111,14 @@ export interface Operations {
     list(): Promise<SubscriptionState[]>;
     /**
      * Brings what publishers sent in a range to one subscription once more, beside its live traffic; what it has taken on
-     * before is left out. Runs in this process, on a bus that has started. @throws WaybillError `INVALID_OPTION`
+     * before is left out. It is stored: whichever instance of the service has the subscription goes on with it, also
+     * after a restart. @throws WaybillError `INVALID_OPTION`
      */
     replay(name: string, options: ReplayOptions): Promise<Replay>;
+    /** Replays of this service that go on, and for a week those that are over. */
+    replays(): Promise<ListedReplay[]>;
+    /** Reads no more of it; false when it was over. */
+    abortReplay(id: string): Promise<boolean>;
   };
   /** Compares publishers' ledgers with the inboxes of this bus's subscriptions: one entry for each and each source. */
   audit(range?: AuditRange): Promise<AuditEntry[]>;
@@ -209,6 +215,8 @@ export function operations(bus: Bus): Operations {
           sources: sources.map(({ source, appliedUntilMs, waiting }) => ({ source, appliedUntil: new Date(appliedUntilMs), waiting })),
         })),
       replay: (name, options) => replay(internals, name, options),
+      replays: () => listReplays(internals),
+      abortReplay: (id) => abortReplay(internals, id),
     },
     audit: (range) => audit(internals, range),
     topology: async () => topologyOf(internals),

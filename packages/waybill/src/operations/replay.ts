@@ -1,20 +1,14 @@
 /**
- * Messages that publishers sent before, once more to one subscription, beside its live traffic.
- *
- * Pages of the publishers' ledgers become waiting rows of the subscription, in the transaction that asks its inbox: what
- * was taken on before is left out, unless it is asked for. From there they go the ordinary way: retries, failures, the
- * order of each key, behind whose replayed messages later live ones line up. A crash leaves whole pages; a second replay
- * of the same range leaves out what the first has done.
+ * Messages that publishers sent before, once more to one subscription, beside its live traffic: asked for, looked at, taken
+ * back. What is asked for is a row; the room `inbox` does it (`replays.ts`).
  */
 import { sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Plan } from '../contract/handling.ts';
-import type { History } from '../contract/history.ts';
 import type { BusInternals } from '../contract/internals.ts';
-import type { WireMessage } from '../contract/message.ts';
-import type { StoreSession, WaitingEntry } from '../contract/store.ts';
+import { type StoredReplay, readReplay, replayEntry, replayKeptMs, replayMessage, replaysOf } from '../contract/replay.ts';
+import type { WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
-import { versionsOf } from '../contract/versions.ts';
 
 export interface ReplayOptions {
   /** What was committed from then on; `'beginning'`: as far back as the ledgers reach. */
@@ -23,7 +17,7 @@ export interface ReplayOptions {
   readonly to?: Date;
   /** Of these services only. @default all that can be asked */
   readonly sources?: readonly string[];
-  /** Goes on where another replay stood: its `progress().next`. */
+  /** Goes on where another replay stood: the `next` of its progress. */
   readonly after?: Readonly<Record<string, string>>;
   /** Messages read per second at most. @default 1_000 */
   readonly perSecond?: number;
@@ -46,152 +40,109 @@ export interface ReplayProgress {
   /** Sources whose ledgers did not reach back to `from`, or perhaps not. */
   readonly trimmed: readonly string[];
   readonly state: 'running' | 'aborted' | 'done' | 'failed';
+  /** Why the source cannot be read just now, or could not for an hour. */
+  readonly error: { readonly code: string; readonly message: string } | undefined;
 }
 
 export interface Replay {
-  progress(): ReplayProgress;
-  /** Resolves when everything was read and what was added has left the line; rejects when a source cannot be read. */
+  readonly id: string;
+  /** As it is stored now. */
+  progress(): Promise<ReplayProgress>;
+  /**
+   * Resolves when everything was read and what was added has left the line, or it was aborted; rejects when a source could
+   * not be read for an hour. It goes on whether or not anybody waits.
+   */
   readonly done: Promise<ReplayProgress>;
   /** Reads no more. What stands in the line already (some hundreds) is still applied. */
-  abort(): void;
+  abort(): Promise<void>;
 }
 
-const pageMax = 200;
-/** Replayed messages in the line of the subscription at most: live ones of their keys wait behind them. */
-const lineMax = 500;
+/** A replay in the list: those that go on, and for a week those that are over. */
+export interface ListedReplay extends ReplayProgress {
+  readonly id: string;
+  readonly subscription: string;
+  readonly asked: Date;
+}
+
 const lookMs = 250;
+const listMax = 1_000;
 
 export async function replay(internals: BusInternals, name: string, options: ReplayOptions): Promise<Replay> {
+  const { service, clock } = internals;
   const plan = planOf(internals, name);
   const sinceMs = options.from === 'beginning' ? undefined : timeOf('from', options.from);
-  const untilMs = options.to === undefined ? internals.clock.now() + 1 : timeOf('to', options.to);
+  const givenMs = options.to === undefined ? undefined : timeOf('to', options.to);
   const perSecond = options.perSecond ?? 1_000;
   if (!(perSecond > 0)) throw new WaybillError('INVALID_OPTION', 'replay: perSecond must be a number above 0');
-  const history = await internals.history();
-  const sources = options.sources ?? (await history.sources());
-  const run = new Run(internals, plan, { history, sources, sinceMs, untilMs, perSecond, again: options.again ?? false, after: { ...options.after } });
-  const done = run.all();
-  done.catch(() => {}); // whoever wants to know awaits it
-  return { progress: () => run.progress(), done, abort: () => run.stopping.abort() };
-}
-
-interface Range {
-  readonly history: History;
-  readonly sources: readonly string[];
-  readonly sinceMs: number | undefined;
-  readonly untilMs: number;
-  readonly perSecond: number;
-  readonly again: boolean;
-  /** Moves. */
-  readonly after: Record<string, string>;
-}
-
-class Run {
-  readonly stopping = new AbortController();
-  readonly #internals: BusInternals;
-  readonly #plan: Plan;
-  readonly #range: Range;
-  readonly #types: readonly string[];
-  readonly #trimmed: string[] = [];
-  #read = 0;
-  #added = 0;
-  #known = 0;
-  #state: ReplayProgress['state'] = 'running';
-
-  constructor(internals: BusInternals, plan: Plan, range: Range) {
-    this.#internals = internals;
-    this.#plan = plan;
-    this.#range = range;
-    this.#types = typesOf(plan);
-  }
-
-  progress(): ReplayProgress {
-    return { read: this.#read, added: this.#added, known: this.#known, next: { ...this.#range.after }, trimmed: [...this.#trimmed], state: this.#state };
-  }
-
-  async all(): Promise<ReplayProgress> {
-    try {
-      const store = await this.#internals.store();
-      for (const source of this.#range.sources) await this.#source(store, source);
-      while (!this.#aborted && (await this.#inLine(store)) > 0) await this.#sleep(lookMs);
-      this.#state = this.#aborted ? 'aborted' : 'done';
-    } catch (error) {
-      this.#state = 'failed';
-      throw error;
-    }
-    return this.progress();
-  }
-
-  async #source(store: StoreSession, source: string): Promise<void> {
-    const { history, after, sinceMs, untilMs, perSecond } = this.#range;
-    for (let more = true; more && !this.#aborted; ) {
-      const page = await history.read(source, { types: this.#types, after: after[source], sinceMs, untilMs, max: pageMax });
-      if (page.trimmed && !this.#trimmed.includes(source)) this.#trimmed.push(source);
-      if (page.messages.length > 0) {
-        await this.#add(store, page.messages);
-        this.#internals.wake();
-      }
-      if (page.next !== undefined) after[source] = page.next;
-      ({ more } = page);
-      await this.#sleep((page.messages.length / perSecond) * 1_000);
-      while (!this.#aborted && (await this.#inLine(store)) >= lineMax) await this.#sleep(lookMs);
-    }
-  }
-
-  async #add(store: StoreSession, messages: readonly WireMessage[]): Promise<void> {
-    const { inbox, waiting, inspect } = store.ports;
-    const { name } = this.#plan;
-    const { clock } = this.#internals;
-    // An older form is left to the newer one that travelled under the same id.
-    const wanted = messages.filter(({ headers }) => !this.#types.includes(headers['ce-waybilldowncastof'] ?? ''));
-    const pending = new Set<WireMessage>();
-    const standing = this.#range.again ? await inspect.standing(name, wanted) : [];
-    standing.forEach((one, i) => void ((one === 'waiting' || one === 'failed') && pending.add(wanted[i]!)));
-    const added = await transact(store, clock, async (tx) => {
-      const fresh = await inbox.insert(tx, name, wanted);
-      const some = wanted.filter((message, i) => fresh[i] || (this.#range.again && !pending.has(message)));
-      await waiting.add(tx, some.map((message) => this.#entry(message)));
-      return some.length;
-    });
-    this.#read += messages.length;
-    this.#added += added;
-    this.#known += messages.length - added;
-    this.#internals.signals.emit('replayed', { subscription: name, source: messages[0]!.source, read: messages.length, added });
-  }
-
-  #entry(message: WireMessage): WaitingEntry {
-    const { name, order, retry } = this.#plan;
-    return {
-      subscription: name,
-      message,
-      dueMs: 'now',
-      attempt: 0,
-      attempts: 1 + retry.immediate + retry.delayed,
-      firstFailedMs: undefined,
-      error: undefined,
-      reason: 'replayed',
-      inOrder: order === 'by-key' && message.key !== undefined,
+  const sources = options.sources ?? (await (await internals.history()).sources());
+  const id = clock.id();
+  const store = await internals.store();
+  await transact(store, clock, async (tx) => {
+    const askedMs = await store.ports.waiting.nowMs(tx);
+    const asked: StoredReplay = {
+      ...{ subscription: plan.name, askedMs, sources, perSecond, again: options.again ?? false },
+      ...(sinceMs !== undefined && { sinceMs }),
+      untilMs: givenMs ?? Math.floor(askedMs) + 1,
+      after: options.after ?? {},
+      ...{ finished: [], trimmed: [], read: 0, added: 0, known: 0, state: 'running', tries: 0 },
     };
-  }
+    await store.ports.waiting.add(tx, [replayEntry(service, id, asked, 'now')]);
+  });
+  internals.wake();
+  const done = untilOver(internals, id);
+  done.catch(() => {}); // whoever wants to know awaits it
+  return { id, progress: () => look(internals, id), done, abort: async () => void (await abortReplay(internals, id)) };
+}
 
-  /** Replayed messages that have not been run. */
-  async #inLine({ ports }: StoreSession): Promise<number> {
-    const rows = await ports.inspect.waiting({ subscription: this.#plan.name, limit: 1_000 });
-    return rows.filter(({ reason }) => reason === 'replayed').length;
-  }
+export async function listReplays(internals: BusInternals): Promise<ListedReplay[]> {
+  const { inspect } = (await internals.store()).ports;
+  const rows = await inspect.waiting({ subscription: replaysOf(internals.service), limit: listMax });
+  return rows.map((row) => {
+    const { id, replay: stored } = readReplay(row);
+    return { id, subscription: stored.subscription, asked: new Date(stored.askedMs), ...progressOf(stored) };
+  });
+}
 
-  get #aborted(): boolean {
-    return this.stopping.signal.aborted;
-  }
-
-  #sleep(ms: number): Promise<void> {
-    return sleep(this.#internals.clock, ms, this.stopping.signal);
+/** False when it was over, or there is none. */
+export async function abortReplay(internals: BusInternals, id: string): Promise<boolean> {
+  const { service, clock } = internals;
+  const store = await internals.store();
+  const { waiting } = store.ports;
+  for (;;) {
+    const row = await rowOf(internals, id);
+    if (!row || readReplay(row).replay.state !== 'running') return false;
+    const aborted: StoredReplay = { ...readReplay(row).replay, state: 'aborted' };
+    const done = await transact(store, clock, async (tx) => {
+      const dueMs = (await waiting.nowMs(tx)) + replayKeptMs;
+      return waiting.settle(tx, row, { attempt: row.attempt + 1, dueMs, message: replayMessage(service, id, aborted) });
+    });
+    if (done) return true; // else a page was faster: each is paced
   }
 }
 
-/** Everything that a subscription takes from others, by type on the wire. */
-export function typesOf(plan: Plan): string[] {
-  return [...plan.handlers.values()].filter((taker) => !taker.own).flatMap(({ contract }) => versionsOf(contract).map(({ type }) => type));
+async function untilOver(internals: BusInternals, id: string): Promise<ReplayProgress> {
+  for (;;) {
+    const progress = await look(internals, id);
+    const { state, error } = progress;
+    if (state === 'failed') throw new WaybillError('REPLAY_FAILED', `the replay ${id} gave up: ${error?.message ?? 'a source cannot be read'}; see what keeps the publisher, then ask for it again`);
+    if (state !== 'running') return progress;
+    await sleep(internals.clock, lookMs);
+  }
+}
+
+async function look(internals: BusInternals, id: string): Promise<ReplayProgress> {
+  const row = await rowOf(internals, id);
+  if (row) return progressOf(readReplay(row).replay);
+  throw new WaybillError('REPLAY_FAILED', `the replay ${id} is gone: somebody took its row out of what waits, or it was over a week ago`);
+}
+
+async function rowOf(internals: BusInternals, id: string): Promise<WaitingRow | undefined> {
+  const { inspect } = (await internals.store()).ports;
+  return (await inspect.waiting({ subscription: replaysOf(internals.service), id: `replay:${id}`, limit: 1 }))[0];
+}
+
+function progressOf({ read, added, known, after, trimmed, state, error }: StoredReplay): ReplayProgress {
+  return { read, added, known, next: after, trimmed, state, error };
 }
 
 function planOf(internals: BusInternals, name: string): Plan {
