@@ -3,6 +3,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { faultProxy, type FaultProxy } from '../../packages/waybill/test/support/fault-proxy.ts';
+import { type StandInProcess, startStandInProcess } from '../../packages/waybill/test/azure-service-bus/stand-in/process.ts';
 import { type PostgresServer, startPostgres } from '../../packages/waybill/test/support/postgres-server.ts';
 import { rabbitServer, type RabbitServer } from '../../packages/waybill/test/support/rabbitmq-server.ts';
 import { needs } from '../../test/support/needs.ts';
@@ -11,7 +12,7 @@ import type { Role } from './role.ts';
 import { tablesOf } from './tables.ts';
 
 export const stores = ['sqlite', 'postgres'] as const;
-export const transports = ['sqlite', 'rabbitmq'] as const;
+export const transports = ['sqlite', 'rabbitmq', 'azure-service-bus'] as const;
 export interface Pair {
   readonly store: (typeof stores)[number];
   readonly transport: (typeof transports)[number];
@@ -31,10 +32,16 @@ export interface Ground {
   text(column: string): string;
   readonly postgres: { readonly server: PostgresServer; readonly proxy: FaultProxy } | undefined;
   readonly rabbit: { readonly server: RabbitServer; readonly proxy: FaultProxy } | undefined;
+  /** A stand-in for it. */
+  readonly azure: { readonly server: StandInProcess; readonly proxy: FaultProxy } | undefined;
   /** What the stores lie on, when it is a disk of its own: it can be filled, and lose its power. */
   readonly disk: Disk | undefined;
   close(): Promise<void>;
 }
+
+/** The shortest lock that Azure allows: what a dead process held comes again after it. */
+const azureLockMs = 5_000;
+const azureTimeoutMs = 1_500;
 
 export interface GroundOptions {
   readonly pair: Pair;
@@ -56,6 +63,7 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
     if (disk) closing.push(() => disk.close());
     const postgres = pair.store === 'postgres' ? await preparePostgres(closing, data, ownDisk) : undefined;
     const rabbit = pair.transport === 'rabbitmq' ? await prepareRabbit(closing) : undefined;
+    const azure = pair.transport === 'azure-service-bus' ? await prepareAzure(closing, folder) : undefined;
     const file = (service: string): string => join(data, `${service}.db`);
     return {
       pair,
@@ -63,8 +71,9 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
       disk,
       postgres,
       rabbit,
+      azure,
       store: (service) => (postgres ? `postgres://waybill@127.0.0.1:${postgres.proxy.port}/${service}` : `sqlite:${file(service)}`),
-      transport: rabbit ? `amqp://guest:guest@127.0.0.1:${rabbit.proxy.port}/` : `sqlite:${data}`,
+      transport: rabbit ? `amqp://guest:guest@127.0.0.1:${rabbit.proxy.port}/` : azure ? `${azure.server.url(azure.proxy.port)}&lockMs=${azureLockMs}&timeoutMs=${azureTimeoutMs}` : `sqlite:${data}`,
       text: (column) => (postgres ? `convert_from(${column}, 'UTF8')` : `cast(${column} as text)`),
       async read<Row>(service: Role['service'], sql: string) {
         if (postgres) return (await postgres.server.query(sql.replaceAll('waybill_', 'waybill.'), [], service)).rows as Row[];
@@ -98,6 +107,14 @@ async function preparePostgres(closing: (() => Promise<void>)[], folder: string,
 async function prepareRabbit(closing: (() => Promise<void>)[]): Promise<Ground['rabbit']> {
   const server = await rabbitServer();
   closing.push(() => server.close());
+  const proxy = await faultProxy(server.port);
+  closing.push(() => proxy.close());
+  return { server, proxy };
+}
+
+async function prepareAzure(closing: (() => Promise<void>)[], folder: string): Promise<Ground['azure']> {
+  const server = await startStandInProcess(join(folder, 'azure.db'));
+  closing.push(() => server.kill());
   const proxy = await faultProxy(server.port);
   closing.push(() => proxy.close());
   return { server, proxy };

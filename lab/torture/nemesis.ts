@@ -3,6 +3,7 @@
  * theirs, so a seed repeats the faults and not the run.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { steps } from '../../packages/waybill/test/azure-service-bus/stand-in/faults.ts';
 import type { Ground } from './ground.ts';
 import type { Processes } from './processes.ts';
 
@@ -73,8 +74,8 @@ function draw(faults: readonly [string, Fault][], random: () => number): [string
   return faults[0]!;
 }
 
-function faultsOf({ ground, processes, random, freezeMaxMs }: NemesisOptions): Record<string, Fault> {
-  const { postgres, rabbit, disk } = ground;
+function faultsOf({ ground, processes, random, freezeMaxMs, seconds }: NemesisOptions): Record<string, Fault> {
+  const { postgres, rabbit, azure, disk } = ground;
   const between = (min: number, max: number): number => min + random() * (max - min);
   /** Mostly one that works, now and then one that starts. */
   const any = (): string => {
@@ -107,6 +108,7 @@ function faultsOf({ ground, processes, random, freezeMaxMs }: NemesisOptions): R
   }
   if (postgres) Object.assign(faults, proxyFaults('database', postgres.proxy, between), postgresFaults(postgres.server, between));
   if (rabbit) Object.assign(faults, proxyFaults('broker', rabbit.proxy, between), rabbitFaults(rabbit.server, between));
+  if (azure) Object.assign(faults, proxyFaults('broker', azure.proxy, between), azureFaults(azure.server, between, seconds));
   if (disk) {
     faults['disk full'] = {
       weight: 1,
@@ -218,6 +220,52 @@ function rabbitFaults(server: NonNullable<Ground['rabbit']>['server'], between: 
         await server.ctl('set_vm_memory_high_watermark', 'absolute', '512MB');
       },
     },
+  };
+}
+
+/** A long run has a long throttling in it. */
+const longSeconds = 240;
+const minuteMs = 60_000;
+
+function azureFaults(server: NonNullable<Ground['azure']>['server'], between: (min: number, max: number) => number, seconds: number): Record<string, Fault> {
+  const place = 'broker';
+  const fault = (strike: () => Promise<void>): Fault => ({ weight: 1, place, strike });
+  const throttled = (minMs: number, maxMs: number): Fault => ({
+    weight: 1,
+    place: 'throttling',
+    async strike() {
+      server.order({ do: 'throttle' });
+      await sleep(between(minMs, maxMs));
+      server.order({ do: 'serve' });
+    },
+  });
+  return {
+    'broker: killed': fault(async () => {
+      await server.kill();
+      await sleep(between(0, 1_500));
+      await server.start();
+    }),
+    'broker: frozen': fault(async () => {
+      server.signal('SIGSTOP');
+      await sleep(between(300, 4_000));
+      server.signal('SIGCONT');
+    }),
+    'broker: all connections cut': fault(async () => server.order({ do: 'cut all' })),
+    'broker: all locks run out': fault(async () => server.order({ do: 'expire locks' })),
+    'broker: all tokens end': fault(async () => server.order({ do: 'expire tokens' })),
+    'broker: throttled': throttled(300, 4_000),
+    ...(seconds >= longSeconds && { 'broker: throttled for a minute': throttled(minuteMs, minuteMs) }),
+    ...Object.fromEntries(
+      steps.map((step) => [
+        `broker: cut at ${step}`,
+        fault(async () => {
+          if (step === 'attach' || step === 'token') server.order({ do: 'cut all' }); // asked for only by who has lost its connection
+          server.order({ do: 'cut at', step, chance: 0.2, times: 3 });
+          await sleep(between(500, 2_000));
+          server.order({ do: 'cut no more' });
+        }),
+      ]),
+    ),
   };
 }
 

@@ -13,6 +13,7 @@ export interface Finding {
 /** Every finding there is. docs/doctor.md lists them; a test compares the two. */
 export const findingCodes = [
   'CLOCK_SKEW',
+  'DEAD_LETTERED_BY_BROKER',
   'DEAD_LETTERS_MISSING',
   'POSTGRES_COMMIT_ASYNC',
   'POSTGRES_FSYNC_OFF',

@@ -3,6 +3,8 @@ import './long-timers.ts';
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import type { ServiceBusClient } from '@azure/service-bus';
+import { createBus } from 'waybill';
+import { operations } from 'waybill/operations';
 import { systemClock } from '../../src/contract/clock.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
 import type { Consumer, Delivery, TransportSession } from '../../src/contract/transport.ts';
@@ -11,9 +13,11 @@ import { recordingHost } from '../../src/testing/conformance/host.ts';
 import { labels, message } from '../../src/testing/conformance/message.ts';
 import { to } from '../../src/testing/conformance/transport/world.ts';
 import { azureServiceBus } from '../../src/transports/azure-service-bus/index.ts';
+import { Priced } from '../support/contracts.ts';
 import { message as azureMessage, sdkAdministration, sdkClient } from './sdk.ts';
 import { startStandIn, type StandIn } from './stand-in/index.ts';
 import { until } from './until.ts';
+import { quiet } from './whole-bus.ts';
 
 const prices = to('basket.prices');
 const byKey = to('basket.prices', { order: 'by-key' });
@@ -122,6 +126,34 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     assert.deepEqual([labels([last!]), last!.suspect, last!.redelivered], [['x3'], false, false]);
   });
 
+  it('tells of what Azure itself has given up, each time, and leaves it there', async (t) => {
+    const standIn = await place(t);
+    const bus = createBus({ service: 'basket', store: 'sqlite::memory:', transport: azureServiceBus(standIn.url), logger: quiet });
+    endsOf.get(t)!.unshift(() => bus.stop({ drainMs: 0 }));
+    bus.subscribe(Priced, { order: 'by-key' }, async () => {});
+    await bus.start();
+    const findings = async () => (await operations(bus).doctor()).filter(({ code }) => code === 'DEAD_LETTERED_BY_BROKER').map(({ message }) => message);
+    assert.deepEqual(await findings(), []);
+    const sender = (await start(t, standIn)).client.createSender('waybill/events');
+    await sender.sendMessages(azureMessage('no session', { subject: Priced.type, applicationProperties: { cloudEvents_id: 'x' } }));
+    for (const _ of [1, 2, 3]) {
+      const [message, ...more] = await findings();
+      assert.match(message!, new RegExp(`waybill/events holds 1: ${Priced.type} x \\(Session id is null\\.\\)$`));
+      assert.deepEqual(more, []);
+    }
+  });
+
+  it('tells of a subscription that somebody has removed', async (t) => {
+    const standIn = await place(t);
+    const bus = createBus({ service: 'basket', store: 'sqlite::memory:', transport: azureServiceBus(standIn.url), logger: quiet });
+    endsOf.get(t)!.unshift(() => bus.stop({ drainMs: 0 }));
+    bus.subscribe(Priced, async () => {});
+    await bus.start();
+    const [name] = (await operations(bus).subscriptions.list()).map((one) => one.name);
+    standIn.namespace.removeSubscription('waybill/events', name!);
+    assert.ok((await operations(bus).doctor()).some(({ code, severity }) => code === 'QUEUE_MISSING' && severity === 'unsafe'));
+  });
+
   it('drops what it sends twice where the topic detects duplicates', async (t) => {
     const standIn = await place(t);
     standIn.namespace.createTopic('waybill/events', { duplicatesMs: 60_000 });
@@ -130,6 +162,21 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     for (const label of ['a', 'a', 'b']) await session.send([message(label)]);
     assert.deepEqual(labels(await take(await session.consume(prices), 2)), ['a', 'b']);
   });
+
+  for (const declaration of [prices, byKey]) {
+    it(`survives a service that is rude to who stops receiving, order ${declaration.order}`, async (t) => {
+      const standIn = await place(t);
+      const { session } = await start(t, standIn);
+      await session.declare(declaration);
+      await session.send([message('a')]);
+      const consumer = await session.consume(declaration);
+      await consumer.settle(await take(consumer, 1));
+      assert.deepEqual(await consumer.receive(1, { waitMs: 200, signal }), []); // credit is out
+      standIn.faults.rude = true;
+      await consumer.close(); // a rejection that nobody handles would end this test
+      standIn.faults.clear();
+    });
+  }
 
   for (const step of ['attach', 'token'] as const) {
     for (const declaration of [prices, byKey]) {

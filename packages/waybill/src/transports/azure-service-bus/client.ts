@@ -13,6 +13,12 @@ export interface AzureMessage {
   applicationProperties?: { [name: string]: number | boolean | string | Date | null };
 }
 
+/** As the package `long` makes it. */
+export interface AzureLong {
+  toString(): string;
+  subtract(other: any): unknown;
+}
+
 export interface AzureReceived {
   readonly body: any;
   readonly messageId?: string | number | Buffer;
@@ -22,8 +28,9 @@ export interface AzureReceived {
   readonly deliveryCount?: number;
   readonly lockedUntilUtc?: Date;
   readonly enqueuedTimeUtc?: Date;
-  /** A `Long`, of another package. */
-  readonly sequenceNumber?: { toString(): string };
+  readonly sequenceNumber?: AzureLong;
+  readonly deadLetterReason?: string;
+  readonly deadLetterErrorDescription?: string;
   readonly applicationProperties?: { readonly [name: string]: unknown };
 }
 
@@ -47,7 +54,7 @@ export interface AzureHandlers {
 export interface AzureReceiver {
   subscribe(handlers: AzureHandlers, options?: { autoCompleteMessages?: boolean; maxConcurrentCalls?: number }): { close(): Promise<void> };
   receiveMessages(max: number, options?: { maxWaitTimeInMs?: number }): Promise<readonly any[]>;
-  peekMessages(max: number): Promise<readonly Pick<AzureReceived, 'sequenceNumber'>[]>;
+  peekMessages(max: number, options?: { fromSequenceNumber?: any }): Promise<readonly AzureReceived[]>;
   completeMessage(message: any): Promise<void>;
   abandonMessage(message: any, changes?: { [name: string]: any }): Promise<void>;
   renewMessageLock(message: any): Promise<Date>;
@@ -63,6 +70,7 @@ export interface AzureSession extends Omit<AzureReceiver, 'renewMessageLock'> {
 export interface AzureReceiverOptions {
   receiveMode?: 'peekLock' | 'receiveAndDelete';
   skipParsingBodyAsJson?: boolean;
+  subQueueType?: 'deadLetter';
   maxAutoLockRenewalDurationInMs?: number;
 }
 

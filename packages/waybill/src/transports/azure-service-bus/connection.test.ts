@@ -11,12 +11,14 @@ describe('connections to Azure Service Bus', () => {
   });
 
   it('are read from a URL, with prefix and emulator', () => {
-    const read = readConnection('sb://Root:a%2Bb%3D@localhost:5672/shop?emulator=true&administrationPort=5300', undefined);
+    const read = readConnection('sb://Root:a%2Bb%3D@localhost:5672/shop?emulator=true&administrationPort=5300&lockMs=5000&timeoutMs=700', undefined);
     assert.deepEqual(read, {
       target: 'Endpoint=sb://localhost:5672;SharedAccessKeyName=Root;SharedAccessKey=a+b=;UseDevelopmentEmulator=true;',
       credential: undefined,
       prefix: 'shop',
       administrationPort: 5300,
+      lockMs: 5_000,
+      timeoutMs: 700,
     });
   });
 

@@ -12,6 +12,7 @@ export interface Connection {
   /** A local emulator's administration: http on this port. */
   readonly administrationPort: number | undefined;
   readonly lockMs?: number;
+  readonly timeoutMs?: number;
 }
 
 /** Within the SDK, before an error is ours to handle. */
@@ -21,7 +22,7 @@ const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_
 const acceptMs = 1_500;
 
 /**
- * `Endpoint=sb://…` as Azure's portal gives it, `sb://KEYNAME:KEY@HOST[:PORT][/PREFIX][?lockMs=…]`, or a host name beside a credential.
+ * `Endpoint=sb://…` as Azure's portal gives it, `sb://KEYNAME:KEY@HOST[:PORT][/PREFIX][?lockMs=…&timeoutMs=…]`, or a host name beside a credential.
  * @throws WaybillError `INVALID_URL`; it repeats nothing, as all of it may be secret
  */
 export function readConnection(given: string, credential: unknown): Connection {
@@ -33,7 +34,9 @@ export function readConnection(given: string, credential: unknown): Connection {
   const port = url.searchParams.get('administrationPort');
   const administrationPort = port === null ? undefined : Number(port);
   const lock = url.searchParams.get('lockMs');
-  const rest = { prefix, administrationPort, ...(lock !== null && { lockMs: Number(lock) }) };
+  const timeout = url.searchParams.get('timeoutMs');
+  const times = { ...(lock !== null && { lockMs: Number(lock) }), ...(timeout !== null && { timeoutMs: Number(timeout) }) };
+  const rest = { prefix, administrationPort, ...times };
   if (credential !== undefined) return { target: url.host, credential, ...rest };
   const [name, key] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
   if (name === '' || key === '') throw invalid('the URL has no key name and key; write sb://KEYNAME:KEY@HOST, or pass a `credential` to azureServiceBus()');

@@ -258,7 +258,8 @@ export class AzureConsumer implements Consumer, Sink {
 
   /** It comes again, and the inbox knows it. Locks and connections are lost now and then; anything else is worth knowing. */
   #notCompleted(error: unknown): void {
-    if (isLockLost(error) || lastError(error).retryable !== false || this.#closing) return;
+    const { retryable, errno } = lastError(error);
+    if (isLockLost(error) || retryable !== false || errno !== undefined || this.#closing) return;
     this.#options.signals.emit('trouble', { where: `${this.#options.declaration.name}: acknowledging (${lastError(error).code ?? 'error'})`, error });
   }
 

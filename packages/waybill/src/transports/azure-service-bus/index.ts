@@ -10,6 +10,7 @@
 import { WaybillError } from '../../contract/errors.ts';
 import type { Transport } from '../../contract/transport.ts';
 import type { AzureAdministration, AzureClient } from './client.ts';
+import { closeForGood } from './clients.ts';
 import { connect, readConnection } from './connection.ts';
 import { openSession } from './session.ts';
 
@@ -41,9 +42,9 @@ const prefixPattern = /^[a-z0-9](?:[a-z0-9._-]{0,60}[a-z0-9])?$/;
  * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; on connecting `DRIVER_MISSING`, `TRANSPORT_DENIED`, `TOPOLOGY_MISSING`
  */
 export function azureServiceBus(connection: string | AzureClient, options: AzureServiceBusOptions = {}): Transport {
-  const { credential, timeoutMs = timeoutDefaultMs } = options;
+  const read = typeof connection === 'string' ? readConnection(connection, options.credential) : undefined;
+  const timeoutMs = options.timeoutMs ?? read?.timeoutMs ?? timeoutDefaultMs;
   if (!(timeoutMs >= timeoutMinMs)) throw new WaybillError('INVALID_OPTION', `azureServiceBus: timeoutMs must be ${timeoutMinMs} milliseconds at least`);
-  const read = typeof connection === 'string' ? readConnection(connection, credential) : undefined;
   const lockMs = options.lockMs ?? read?.lockMs ?? lockDefaultMs;
   if (!Number.isInteger(lockMs / 1_000) || lockMs < lockMinMs || lockMs > lockMaxMs) {
     throw new WaybillError('INVALID_OPTION', `azureServiceBus: lockMs must be whole seconds from ${lockMinMs} to ${lockMaxMs} milliseconds`);
@@ -63,7 +64,7 @@ export function azureServiceBus(connection: string | AzureClient, options: Azure
       try {
         return await openSession({ ...made, timeoutMs, prefix, lockMs }, host);
       } catch (error) {
-        await made.client.close().catch(() => {});
+        await closeForGood(made.client, host.clock);
         throw error;
       }
     },

@@ -8,7 +8,7 @@ import { Links } from './links.ts';
 
 const silentMs = 10_000;
 const never = new Promise<never>(() => {});
-const message = (sequenceNumber: number): AzureReceived => ({ body: 'x', sequenceNumber });
+const message = (sequenceNumber: number): AzureReceived => ({ body: 'x', sequenceNumber: { toString: () => `${sequenceNumber}`, subtract: () => 0 } });
 
 /** SDK clients of a namespace in which something stands still, numbered as they were made. */
 function ground(peek: (client: number) => Promise<readonly AzureReceived[]>) {
@@ -43,7 +43,7 @@ function ground(peek: (client: number) => Promise<readonly AzureReceived[]>) {
     anew: () => links.want(10),
     hungry: () => true,
   };
-  const clients = new Clients(make(), make);
+  const clients = new Clients(make(), make, clock);
   const links: Links = new Links({ kind: 'event', topic: 'topic', name: 'subscription' }, { clients, sink, clock, silentMs });
   links.want(10);
   return { clock, opened, closed, arrived, links, bring: (at: number, one: AzureReceived) => handlers[at]!.processMessage(one) };

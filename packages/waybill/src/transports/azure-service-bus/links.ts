@@ -7,9 +7,10 @@ import type { Clock } from '../../contract/clock.ts';
 import type { AzureClient, AzureReceived, AzureReceiver } from './client.ts';
 import type { Clients } from './clients.ts';
 import type { Held, Sink, Source } from './held.ts';
+import { makeDrainSafe } from './safe-drain.ts';
 import type { Place } from './topology.ts';
 import { isLockLost, isMissing } from './trouble.ts';
-import { type Watch, watch } from './watch.ts';
+import { answerWithin, type Watch, watch } from './watch.ts';
 
 /** Messages in hand, at most: what four hundred renewals a second would keep, at 15 seconds each, is far above. */
 export const creditMax = 2_000;
@@ -88,6 +89,7 @@ export class Links implements Source {
       },
       { autoCompleteMessages: false, maxConcurrentCalls: credit },
     );
+    makeDrainSafe(receiver, this.#clock);
     const link = { receiver, stop: () => subscription.close() };
     this.#links.add(link);
     this.#watch ??= watch({ clock: this.#clock, silentMs: this.#options.silentMs, missed: () => this.#missed(), stuck: (what) => this.#restart(what) });
@@ -147,12 +149,11 @@ export class Links implements Source {
     const links = [...this.#links];
     this.#links.clear();
     this.#account = { credit: 0, inHand: 0 };
-    await Promise.all(
-      links.map(async ({ stop, receiver }) => {
-        await stop().catch(() => {});
-        await receiver.close().catch(() => {});
-      }),
-    );
+    const closed = links.map(async ({ stop, receiver }) => {
+      await stop().catch(() => {});
+      await receiver.close().catch(() => {});
+    });
+    await answerWithin(this.#clock, this.#options.silentMs, Promise.all(closed)); // the SDK may never end it
   }
 
   // --- locks ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { SendOutcome } from '../../contract/transport.ts';
 import type { AzureBatch, AzureClient, AzureMessage, AzureSender } from './client.ts';
+import { closeForGood } from './clients.ts';
 import type { Names } from './names.ts';
 import { isClosed, isMissing, isRefusal, lastError, translated } from './trouble.ts';
 import { answerWithin, Patience } from './watch.ts';
@@ -67,10 +68,10 @@ export class Publisher {
   }
 
   #renew(): void {
-    const { another } = this.#options;
+    const { another, clock } = this.#options;
     if (!another) return;
     this.#senders.clear();
-    this.#client.close().catch(() => {});
+    void closeForGood(this.#client, clock);
     this.#client = another();
   }
 
@@ -154,9 +155,10 @@ export class Publisher {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#senders.values()].map((sender) => sender.close().catch(() => {})));
+    const { another, clock } = this.#options;
+    if (another) await closeForGood(this.#client, clock);
+    else await Promise.all([...this.#senders.values()].map((sender) => sender.close().catch(() => {})));
     this.#senders.clear();
-    if (this.#options.another) await this.#client.close().catch(() => {});
   }
 }
 

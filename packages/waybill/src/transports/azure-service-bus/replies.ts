@@ -7,8 +7,9 @@ import type { Signals } from '../../contract/signals.ts';
 import type { Delivery, ReplyInbox } from '../../contract/transport.ts';
 import type { AzureReceived, AzureReceiver } from './client.ts';
 import type { Clients } from './clients.ts';
+import { makeDrainSafe } from './safe-drain.ts';
 import type { Topology } from './topology.ts';
-import { type Watch, watch } from './watch.ts';
+import { answerWithin, type Watch, watch } from './watch.ts';
 import { deliveryOf, fromAzure } from './wire.ts';
 
 const credit = 50;
@@ -50,6 +51,7 @@ export async function listen(options: RepliesOptions): Promise<ReplyInbox> {
       { processMessage: take, processError: async () => void (receiver === opened && reopen('link')) },
       { autoCompleteMessages: false, maxConcurrentCalls: credit },
     );
+    makeDrainSafe(opened, clock);
     watching ??= watch({ clock, silentMs, missed: async () => receiver !== undefined && (await receiver.peekMessages(1)).length > 0, stuck: (what) => reopen(what) });
   };
   /** The connection was lost, or the queue: while the caller waits, so do we. */
@@ -81,7 +83,7 @@ export async function listen(options: RepliesOptions): Promise<ReplyInbox> {
       if (closed.signal.aborted) return;
       closed.abort();
       watching?.end();
-      await receiver?.close().catch(() => {});
+      if (receiver) await answerWithin(clock, silentMs, receiver.close().catch(() => {}));
       clients.leave(client);
       await topology.dropReplies(queue).catch(() => {}); // Azure does, later
     },

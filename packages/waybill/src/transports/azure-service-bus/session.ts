@@ -4,6 +4,7 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { AzureAdministration, AzureClient } from './client.ts';
 import { Clients } from './clients.ts';
 import { AzureConsumer } from './consumer.ts';
+import { examine } from './examine.ts';
 import { namesWith } from './names.ts';
 import { Publisher } from './publisher.ts';
 import { listen } from './replies.ts';
@@ -39,13 +40,13 @@ export async function openSession(options: SessionOptions, host: TransportHost):
   const { service, clock, signals, logger } = host;
   const names = namesWith(options.prefix);
   const administration = host.migrate === 'check' ? undefined : options.administration;
-  const clients = new Clients(client, make?.client);
+  const clients = new Clients(client, make?.client, clock);
   const topology = new Topology({ service, clients, administration, names, lockMs, clock, warn: (text) => logger.warn({ service }, text) });
   const publisher = new Publisher({ client: make?.client() ?? client, another: make?.client, names, clock, openMaxMs: silentMs });
   const opened = new Set<{ close(): Promise<void> }>();
   const consumers: AzureConsumer[] = [];
   let accepting: Clients | undefined;
-  const acceptors = (): Clients => (accepting ??= make ? new Clients(make.acceptor(), make.acceptor) : clients);
+  const acceptors = (): Clients => (accepting ??= make ? new Clients(make.acceptor(), make.acceptor, clock) : clients);
   const ended = new AbortController();
 
   const check = (): void => {
@@ -94,6 +95,12 @@ export async function openSession(options: SessionOptions, host: TransportHost):
     async remove(name, queued) {
       check();
       await topology.remove(name, queued, ended.signal);
+    },
+    async examine() {
+      check();
+      const places = [...topology.declared].flatMap(([name, all]) => all.map((place) => [name, place] as const));
+      const found = await doing('examining what was declared', () => Promise.all(places.map(([name, place]) => examine(place, name, clients.current))));
+      return found.flat();
     },
     close() {
       ended.abort();

@@ -142,7 +142,7 @@ export class Sessions {
   /** Takes nothing more, for good: sessions are given up one by one, so only a consumer that closes stops them all. */
   async stop(): Promise<void> {
     this.#closed = true;
-    await Promise.all([...this.#open].map((session) => session.stop()));
+    for (const session of this.#open) session.stop();
   }
 
   async close(): Promise<void> {
@@ -171,7 +171,7 @@ class HeldSession implements Source {
   #state: 'working' | 'left' | 'lost' = 'working';
   #suspects: number;
   #inHand = 0;
-  #stop: () => Promise<void> = async () => {};
+  #stopped = false;
   #cancelIdle = (): void => {};
   #first = Promise.withResolvers<void>();
 
@@ -189,11 +189,10 @@ class HeldSession implements Source {
   /** Resolves with its first message, or when none comes. */
   async start(): Promise<void> {
     const { clock } = this.#options;
-    const subscription = this.#session.subscribe(
+    this.#session.subscribe(
       { processMessage: (message) => this.#take(message), processError: async ({ error }) => this.#lost(error) },
       { autoCompleteMessages: false, maxConcurrentCalls: creditPerSession },
     );
-    this.#stop = () => subscription.close();
     this.#restartIdle();
     const over = new AbortController();
     await Promise.race([this.#first.promise, sleep(clock, firstMessageMs, over.signal)]);
@@ -207,7 +206,7 @@ class HeldSession implements Source {
       const suspect = this.#suspects > 0;
       if (suspect) this.#suspects--;
       this.#options.sink.arrived(this, message, suspect, () => {
-        resolve();
+        if (!this.#stopped) resolve(); // which gives credit for another one
         if (--this.#inHand === 0) this.#restartIdle();
       });
       this.#first.resolve();
@@ -245,16 +244,16 @@ class HeldSession implements Source {
     await this.#session.abandonMessage(message, changes);
   }
 
-  /** Takes nothing more. */
-  async stop(): Promise<void> {
-    await this.#stop().catch(() => {});
+  /** Gives no more credit; what that was given for may come yet. The SDK's own way would drain the link, see safe-drain.ts. */
+  stop(): void {
+    this.#stopped = true;
   }
 
   /** In peace: whatever it had in hand has been settled or abandoned. */
   async leave(): Promise<void> {
     if (this.#state !== 'working') return;
     this.#end('left');
-    await this.stop();
+    this.stop();
     const { clock, silentMs } = this.#options;
     await answerWithin(clock, silentMs, this.#session.setSessionState(null).catch(() => {}));
     await this.#close();

@@ -71,7 +71,7 @@ export class Topology {
       if (isMissing(error)) throw missing(`the topic ${names.topic}`);
       throw error;
     } finally {
-      await sender.close().catch(() => {});
+      sender.close().catch(() => {}); // not waited for: cut off at this moment, the SDK never ends it
     }
   }
 
@@ -99,6 +99,9 @@ export class Topology {
     return places;
   }
 
+  /** Places of the declared subscriptions, by the subscription. */
+  readonly declared: Map<string, readonly Place[]> = new Map();
+
   async declare(declaration: Declaration): Promise<void> {
     const requiresSession = declaration.order === 'by-key';
     const places = this.places(declaration);
@@ -117,6 +120,7 @@ export class Topology {
         for (const place of places) await this.#lookAt(place);
       },
     );
+    this.declared.set(declaration.name, places);
   }
 
   async #refusePast(administration: AzureAdministration, { name, formerly }: Declaration): Promise<void> {
@@ -181,7 +185,7 @@ export class Topology {
       if (isMissing(error)) throw missing(topic === undefined ? `the queue ${name}` : `the subscription ${name} of the topic ${topic}`);
       throw error;
     } finally {
-      await receiver.close().catch(() => {});
+      receiver.close().catch(() => {});
     }
   }
 
@@ -247,6 +251,7 @@ export class Topology {
       }
       if (subscribed) await unlessMissing(administration.deleteSubscription(names.topic, entity));
       for (const queue of queues) await unlessMissing(administration.deleteQueue(queue));
+      this.declared.delete(name);
     });
   }
 

@@ -4,6 +4,8 @@ import { WaybillError } from '../../contract/errors.ts';
 interface SdkError {
   readonly code?: string;
   readonly retryable?: boolean;
+  /** Of the socket. */
+  readonly errno?: number;
   readonly message: string;
 }
 

@@ -178,6 +178,8 @@ export class Connections {
   #manage(connection: Connection, address: string, request: Message): void {
     if (this.#cutAt('manage', connection)) return;
     try {
+      const refusal = this.#options.faults.refuse();
+      if (refusal) throw refusal;
       const body = manage(this.#options.namespace, address, request);
       if (!this.#cutAt('managed', connection)) this.#answer(connection, request, body ? 200 : 204, body ?? {});
     } catch (error) {
@@ -260,7 +262,7 @@ export class Connections {
       wants: () => link.sendable() && (link as any).credit > unsent(link),
       give: (stored, token) => this.#give(link, stored, token, destructive ? undefined : tokens),
       served: () => {
-        if (!(link as any)._draining) return;
+        if (!(link as any)._draining || this.#options.faults.rude) return;
         link.set_drained(true);
         (connection as any)._register(); // outside an event of the connection nothing is written by itself
       },
@@ -283,7 +285,10 @@ export class Connections {
       this.#links.delete(link);
       entity.leave(taker);
     };
-    link.on('sender_close', leave);
+    link.on('sender_close', () => {
+      leave();
+      if (this.#options.faults.rude) this.#refuse(link, new AmqpError('amqp:link:detach-forced', 'The service is shutting down.'));
+    });
     link.on('session_close', leave);
     for (const event of ['connection_close', 'disconnected', 'severed']) connection.once(event, leave);
     entity.pump();

@@ -8,13 +8,16 @@ export type Step = (typeof steps)[number];
 export class Faults {
   /** Asked at each step; true cuts the connection there. */
   cutAt: (step: Step) => boolean = () => false;
-  /** Asked for each message, or batch, that arrives: an error refuses it. */
+  /** Asked for each message, or batch, that arrives, and each request to `$management`: an error refuses it. */
   refuse: () => AmqpError | undefined = () => undefined;
   /** Told of each link that is detached because its token has ended. */
   expired: () => void = () => {};
+  /** Answers no drain, and every goodbye of a receiver with an error, as a service does that is shutting down. */
+  rude = false;
 
   clear(): void {
     this.cutAt = () => false;
     this.refuse = () => undefined;
+    this.rude = false;
   }
 }

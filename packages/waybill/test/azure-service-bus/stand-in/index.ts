@@ -7,7 +7,7 @@
  * of duplicate detection do not survive a restart; time is not simulated.
  */
 import { once } from 'node:events';
-import type { AddressInfo, Server } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import type { TokenCheck } from './claims.ts';
 import { Connections } from './connections.ts';
 import { createAdministration } from './administration.ts';
@@ -59,8 +59,11 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
   const connections = new Connections({ namespace, faults, messageBytesMax: options.messageBytesMax ?? 256 * 1024, checkToken: options.checkToken });
   const administration = createAdministration(namespace, switches);
 
+  /** Those too that have not come as far as AMQP. */
+  const sockets = new Set<Socket>();
   const listen = async (port: number, administrationPort: number): Promise<Server> => {
     const server = connections.listen(port);
+    server.on('connection', (socket: Socket) => void sockets.add(socket.once('close', () => sockets.delete(socket))));
     await once(server, 'listening');
     administration.listen(administrationPort, '127.0.0.1');
     await once(administration, 'listening');
@@ -79,6 +82,7 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
     administration.close();
     administration.closeAllConnections();
     connections.cut();
+    for (const socket of sockets) socket.destroy();
     await closed;
   };
   return {

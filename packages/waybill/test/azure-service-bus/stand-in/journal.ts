@@ -38,17 +38,22 @@ export function fileJournal(file: string): Journal {
     pragma synchronous = normal; -- survives the death of the process, which is what tests do to it
     create table if not exists entity (path text primary key, kind text, settings text);
     create table if not exists message (path text, seq integer, enqueued integer, state text, count integer, source text, body blob, primary key (path, seq));
+    create table if not exists mark (one integer primary key check (one = 1), seq integer); -- numbers are never given twice
+    insert or ignore into mark values (1, 0);
     create table if not exists session (path text, id text, state blob, primary key (path, id));
   `);
   const statement = (sql: string): StatementSync => database.prepare(sql);
   const save = statement('insert or replace into message (path, seq, enqueued, state, count, source, body) values (?, ?, ?, ?, ?, ?, ?)');
+  const mark = statement('update mark set seq = ? where seq < ?');
   const remove = statement('delete from message where path = ? and seq = ?');
   const saveSession = statement('insert or replace into session (path, id, state) values (?, ?, ?)');
   const saveEntity = statement('insert or replace into entity (path, kind, settings) values (?, ?, ?)');
   const all = <T>(sql: string, ...values: string[]): T[] => statement(sql).all(...values) as T[];
   return {
-    save: (path, { seq, enqueuedMs, state, count, deadLetterSource, message }) =>
-      void save.run(path, seq, enqueuedMs, state, count, deadLetterSource ?? null, rhea.message.encode(message)),
+    save(path, { seq, enqueuedMs, state, count, deadLetterSource, message }) {
+      mark.run(seq, seq);
+      save.run(path, seq, enqueuedMs, state, count, deadLetterSource ?? null, rhea.message.encode(message));
+    },
     remove: (path, seq) => void remove.run(path, seq),
     saveSession: (path, id, state) => void saveSession.run(path, id, state),
     saveEntity: (path, kind, settings) => void saveEntity.run(path, kind, JSON.stringify(settings)),
@@ -78,7 +83,7 @@ export function fileJournal(file: string): Journal {
         id,
         state: state === null ? null : Buffer.from(state),
       })),
-    lastSeq: () => all<{ seq: number }>('select coalesce(max(seq), 0) as seq from message')[0]!.seq,
+    lastSeq: () => all<{ seq: number }>('select seq from mark')[0]!.seq,
     close: () => database.close(),
   };
 }
