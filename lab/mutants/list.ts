@@ -73,6 +73,6 @@ export const mutants: readonly Mutant[] = [
   { name: 'an effect whose message still waits', file: apply, find: 'if (reply) await host.append(tx, reply);\n    if (item.row) await waiting.settle(tx, item.row);', put: 'if (reply) await host.append(tx, reply);' },
   { name: 'dead letters that nobody writes', file: apply, find: 'await failures.add(tx, [\n      {\n        subscription: plan.name,', put: 'await (async (..._: unknown[]) => {})(tx, [\n      {\n        subscription: plan.name,' },
   { name: 'poison is tried for ever', file: worker, find: 'const crashesMax = 4;', put: 'const crashesMax = 1e9;' },
-  { name: 'innocents are charged: what crashed does not run alone', file: worker, find: 'items[0]!.crashes > 0 ? gate.alone(run) : gate.pass(run)', put: 'gate.pass(run)', also: { file: worker, find: 'const together = crashes > 0 ||', put: 'const together =' } },
+  { name: 'innocents are charged: what crashed does not run alone', file: worker, find: 'taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, lane, (run) => run())) : insist(taken, lane, gate.pass);', put: 'insist(taken, lane, gate.pass);', also: { file: worker, find: 'const together = crashes > 0 ||', put: 'const together =' } },
   { name: 'a start that another made counts as a crash', file: waiting, find: '!isFree(now, owner, nowMs) || now.attempt !== attempt || now.starts !== starts) return undefined;', put: 'now.attempt !== attempt) return undefined;', also: { file: waiting, find: '.filter((row) => isFree(row, owner, host.clock.now()));', put: ';' } },
 ];
