@@ -13,7 +13,7 @@ import { writePages } from './pages.ts';
 import { inbox, inboxBatch } from './rabbitmq/inbox.ts';
 import { relayDrain, relayVsUsual } from './rabbitmq/relay-drain.ts';
 import { relayHeldSnapshot } from './rabbitmq/relay-held-snapshot.ts';
-import { relayLatency, relayOpenWriter } from './rabbitmq/relay-latency.ts';
+import { relayLatency, relayLog, relayOpenWriter } from './rabbitmq/relay-latency.ts';
 import { walPerMessage } from './rabbitmq/wal-per-message.ts';
 import { publishOverhead, steadyState } from './rabbitmq/writers.ts';
 import type { Report } from './report.ts';
@@ -26,6 +26,7 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   'relay-held-snapshot': relayHeldSnapshot,
   'relay-open-writer': relayOpenWriter,
   'relay-latency': relayLatency,
+  'relay-log': relayLog,
   'publish-overhead': publishOverhead,
   'steady-state': steadyState,
   'wal-per-message': walPerMessage,

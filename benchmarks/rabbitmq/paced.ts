@@ -42,8 +42,8 @@ export function noteConfirms(url: string): Confirms {
   return { atMs, dial };
 }
 
-export function notedBus(servers: Servers, confirms: Confirms): Bus<any> {
-  return createBus({ service: 'bench', store: servers.postgres, transport: rabbitmq(confirms.dial as never), logger: silent });
+export function notedBus(servers: Servers, confirms: Confirms, relay: 'inline' | 'log' = 'inline'): Bus<any> {
+  return createBus({ service: 'bench', relay, store: servers.postgres, transport: rabbitmq(confirms.dial as never), logger: silent });
 }
 
 /** Latencies in ms; one that is never confirmed within ten seconds is an error. */

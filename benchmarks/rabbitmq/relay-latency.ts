@@ -90,6 +90,44 @@ export async function relayOpenWriter({ quick }: { quick: boolean }): Promise<Re
   }
 }
 
+/** Relay mode `log` beside `inline`, in turn: the same messages, and the same idle time. */
+export async function relayLog({ quick }: { quick: boolean }): Promise<Report> {
+  const ms = quick ? 3_000 : 10_000;
+  const servers = await startServers('logical');
+  const confirms = noteConfirms(servers.amqp);
+  try {
+    await bindSink(servers);
+    const times = { inline: [] as number[], log: [] as number[] };
+    const idle = { inline: [] as number[], log: [] as number[] };
+    let streams = 0;
+    for (let round = 0; round < 3; round++) {
+      for (const mode of ['inline', 'log'] as const) {
+        const bus = notedBus(servers, confirms, mode);
+        const streaming = new Promise<void>((resolve) => bus.on('log-slot', ({ state }) => state === 'streaming' && resolve()));
+        await bus.start();
+        if (mode === 'log') await streaming.then(() => streams++);
+        await paced(bus, confirms, { everyMs, ms: 500 }); // warm
+        times[mode].push(quantile(await paced(bus, confirms, { everyMs, ms }), 0.5));
+        const before = servers.cpu();
+        await sleep(ms);
+        const { node, postgres } = servers.cpu();
+        idle[mode].push((node - before.node + postgres - before.postgres) / ms);
+        await bus.stop();
+      }
+    }
+    const { inverted } = await drainQueue(servers, sinkQueue, 0);
+    return {
+      name: 'relay-log',
+      ratios: [atMost('p50 in relay mode inline', median(times.log) / median(times.inline), 1.5)],
+      correct: inverted === 0 && streams === 3,
+      p50Ms: times,
+      idleShareOfACore: idle,
+    };
+  } finally {
+    await servers.close();
+  }
+}
+
 /** A commit of one row, and a publish that is confirmed, each alone: their medians, added. */
 async function bareSum(servers: Servers, ms: number): Promise<number> {
   const client = new pg.Client(servers.postgres);

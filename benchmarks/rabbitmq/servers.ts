@@ -11,10 +11,10 @@ export interface Servers {
   close(): Promise<void>;
 }
 
-/** A PostgreSQL (fsync on) and a RabbitMQ of this benchmark's own, on free ports. */
-export async function startServers(): Promise<Servers> {
+/** A PostgreSQL (fsync on) and a RabbitMQ of this benchmark's own, on free ports. @param level `logical` for relay mode `log` */
+export async function startServers(level: 'replica' | 'logical' = 'replica'): Promise<Servers> {
   const program = fileURLToPath(new URL('../../packages/waybill/test/support/serve.ts', import.meta.url));
-  const child: ChildProcess = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child: ChildProcess = spawn(process.execPath, [program, level], { stdio: ['pipe', 'pipe', 'inherit'] });
   const line = await new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stdout! }).once('line', resolve);
     child.once('exit', () => reject(new Error('the servers did not start')));

@@ -4,7 +4,8 @@ import type { Lease } from '../../src/stores/postgres/lease.ts';
 import { lsnOf } from '../../src/stores/postgres/wal/pgoutput.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 
-const patienceMs = 20_000;
+/** Only waited for when something is wrong. */
+const patienceMs = 60_000;
 
 /** The same session, in relay mode `log`. @param database where it is not `postgres` */
 export function overLog(session: StoreSession<any>, server: PostgresServer, database?: string): StoreSession<any> {
