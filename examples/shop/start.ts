@@ -33,6 +33,8 @@ let leavingSince = 0;
 
 process.on('SIGINT', () => void leave(0));
 process.on('SIGTERM', () => void leave(0));
+// Whoever started it over a channel has gone: a test that was killed leaves no shop behind.
+process.on('disconnect', () => void leave(0));
 // Output that nobody reads any more must not end the shop before its services.
 process.stdout.on('error', () => undefined);
 process.stderr.on('error', () => undefined);

@@ -11,7 +11,7 @@ import type { ServiceName } from '../supervisor/messages.ts';
 const HASTE = { SHOP_GRACE_MS: '300', SHOP_PACKING_MS: '200' };
 
 /** A condition that has not come true by then never will: the test fails with its name. */
-const WAIT_MS = 45_000;
+const WAIT_MS = 60_000;
 /** Seven processes that start on a machine where others work too. */
 const OPEN_MS = 100_000;
 const LOOK_EVERY_MS = 40;
@@ -125,11 +125,9 @@ export function visitorOf(shop: Shop, visitor: string) {
 export async function openShop({ folder, env = {} }: { folder?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Shop> {
   const data = folder ?? (await mkdtemp(join(tmpdir(), 'shop-')));
   const { child, output, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...HASTE, ...env });
-  const opened = (): string | false | undefined => {
-    if (child.exitCode !== null) throw new Error(`start.ts ended:\n${output()}`);
-    return output().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(output())?.[1];
-  };
-  const url = await until('the shop is open', opened, OPEN_MS);
+  const opened = () => output().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(output())?.[1];
+  const endedEarly = ended.then((code) => Promise.reject(new Error(`start.ts ended with ${code}:\n${output()}`)));
+  const url = await Promise.race([until('the shop is open', opened, OPEN_MS), endedEarly]);
 
   const ask: Shop['ask'] = (method, path, { visitor, requestId, body, headers } = {}) =>
     fetch(url + path, {
@@ -189,9 +187,9 @@ export function launch(
 ): { child: ChildProcess; output: () => string; ended: Promise<number | null> } {
   const { NODE_TEST_CONTEXT: _context, ...inherited } = process.env;
   const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
-  const child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => void (text += chunk.toString()));
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => void (text += chunk.toString()));
   return { child, output: () => text, ended: new Promise((resolve) => child.once('close', (code) => resolve(code))) };
 }
 
