@@ -10,6 +10,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { arch, cpus, platform, release } from 'node:os';
 import { embedded } from './embedded/embedded.ts';
 import { writePages } from './pages.ts';
+import { endToEnd } from './peers/end-to-end.ts';
 import { inbox, inboxBatch } from './rabbitmq/inbox.ts';
 import { relayDrain, relayVsUsual } from './rabbitmq/relay-drain.ts';
 import { relayHeldSnapshot } from './rabbitmq/relay-held-snapshot.ts';
@@ -32,6 +33,7 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   'wal-per-message': walPerMessage,
   inbox,
   'inbox-batch': inboxBatch,
+  'end-to-end': endToEnd,
   start,
 };
 

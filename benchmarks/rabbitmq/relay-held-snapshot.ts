@@ -8,6 +8,9 @@ import { drainQueue, fill } from './contract.ts';
 import { measured, startServers } from './servers.ts';
 import { bindSink, drain, sinkQueue } from './sink.ts';
 
+/** The store's default. */
+const schema = 'waybill';
+
 export async function relayHeldSnapshot({ quick }: { quick: boolean }): Promise<Report> {
   const count = quick ? 10_000 : 100_000;
   const servers = await startServers();
@@ -31,11 +34,13 @@ export async function relayHeldSnapshot({ quick }: { quick: boolean }): Promise<
     for (let round = 0; round < 3; round++) {
       rates.free.push(await one());
       const holder = await pool.connect();
-      await holder.query('begin isolation level repeatable read; select count(*) from bench.ledger');
-      rates.held.push(await one());
-      polls.push(...(await emptyPolls(pool)));
-      await holder.query('rollback');
-      holder.release();
+      try {
+        await holder.query(`begin isolation level repeatable read; select count(*) from ${schema}.ledger`);
+        rates.held.push(await one());
+        polls.push(...(await emptyPolls(pool)));
+      } finally {
+        holder.release(true);
+      }
     }
     return {
       name: 'relay-held-snapshot',
@@ -56,13 +61,13 @@ export async function relayHeldSnapshot({ quick }: { quick: boolean }): Promise<
 /** The relay's own statement, from the position at which it stands. */
 async function emptyPolls(pool: pg.Pool): Promise<number[]> {
   const { poll } = await import('../../packages/waybill/src/stores/postgres/reading.ts');
-  const { rows } = await pool.query<{ base: string; floor: number }>('select base::text, era_floor as floor from bench.position order by no desc limit 1');
+  const { rows } = await pool.query<{ base: string; floor: number }>(`select base::text, era_floor as floor from ${schema}.position order by no desc limit 1`);
   const { base, floor } = rows[0]!;
   const sql = { query: async (text: string, values: unknown[]) => (await pool.query(text, values)).rows };
   const times: number[] = [];
   for (let i = 0; i < 50; i++) {
     const began = performance.now();
-    const found = await poll(sql as never, 'bench', { base, floor: Number(floor), max: 500 });
+    const found = await poll(sql as never, schema, { base, floor: Number(floor), max: 500 });
     times.push(performance.now() - began);
     if (found.rows.length > 0) throw new Error('the poll is not empty: something was left unsent');
   }

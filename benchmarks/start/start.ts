@@ -13,6 +13,7 @@ import { atMost, median, type Ratio, type Report } from '../report.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const dist = join(root, 'packages/waybill/dist');
+const peersHome = join(root, 'benchmarks/peers/packages');
 const contracts = 500;
 
 export async function start({ quick }: { readonly quick: boolean }): Promise<Report> {
@@ -49,12 +50,12 @@ export async function start({ quick }: { readonly quick: boolean }): Promise<Rep
 /** Those of the end-to-end benchmark, where they have been installed for it. */
 function peers(): Record<string, string> {
   const names = ['pg-boss', 'graphile-worker', 'bullmq', 'pg-transactional-outbox'];
-  return Object.fromEntries(names.filter((name) => existsSync(join(root, 'benchmarks/node_modules', name))).map((name) => [name, name]));
+  return Object.fromEntries(names.filter((name) => existsSync(join(peersHome, 'node_modules', name))).map((name) => [name, name]));
 }
 
 function importMs(entry: string, times: number): number {
   const code = `const began = performance.now(); await import(${JSON.stringify(entry)}); console.log(performance.now() - began); process.exit(0)`;
-  return median(Array.from({ length: times }, () => Number(node(['--input-type=module', '-e', code], join(root, 'benchmarks')))));
+  return median(Array.from({ length: times }, () => Number(node(['--input-type=module', '-e', code], peersHome))));
 }
 
 async function firstMessageMs(dir: string, times: number): Promise<{ ms: number; handled: number }> {
