@@ -42,6 +42,8 @@ export async function torment(options: NemesisOptions): Promise<Readonly<Record<
   if (ground.rabbit) await sleep(warmUpMs);
   let strickenMs = performance.now();
   for (const endMs = performance.now() + options.seconds * 1_000; performance.now() < endMs; await sleep(150 + random() * 850)) {
+    // A server may end of a full disk long after there is room again; somebody looks after it.
+    if (!busy.has('database')) await ground.postgres?.server.revive().catch((error: unknown) => processes.say({ what: 'trouble', text: `reviving: ${String(error).slice(0, 200)}` }));
     if (busy.size >= overlapMax) continue;
     const fewWork = processes.working.length * 2 < processes.names.length;
     if (fewWork && performance.now() - strickenMs < patienceMs) continue; // who is killed at each start comes to nothing

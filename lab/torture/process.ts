@@ -125,7 +125,7 @@ async function publishOnce(): Promise<void> {
         tried((await bus.publish(Counted, { key, n }, { tx })).id, key, n);
         if (onPostgres && chance(0.05)) await sleep(20);
       }
-      if (chance(0.15)) {
+      if (chance(0.25)) {
         const orderId = `${process.pid}-${Date.now()}-${Math.floor(Math.random() * 10)}`;
         await tx.query('insert into submitted (id) values ($1)', [orderId]);
         tried((await bus.publish(OrderSubmitted, { orderId }, { tx })).id, orderId);

@@ -49,7 +49,9 @@ export interface TortureReport {
   readonly history: readonly Line[];
 }
 
-const startMaxMs = 60_000;
+const startMaxMs = 120_000;
+/** Transactions that have committed before anything goes wrong: a slow machine shall have something to lose too. */
+const committedMin = 40;
 /** After the last fault something must be done this often until all is; claims of the dead run out after 15 s, several times over. */
 const stillMaxMs = 120_000;
 const drainMaxMs = 1_200_000;
@@ -67,6 +69,7 @@ export async function torture(options: TortureOptions): Promise<TortureReport> {
     await allWork(processes);
     for (const [name, role] of roles) if (role.service === 'bank') processes.start(name, role);
     await allWork(processes);
+    await allWell(processes);
     const faults = await torment({
       ground,
       processes,
@@ -124,6 +127,13 @@ function rolesOn(ground: Ground, small: boolean): Map<string, Omit<Role, 'by'>> 
 async function allWork(processes: Processes): Promise<void> {
   for (const untilMs = performance.now() + startMaxMs; processes.working.length < processes.names.length; await sleep(20)) {
     if (performance.now() > untilMs) throw new Error(`not all processes have started: ${JSON.stringify(processes.history.slice(-10))}`);
+  }
+}
+
+async function allWell({ history }: Processes): Promise<void> {
+  const untilMs = performance.now() + startMaxMs;
+  for (let seen = 0, committed = 0; committed < committedMin && performance.now() < untilMs; await sleep(20)) {
+    for (; seen < history.length; seen++) if (history[seen]!.what === 'committed') committed++;
   }
 }
 
