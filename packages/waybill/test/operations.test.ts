@@ -85,6 +85,42 @@ overStores('operations(bus).failures', (store) => {
     assert.equal((await operations(bus).status()).failed, 0);
   });
 
+  it('edits one that cannot succeed as it is, within its contract, and runs it again', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    const applied: unknown[] = [];
+    bus.subscribe(Priced, { order: 'by-key', retry: false }, (event, ctx) => {
+      if (event.price < 0) throw new Error('below nothing');
+      applied.push([event.price, ctx.message.id]);
+    });
+    const { id } = await bus.publish(Priced, { id: 'mug', price: -5, revision: 1 });
+    await bus.settled();
+    const { failures } = operations(bus);
+    const row = (await failures.list())[0]!.row;
+    await assert.rejects(failures.edit(row, { id: 'mug', price: 'five', revision: 1 }), { code: 'CONTRACT_VIOLATION' });
+    await assert.rejects(failures.edit(row, { id: 'cup', price: 5, revision: 1 }), { code: 'INVALID_OPTION', message: /the key \(mug → cup\)/ });
+    await assert.rejects(failures.edit(row, { id: 'mug', price: 5, revision: 2 }), { code: 'INVALID_OPTION', message: /the sequence/ });
+    await assert.rejects(failures.edit(1.5, {}), { code: 'INVALID_OPTION' });
+    assert.equal(await failures.edit(row + 1, { id: 'mug', price: 5, revision: 1 }), false);
+    assert.equal((await failures.list()).length, 1, 'a refused edit leaves it');
+    const both = await Promise.all([5, 6].map((price) => failures.edit(row, { id: 'mug', price, revision: 1 })));
+    assert.equal(both.filter(Boolean).length, 1);
+    await bus.settled();
+    assert.deepEqual(applied, [[both[0] ? 5 : 6, id]]);
+    assert.equal((await failures.list()).length, 0);
+  });
+
+  it('edits what could not be sent', async () => {
+    await using bus = createTestBus({ service: 'desk', store });
+    await bus.send(Ship, { orderId: 'o' });
+    await bus.settled();
+    const { failures } = operations(bus);
+    const [first] = await failures.list();
+    assert.ok(await failures.edit(first!.row, { orderId: 'p' }));
+    await bus.settled();
+    const [again] = await failures.list();
+    assert.deepEqual([again!.id, Buffer.from(again!.body).toString()], [first!.id, '{"orderId":"p"}']);
+  });
+
   it('retries once, although two ask at the same time', async () => {
     await using bus = createTestBus({ service: 'desk', store });
     let broken = true;

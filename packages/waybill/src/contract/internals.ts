@@ -23,6 +23,7 @@ export interface BusInternals {
   transport(): Promise<TransportSession | undefined>;
   failures(): Promise<{
     retry(rows: readonly number[]): Promise<number>;
+    edit(row: number, body: Uint8Array): Promise<boolean>;
     delete(rows: readonly number[]): Promise<number>;
   }>;
   subscriptions(): readonly {
@@ -79,7 +80,12 @@ export interface AnnexGround {
 /** What writes beside the ledger in the user's transaction by the rules of publish. */
 export interface Desk {
   /** @throws WaybillError `CONTRACT_VIOLATION`, `SCHEMA_NOT_JSON` */
-  check(contract: ContractDefinition, data: unknown): Promise<{ readonly json: string; readonly output: unknown }>;
+  check(contract: ContractDefinition, data: unknown): Promise<{
+    readonly json: string;
+    readonly output: unknown;
+    readonly key: string | undefined;
+    readonly sequence: bigint | undefined;
+  }>;
   /** The transaction that is meant; undefined = one of its own. @throws WaybillError `TX_MISSING`, `NOT_A_TRANSACTION`, `STOPPED` */
   target(given: unknown, what: string): Promise<StoreTransaction | undefined>;
   /** A transaction of the bus's own. */

@@ -14,6 +14,8 @@ import { transact } from '../contract/transact.ts';
 export interface Failures {
   /** How many were there to be retried. */
   retry(rows: readonly number[]): Promise<number>;
+  /** Retries one with another body; false when it was gone. */
+  edit(row: number, body: Uint8Array): Promise<boolean>;
   delete(rows: readonly number[]): Promise<number>;
 }
 
@@ -64,6 +66,15 @@ export function createFailures(options: {
         const taken = await failures.take(tx, some);
         for (const failed of taken) await again(tx, failed);
         return taken.length;
+      });
+      options.onRetried();
+      return done;
+    },
+    async edit(row, body) {
+      const done = await transact(store, clock, async (tx) => {
+        const [failed] = await failures.take(tx, [row]);
+        if (failed) await again(tx, { ...failed, message: { ...failed.message, body } });
+        return failed !== undefined;
       });
       options.onRetried();
       return done;

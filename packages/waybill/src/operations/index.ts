@@ -12,6 +12,7 @@ import { typesOf } from '../contract/versions.ts';
 import { checkChoice, checkFilter } from './filters.ts';
 import type { Finding } from '../contract/doctor.ts';
 import { doctor } from './doctor.ts';
+import { editFailure } from './edit.ts';
 import { type AuditEntry, type AuditRange, audit } from './audit.ts';
 import { type ListedReplay, type Replay, type ReplayOptions, abortReplay, listReplays, replay } from './replay.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
@@ -24,7 +25,7 @@ export type { SagaFilter, SagaInstance } from './sagas.ts';
 
 /** A message that was given up. */
 export interface Failure {
-  /** Names it in `retry` and `delete`. */
+  /** Names it in `retry`, `edit` and `delete`. */
   readonly row: number;
   /** Undefined: it could not be sent. */
   readonly subscription: string | undefined;
@@ -76,6 +77,13 @@ export interface Operations {
     groups(): Promise<readonly FailureGroup[]>;
     /** Runs (or sends) them again, from the first attempt; answers how many. */
     retry(which: FailureFilter | { readonly rows: readonly number[] }): Promise<number>;
+    /**
+     * Runs (or sends) one again with other data, under the same id and headers; false when it was gone. The data is checked by
+     * the contract with which the subscription reads it, and may change neither key nor sequence. What others were sent under
+     * the id stays as it was.
+     * @throws WaybillError `CONTRACT_VIOLATION`, `MESSAGE_TOO_LARGE`, `INVALID_OPTION`
+     */
+    edit(row: number, data: unknown): Promise<boolean>;
     delete(which: FailureFilter | { readonly rows: readonly number[] }): Promise<number>;
   };
   readonly waiting: {
@@ -190,6 +198,7 @@ export function operations(bus: Bus): Operations {
       list: async (filter = {}) => (await (await inspect()).failures(checkFilter('failures', filter))).map(failureOf),
       groups: async () => (await inspect()).failureGroups(),
       retry: async (which) => (await internals.failures()).retry(await rowsOf(internals, which)),
+      edit: (row, data) => editFailure(internals, row, data),
       delete: async (which) => (await internals.failures()).delete(await rowsOf(internals, which)),
     },
     waiting: {
