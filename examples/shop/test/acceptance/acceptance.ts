@@ -252,6 +252,7 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
         const told = await admin.getByText(/^Heard \d+ messages again: \d+ were known and left out, 0 were applied\.$/).innerText();
         assert.ok(Number(/\d+/.exec(told)) >= atLeast, told);
       }
+      await admin.locator('#no-trouble').waitFor();
       await basket.reload();
       assert.equal(await line(basket).innerText(), before);
     });
