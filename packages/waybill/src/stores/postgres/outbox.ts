@@ -3,7 +3,8 @@
  * lease. A row is never updated: what has been published is told by a saved snapshot (`position.ts`, `reading.ts`). Order
  * per key is commit order when a message is appended after its key was locked. A crash leaves a row or none.
  *
- * Appending costs one statement for any number of messages, and no fsync of its own; trimming one statement per call.
+ * Appending costs one statement for any number of messages, and no fsync of its own; trimming one statement per call. One
+ * message has a statement without a set to unpack, which the server plans and runs in half the time.
  */
 import type { OutboxPort } from '../../contract/store.ts';
 import { elsewhere } from './errors.ts';
@@ -12,7 +13,12 @@ import { Lease } from './lease.ts';
 import type { Access } from './port.ts';
 import { begin, isPublished, last, rewound, take } from './position.ts';
 import { leave, openMine } from './wal/open.ts';
-import { messageColumns, messageFields, messageJson, messageOf, messageRecord, messageText, type MessageRow } from './wire.ts';
+import { messageColumns, messageFields, messageJson, messageOf, messageParameters, messageRecord, messageText, messageValues, type MessageRow } from './wire.ts';
+
+interface Added {
+  readonly xid: string;
+  readonly positions: string;
+}
 
 export function createOutboxPort(access: Access): OutboxPort {
   const { schema: s, service, sql, clock, signals, in: within } = access;
@@ -23,6 +29,8 @@ export function createOutboxPort(access: Access): OutboxPort {
       insert into ${s}.ledger (${messageColumns}) select ${messageFields} from json_to_recordset($1::text::json) as m(${messageRecord})
       where exists (select 1 from ${s}.identity where service = $2::text) returning pos)
     select count(*)::text as count, pg_current_xact_id()::text as xid, string_agg(pos::text, ' ' order by pos) as positions from added`;
+  const insertOne = `insert into ${s}.ledger (${messageColumns}) select ${messageParameters}
+    where exists (select 1 from ${s}.identity where service = $10::text) returning pos::text as positions, pg_current_xact_id()::text as xid`;
   const lockKey = `select '' as locked from pg_advisory_xact_lock(hashtextextended($1::text, 0))`;
   // The oldest rows by primary key. The base stands in the condition: what is not published cannot be removed, no lock is
   // needed, and two that run at once take the same rows.
@@ -36,14 +44,14 @@ export function createOutboxPort(access: Access): OutboxPort {
     async append(tx, messages) {
       if (messages.length === 0) return;
       const statements = within(tx);
-      const [added] = await statements.query<{ count: string; xid: string; positions: string }>(insert, [
-        JSON.stringify(messages.map(messageJson)),
-        service,
-      ]);
-      if (Number(added!.count) !== messages.length) throw elsewhere(service);
-      statements.told(added!.xid);
+      const [added] =
+        messages.length === 1
+          ? await statements.query<Added>(insertOne, [...messageValues(messages[0]!), service])
+          : await statements.query<Added & { count: string }>(insert, [JSON.stringify(messages.map(messageJson)), service]);
+      if (!added || ('count' in added && Number(added.count) !== messages.length)) throw elsewhere(service);
+      statements.told(added.xid);
       if (!signals.has('published')) return;
-      const positions = added!.positions.split(' ').map(Number);
+      const positions = added.positions.split(' ').map(Number);
       tx.afterCommit(() => {
         messages.forEach(({ id, source, type, key }, i) => signals.emit('published', { id, source, type, key, position: positions[i]! }));
       });

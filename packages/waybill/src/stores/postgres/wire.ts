@@ -7,6 +7,9 @@ export const messageColumns = 'kind, id, source, type, recipient, key, time, hea
 export const messageFields = `m.kind, m.id, m.source, m.type, m.recipient, m.key, m.time, m.headers, decode(m.body, 'base64')`;
 export const messageRecord = 'kind text, id text, source text, type text, recipient text, key text, time bigint, headers text, body text';
 
+/** The same as parameters 1 to 9, each a text. */
+export const messageParameters = `$1::text, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text::bigint, $8::text, decode($9::text, 'base64')`;
+
 /** The same as a client's rows, out of the table `t`. */
 export function messageText(t: string): string {
   return `${t}.kind, ${t}.id, ${t}.source, ${t}.type, ${t}.recipient, ${t}.key, ${t}.time::text, ${t}.headers, encode(${t}.body, 'base64') as body`;
@@ -41,8 +44,17 @@ export function messageJson(message: WireMessage): object {
     key: key ?? null,
     time: wallMs(time),
     headers: JSON.stringify(headers), // as text in text: PostgreSQL's own reading of JSON knows no NUL
-    body: Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('base64'),
+    body: base64(body),
   };
+}
+
+export function messageValues(message: WireMessage): (string | null)[] {
+  const { kind, id, source, type, recipient, key, time, headers, body } = message;
+  return [kind, id, source, type, recipient ?? null, key ?? null, String(wallMs(time)), JSON.stringify(headers), base64(body)];
+}
+
+function base64(body: Uint8Array): string {
+  return Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('base64');
 }
 
 export function messageOf(row: MessageRow): WireMessage {
