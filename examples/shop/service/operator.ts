@@ -65,8 +65,7 @@ export function answerOperator(app: Hono, bus: Bus): void {
   const { waiting, failures, subscriptions, audit } = operations(bus);
 
   app.get('/operations', async (c) => {
-    // A replay has a row there too, for a week after it is over; nobody waits for that.
-    const rows = (await waiting.list({ limit: LIST_MAX })).filter(({ reason }) => reason !== 'replay');
+    const rows = await waiting.list({ limit: LIST_MAX });
     const groups = await failures.groups();
     return c.json({
       waiting: rows.map(({ subscription, type, key, attempt, attempts, due, reason, error }) => ({

@@ -8,6 +8,7 @@ import type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract
 import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
+import { replaysOf } from '../contract/replay.ts';
 import { typesOf } from '../contract/versions.ts';
 import { checkChoice, checkFilter } from './filters.ts';
 import type { Finding } from '../contract/doctor.ts';
@@ -202,7 +203,7 @@ export function operations(bus: Bus): Operations {
       delete: async (which) => (await internals.failures()).delete(await rowsOf(internals, which)),
     },
     waiting: {
-      list: async (filter = {}) => (await (await inspect()).waiting(checkFilter('waiting', filter))).map(waitingOf),
+      list: async (filter = {}) => (await waitingRows(internals, checkFilter('waiting', filter))).map(waitingOf),
       run: (row) => settleWaiting(internals, row, { dueMs: 'now' }),
       cancel: (row) => settleWaiting(internals, row, undefined),
     },
@@ -230,7 +231,7 @@ export function operations(bus: Bus): Operations {
     audit: (range) => audit(internals, range),
     topology: async () => topologyOf(internals),
     doctor: () => doctor(internals),
-    status: async () => (await inspect()).counts(),
+    status: () => countsOf(internals),
   };
 }
 
@@ -268,11 +269,35 @@ async function rowsOf(internals: BusInternals, which: FailureFilter | { readonly
   return rows;
 }
 
+/** What waits, without the replays, which wait in the same table and have a list of their own. */
+async function waitingRows(internals: BusInternals, filter: Page & { readonly subscription?: string | null }): Promise<WaitingRow[]> {
+  const { inspect } = (await internals.store()).ports;
+  const limit = Math.min(filter.limit ?? 100, 1_000);
+  const rows: WaitingRow[] = [];
+  for (let after = filter.after ?? 0, left = limit; left > 0; left = limit - rows.length) {
+    const page = await inspect.waiting({ ...filter, after, limit: left });
+    rows.push(...page.filter((row) => !isReplay(internals, row)));
+    if (page.length < left) break;
+    after = page.at(-1)!.row;
+  }
+  return rows;
+}
+
+function isReplay({ service }: BusInternals, row: WaitingRow): boolean {
+  return row.subscription === replaysOf(service);
+}
+
+async function countsOf(internals: BusInternals): Promise<Awaited<ReturnType<Operations['status']>>> {
+  const { inspect } = (await internals.store()).ports;
+  const [counts, replays] = await Promise.all([inspect.counts(), inspect.waiting({ subscription: replaysOf(internals.service), limit: 1_000 })]);
+  return { ...counts, waiting: Math.max(0, counts.waiting - replays.length) };
+}
+
 async function settleWaiting(internals: BusInternals, row: number, next: { dueMs: 'now' } | undefined): Promise<boolean> {
   if (!Number.isSafeInteger(row)) throw new WaybillError('INVALID_OPTION', 'waiting: pass the row number of a listed entry');
   const store = await internals.store();
   const [found] = await store.ports.inspect.waiting({ after: row - 1, limit: 1 });
-  if (found?.row !== row) return false;
+  if (found?.row !== row || isReplay(internals, found)) return false;
   const done = await transact(store, internals.clock, (tx) => store.ports.waiting.settle(tx, found, next));
   internals.wake();
   return done;
