@@ -20,6 +20,10 @@ export function isHeartbeat(delivery: { readonly headers: Readonly<Record<string
   return delivery.headers['ce-type'] === heartbeatType;
 }
 
+export function isControl(delivery: { readonly headers: Readonly<Record<string, string>> }): boolean {
+  return isHeartbeat(delivery) || delivery.headers['ce-type'] === historyType;
+}
+
 /** A control message as it travels. */
 export function controlMessage(format: Format, envelope: Envelope, json: string): WireMessage {
   const { kind, id, source, type, recipient, time } = envelope;

@@ -13,7 +13,7 @@ import type { WireMessage } from '../../contract/message.ts';
 import type { WaitingRow } from '../../contract/store.ts';
 import type { Delivery } from '../../contract/transport.ts';
 import { keyOf } from '../../stores/memory/disk.ts';
-import { isHeartbeat } from '../../contract/control.ts';
+import { isControl } from '../../contract/control.ts';
 import { Broker } from './broker.ts';
 import { chance, mix } from './chance.ts';
 import { check } from './checker.ts';
@@ -122,7 +122,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     chance: random.stream('broker'),
     onSettled(subscription, deliveries) {
       for (const delivery of deliveries) {
-        if (isHeartbeat(delivery)) continue; // says how far its source has sent, and has no effect
+        if (isControl(delivery)) continue; // it asks or tells something, and has no effect
         const id = delivery.headers['ce-id']!;
         tell(id, `acknowledged in ${subscription}`);
         if (!takenOn(subscription, delivery)) violate('I7', `${subscription} acknowledged it, and nothing of it is in the database`, id);
