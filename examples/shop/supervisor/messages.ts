@@ -12,7 +12,7 @@ export function startOrder(transport: string | undefined): readonly (readonly Se
   const files = transport === undefined || /^(sqlite:|$)/.test(transport);
   return files
     ? [['catalog', 'gateway'], ['basket', 'ordering', 'payment'], ['storefront']]
-    : [['gateway'], ['basket', 'ordering', 'payment'], ['storefront'], ['catalog']];
+    : [['gateway'], ['basket', 'ordering', 'payment', 'storefront'], ['catalog']];
 }
 
 export type Action = 'stop' | 'kill' | 'start';

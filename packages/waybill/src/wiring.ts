@@ -415,6 +415,15 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     if (starting) void starting.then(() => annex.start()).catch(() => {}); // whoever started the bus hears of it
   };
 
+  const openHistory = async (session: TransportSession): Promise<void> => {
+    try {
+      await exchange.open(session);
+    } catch (error) {
+      trouble('opening the queue for those who ask for the history', error);
+      void link.keepTrying(() => exchange.open(session), () => {});
+    }
+  };
+
   const start = async (): Promise<void> => {
     const { store } = await rooms();
     refuseSagas(store);
@@ -436,14 +445,8 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
         });
         relay.start();
       }
-      if (options.relay !== 'off') {
-        await exchange.open(session).catch((error: unknown) => {
-          trouble('opening the queue for those who ask for the history', error);
-          void link.keepTrying(() => exchange.open(session), () => {});
-        });
-      }
       // Together: a broker lets each new queue settle for seconds.
-      await Promise.all(first.map((subscription) => startOn(session, subscription, when)));
+      await Promise.all([options.relay === 'off' ? undefined : openHistory(session), ...first.map((subscription) => startOn(session, subscription, when))]);
     };
     const session = link.session();
     if (session) await whenConnected(session, 'at start');
