@@ -14,7 +14,7 @@ export function createProgress(total: number, unit: string): Progress {
   const line = (done: number, detail: string): string => {
     const part = Math.min(1, done / total);
     const rate = done / Math.max(0.001, (performance.now() - beganMs) / 1000);
-    const leftS = (total - done) / Math.max(rate, 0.001);
+    const leftS = Math.max(0, total - done) / Math.max(rate, 0.001);
     const bar = '#'.repeat(Math.round(part * widthChars)).padEnd(widthChars, '.');
     return `[${bar}] ${done} of ${total} ${unit}, ${rate.toFixed(1)}/s, ${Math.ceil(leftS)} s left ${detail}`;
   };
