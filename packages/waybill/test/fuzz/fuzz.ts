@@ -24,16 +24,6 @@ export const corpus: readonly Hostile[] = (JSON.parse(readFileSync(file, 'utf8')
   body: base64 !== undefined ? Buffer.from(base64, 'base64') : Buffer.from(repeat ? repeat.text.repeat(repeat.times) : text!),
 }));
 
-export function randomOf(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const names = ['ce-id', 'ce-source', 'ce-type', 'ce-time', 'ce-specversion', 'ce-sequence', 'ce-partitionkey', 'ce-waybillkind', 'ce-waybillhops', 'ce-waybillexpires',
   'ce-waybilldowncastof', 'ce-waybillreplyto', 'ce-waybillreplykey', 'ce-correlationid', 'ce-traceparent', '__proto__', 'constructor', 'content-type', 'x'] as const; // prettier-ignore
 const values = ['', '1', '-1', '1.0', 'NaN', '9007199254740993', '1e309', '__proto__', 'constructor', '\u0000', '\r\n', '\ud800', 'fuzz.asked.v1', 'fuzz.asked.v99',
