@@ -95,7 +95,7 @@ export function measure(bus: Bus): Measure {
         startedAt,
         published,
         subscriptions: [
-          ...rows.map((row) => ({ ...row, appliedUntil: row.appliedUntil.toISOString(), ...measured(row) })),
+          ...rows.map((row) => ({ ...row, appliedUntil: row.appliedUntil.getTime() > 0 ? row.appliedUntil.toISOString() : undefined, ...measured(row) })),
           ...silent.map((subscription) => {
             const source = namedSource(subscription)!;
             const row = { subscription, source, state: 'silent', appliedUntil: undefined, waiting: undefined } as const;

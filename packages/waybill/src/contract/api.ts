@@ -192,7 +192,10 @@ export interface OnceOptions {
 export interface Freshness {
   readonly source: string;
   readonly subscription: string;
-  /** Everything that the source had published until then has been applied, or is counted in `waiting` or failures. */
+  /**
+   * Everything that the source had published until then has been applied, or is counted in `waiting` or failures. The
+   * beginning of 1970, with state `unknown`: nothing has been heard of it yet since this process began.
+   */
   readonly appliedUntil: Date;
   readonly waiting: number | undefined;
   readonly state: 'current' | 'behind' | 'failing' | 'unknown';

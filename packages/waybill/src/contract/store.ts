@@ -164,6 +164,8 @@ export interface InboxPort {
   insert(tx: StoreTransaction, subscription: string, keys: readonly InboxKey[]): MaybePromise<readonly boolean[]>;
   /** Committed rows, as of now. */
   has(subscription: string, key: InboxKey): Promise<boolean>;
+  /** From whom the subscription has taken something on, as far as its rows tell; up to `max`. */
+  sources(subscription: string, max: number): Promise<readonly string[]>;
   /**
    * The watermark of `order: 'latest'`: raises it to `sequence` and answers true, or answers false when it was not below.
    */

@@ -131,10 +131,12 @@ export interface Consumer {
 
 export interface SourceProgress {
   readonly source: string;
-  /** Wall time: everything that the source had published until then has been taken on. */
+  /** Wall time: everything that the source had published until then has been taken on. 0: not known (yet). */
   readonly appliedUntilMs: number;
   /** Messages known to lie before us; undefined when not known. */
   readonly waiting: number | undefined;
+  /** Nothing else is known to have come from it: it concerns this subscription only if something had come before. */
+  readonly onlyHeartbeats?: boolean;
 }
 
 export interface ReplyInbox {

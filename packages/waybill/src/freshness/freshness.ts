@@ -90,19 +90,26 @@ export function createFreshness(options: {
         for (const progress of sources) {
           if (source !== undefined && progress.source !== source) continue;
           const behind = (progress.waiting ?? 0) + (waiting.get(progress.source) ?? 0);
-          const isOld = clock.now() - progress.appliedUntilMs > currentMs;
           rows.push({
             source: progress.source,
             subscription,
             appliedUntil: new Date(progress.appliedUntilMs),
             waiting: progress.waiting === undefined && behind === 0 ? undefined : behind,
-            state: failed.has(progress.source) ? 'failing' : !known ? 'unknown' : behind > 0 || isOld ? 'behind' : 'current',
+            state: stateOf({ failing: failed.has(progress.source), known, behind, reachedMs: progress.appliedUntilMs, nowMs: clock.now() }),
           });
         }
       }
       return rows;
     },
   };
+}
+
+function stateOf({ failing, known, behind, reachedMs, nowMs }: { failing: boolean; known: boolean; behind: number; reachedMs: number; nowMs: number }): Freshness['state'] {
+  if (failing) return 'failing';
+  if (!known) return 'unknown';
+  if (behind > 0) return 'behind';
+  if (reachedMs === 0) return 'unknown';
+  return nowMs - reachedMs > currentMs ? 'behind' : 'current';
 }
 
 /** Rows of one subscription that are looked at: what lies past them changes no state. */

@@ -76,7 +76,7 @@ export function createLosses(options: LossesOptions): Loop {
 
   signals.on('paused', ({ subscription, reason }) => {
     const watched = reason === 'transport' && !away.has(subscription) ? options.subscription(subscription) : undefined;
-    if (watched) away.set(subscription, new Map(watched.progress().map(({ source, appliedUntilMs }) => [source, appliedUntilMs])));
+    if (watched) away.set(subscription, new Map(watched.progress().flatMap(({ source, appliedUntilMs }) => (appliedUntilMs > 0 ? [[source, appliedUntilMs]] : []))));
   });
   signals.on('resumed', ({ subscription }) => {
     const reached = away.get(subscription);

@@ -35,7 +35,7 @@ export interface LateOptions {
 }
 
 /** The same consumer, which first catches up. */
-export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer & { readonly joining: number } {
+export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer & { readonly joining: number; gave(source: string): boolean } {
   const { subscription, clock, signals } = options;
   const stopping = new AbortController();
   const states = new Map<string, 'joining' | 'joined'>();
@@ -44,9 +44,8 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
   const given = new Map<Delivery, (typeof ready)[number]>();
   const open = new Map<string, number>();
   let aside: Delivery[] = [];
-  /** Sources that had something to give; the newest heartbeat of each source. */
+  /** Sources that had something to give. */
   const gave = new Set<string>();
-  const beats = new Map<string, number>();
   let places = 0;
   let changed = new AbortController();
   const change = (): void => {
@@ -134,7 +133,6 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
       await consumer.release(deliveries); // the store is away
       throw error;
     }
-    for (const delivery of deliveries) if (isHeartbeat(delivery)) beats.set(sourceOf(delivery), Date.parse(delivery.headers['ce-time'] ?? ''));
     const mayPass = (delivery: Delivery): boolean => isHeartbeat(delivery) || states.get(sourceOf(delivery)) === 'joined';
     const behind = aside.length > 0; // what was kept aside goes first, also of a source that was joined just now
     const passing = deliveries.filter((delivery) => mayPass(delivery) && !(behind && aside.some((one) => sourceOf(one) === sourceOf(delivery))));
@@ -187,12 +185,8 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
       ready = [...back, ...ready].sort((a, b) => a.place - b.place);
       if (others.length > 0) await consumer.release(others);
     },
-    progress() {
-      const live = consumer.progress();
-      // Joined, and nothing has come from it since: its heartbeat tells.
-      const quiet = [...gave].filter((source) => states.get(source) === 'joined' && !live.some((one) => one.source === source));
-      return [...live, ...quiet.flatMap((source) => (beats.has(source) ? [{ source, appliedUntilMs: beats.get(source)!, waiting: 0 }] : []))];
-    },
+    gave: (source) => gave.has(source) && states.get(source) === 'joined',
+    progress: () => consumer.progress(),
     ...(consumer.standby && { standby: () => consumer.standby!() }),
     async close() {
       stopping.abort();

@@ -40,6 +40,9 @@ export interface RunningSubscription {
   look(): Promise<{ readonly sources: readonly SourceProgress[]; readonly known: boolean }>;
 }
 
+/** Sources that a subscription is known to have had something from, before this process began. */
+const sourcesMax = 1_000;
+
 export function createSubscription(options: {
   plan: Plan;
   clock: Clock;
@@ -48,7 +51,7 @@ export function createSubscription(options: {
   bindings: () => Declaration['bindings'];
   work: (consumer: Consumer) => Worker;
   /** The same consumer, which first takes what publishers have sent before. */
-  late: (consumer: Consumer, begun: Begun) => Consumer & { readonly joining: number };
+  late: (consumer: Consumer, begun: Begun) => Consumer & { readonly joining: number; gave(source: string): boolean };
   /** Whether the running code is a handler's, or a transaction's. */
   isInHandler: () => boolean;
 }): RunningSubscription {
@@ -60,6 +63,8 @@ export function createSubscription(options: {
   let pausedEarly = false;
   let beginning: Begun | undefined;
   let late: ReturnType<typeof options.late> | undefined;
+  /** Of a broker that tells of nothing but what comes: from whom something had come before. */
+  let formerSources: ReadonlySet<string> = new Set();
   /** Unsubscribed, and its queue gone. */
   let finishing = false;
   const promiseReady = (): PromiseWithResolvers<void> => {
@@ -115,6 +120,13 @@ export function createSubscription(options: {
     await consumer?.close();
   };
 
+  /** Every bus sends heartbeats to all who take events: they concern those who have taken something of it. */
+  const concerned = (told: readonly SourceProgress[]): readonly SourceProgress[] => {
+    const listed = told.filter(({ source, onlyHeartbeats }) => onlyHeartbeats !== true || formerSources.has(source) || late?.gave(source) === true);
+    const silent = [...formerSources].filter((source) => !listed.some((one) => one.source === source));
+    return [...listed, ...silent.map((source) => ({ source, appliedUntilMs: 0, waiting: undefined }))];
+  };
+
   return {
     name: plan.name,
     plan,
@@ -132,6 +144,7 @@ export function createSubscription(options: {
         await session.declare(declaration());
         await carryOver();
         beginning = await begun(options.store(), clock, plan);
+        if (!session.capabilities.publishesAtCommit) formerSources = new Set(await options.store().ports.inbox.sources(plan.name, sourcesMax));
         consumer = await session.consume(declaration());
         if (beginning.from !== 'now' && askPublishers()) consumer = late = options.late(consumer, beginning);
         if ((state as string) !== 'starting') return await consumer.close();
@@ -192,11 +205,11 @@ export function createSubscription(options: {
     stop: (drainMs) => end('stopped', drainMs),
     wake: () => worker?.wake(),
     inFlight: () => (worker?.inFlight() ?? 0) + (late?.joining ?? 0),
-    progress: () => ({ sources: consumer?.progress() ?? [], active: consumer?.active ?? false }),
+    progress: () => ({ sources: concerned(consumer?.progress() ?? []), active: consumer?.active ?? false }),
     async look() {
       if (!consumer) return { sources: [], known: false };
-      if (consumer.active) return { sources: consumer.progress(), known: true };
-      return consumer.standby ? { sources: await consumer.standby(), known: true } : { sources: consumer.progress(), known: false };
+      if (consumer.active) return { sources: concerned(consumer.progress()), known: true };
+      return consumer.standby ? { sources: await consumer.standby(), known: true } : { sources: concerned(consumer.progress()), known: false };
     },
   };
 }

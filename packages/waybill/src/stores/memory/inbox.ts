@@ -17,6 +17,9 @@ export function createInbox({ disk, host, writing, write }: Access): InboxPort {
 
     has: async (subscription, { source, id }) => disk.inbox.committed.has(keyOf(subscription, source, id)),
 
+    sources: async (subscription, max) =>
+      [...new Set([...disk.inbox.committed.values()].filter((row) => row.subscription === subscription).map(({ source }) => source))].slice(0, max),
+
     advance: (tx, mark) =>
       writing(tx, ({ watermarks }) => {
         const key = keyOf(mark.subscription, mark.source, mark.event, mark.key);

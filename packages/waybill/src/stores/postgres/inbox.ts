@@ -17,6 +17,13 @@ export function createInboxPort({ schema: s, sql, clock, in: within }: Access): 
     returning source, id, pg_current_xact_id()::text as xid`;
   // search by primary key
   const has = `select id from ${s}.inbox where subscription = $1::text and source = $2::text and id = $3::text`;
+  // search by primary key, once for each source
+  const sources = `with recursive found (source) as (
+      (select source from ${s}.inbox where subscription = $1::text order by source limit 1)
+      union all
+      select (select i.source from ${s}.inbox i where i.subscription = $1::text and i.source > f.source order by i.source limit 1)
+      from found f where f.source is not null)
+    select source from found where source is not null limit $2::text::int`;
   // search by primary key
   const advance = `insert into ${s}.watermark as w (subscription, source, event, key, sequence)
     values ($1::text, $2::text, $3::text, $4::text, $5::text::bigint)
@@ -47,6 +54,8 @@ export function createInboxPort({ schema: s, sql, clock, in: within }: Access): 
     },
 
     has: async (subscription, { source, id }) => (await sql.query(has, [subscription, source, id])).length > 0,
+
+    sources: async (subscription, max) => (await sql.query<{ source: string }>(sources, [subscription, max])).map(({ source }) => source),
 
     async advance(tx, { subscription, source, event, key, sequence }) {
       const rows = await within(tx).query(advance, [subscription, source, event, key, String(sequence)]);

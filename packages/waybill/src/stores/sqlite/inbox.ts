@@ -28,6 +28,19 @@ export function createInboxPort(database: SqliteDatabase, { clock }: Host): Inbo
         return statements.get(sql, subscription, source, id) !== undefined;
       }),
 
+    sources: (subscription, max) =>
+      database.read((statements) => {
+        // search by primary key, once for each source
+        const sql = 'select source from waybill_inbox where subscription = ? and source > ? order by source limit 1';
+        const found: string[] = [];
+        for (let last = ''; found.length < max; found.push(last)) {
+          const next = statements.get<{ source: string }>(sql, subscription, last);
+          if (next === undefined) break;
+          last = next.source;
+        }
+        return found;
+      }),
+
     advance: (tx, { subscription, source, event, key, sequence }) =>
       sqliteTransaction(tx, database).writing((statements) => {
         // search by primary key; the sequence is bound as 64 bits and compared there, never read

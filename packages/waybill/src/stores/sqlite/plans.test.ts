@@ -61,6 +61,7 @@ async function everything(store: SqliteStoreSession): Promise<void> {
   await store.transaction((tx) => waiting.settle(tx, rows[0]!, { dueMs: 0, message: wire({ key: 'k' }), inOrder: true }));
   await store.transaction((tx) => waiting.settle(tx, rows[0]!));
   await inbox.has('s', { source: 'catalog', id: 'a' });
+  await inbox.sources('s', 10);
   const lease = (await outbox.acquire('me', 3_000))!;
   await lease.read(1);
   for (const state of ['ready', 'published', 'failed'] as const) await inspect.outbox({ state });

@@ -463,6 +463,7 @@ class Session {
         insert: (tx, subscription, keys) =>
           at('inbox.insert', keys.map(({ source, id }) => `inbox/${keyOf(subscription, source, id)}`), () => inbox.insert(tx, subscription, keys)),
         has: (subscription, key) => read('inbox.has', () => inbox.has(subscription, key)),
+        sources: (subscription, max) => read('inbox.has', () => inbox.sources(subscription, max)),
         advance: (tx, mark) => at('inbox.advance', [`mark/${keyOf(mark.subscription, mark.source, mark.event, mark.key)}`], () => inbox.advance(tx, mark)),
         rename: (tx, from, to) => at('inbox.rename', ['rename'], () => inbox.rename(tx, from, to)),
         trim: (beforeMs, max) => at('inbox.insert', [], () => inbox.trim(beforeMs, max)),

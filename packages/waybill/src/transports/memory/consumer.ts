@@ -99,12 +99,12 @@ export class QueueConsumer implements Consumer {
   }
 
   progress(): readonly SourceProgress[] {
-    const { outstanding, lastMs } = this.#queue.state();
+    const { outstanding, lastMs, sent } = this.#queue.state();
     return [...lastMs].map(([source, newestMs]) => {
       const waiting = outstanding.filter(({ message }) => message.source === source);
       // Nothing is known of what the source has published and not sent yet, so: up to its newest message, at most.
       const appliedUntilMs = waiting.reduce((ms, { message }) => Math.min(ms, message.time - 1), newestMs);
-      return { source, appliedUntilMs, waiting: waiting.length };
+      return { source, appliedUntilMs, waiting: waiting.length, ...(!sent.has(source) && { onlyHeartbeats: true }) };
     });
   }
 

@@ -29,6 +29,7 @@ export class Queue {
   #ready: Entry[] = []; // rising places
   readonly #beats = new Map<string, Entry>(); // by source; never counted, never in the way
   readonly #lastMs = new Map<string, number>(); // per source, the time of its newest message that came here
+  readonly #sent = new Set<string>(); // sources of which more than heartbeats came
   readonly #whenEmpty = new Set<() => void>();
 
   constructor(service: string, name: string) {
@@ -61,8 +62,10 @@ export class Queue {
     const { source, time } = entry.message;
     if (isHeartbeat(entry.message)) {
       this.#beats.set(source, entry); // the newest says all
-      if (!this.#lastMs.has(source)) return; // nothing of it ever came: then there is nothing to be current with
-    } else this.#ready.push(entry);
+    } else {
+      this.#ready.push(entry);
+      this.#sent.add(source);
+    }
     this.#lastMs.set(source, Math.max(time, this.#lastMs.get(source) ?? time));
   }
 
@@ -117,10 +120,10 @@ export class Queue {
     return this.length === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenEmpty.add(resolve));
   }
 
-  /** Everything that is not settled, and per source the time of the newest message that ever came. */
-  state(): { outstanding: readonly Entry[]; lastMs: ReadonlyMap<string, number> } {
+  /** Everything that is not settled, per source the time of the newest message that ever came, and who sent more than heartbeats. */
+  state(): { outstanding: readonly Entry[]; lastMs: ReadonlyMap<string, number>; sent: ReadonlySet<string> } {
     const held = [...this.consumers].flatMap((consumer) => consumer.held());
-    return { outstanding: [...this.#ready, ...held.filter(({ message }) => !isHeartbeat(message))], lastMs: this.#lastMs };
+    return { outstanding: [...this.#ready, ...held.filter(({ message }) => !isHeartbeat(message))], lastMs: this.#lastMs, sent: this.#sent };
   }
 
   /** Everything moves to the queue of the subscription's new name; those who work under the old one do so no more. */
@@ -128,6 +131,7 @@ export class Queue {
     for (const consumer of [...this.consumers]) consumer.relieve();
     this.consumers.clear();
     for (const [source, ms] of this.#lastMs) target.#lastMs.set(source, Math.max(ms, target.#lastMs.get(source) ?? ms));
+    for (const source of this.#sent) target.#sent.add(source);
     target.putBack(this.#ready);
     this.#ready = [];
     this.changed();

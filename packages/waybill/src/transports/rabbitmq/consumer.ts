@@ -19,6 +19,7 @@ import type { StoreTransaction } from '../../contract/store.ts';
 import type { Consumer, Declaration, Delivery, SourceProgress } from '../../contract/transport.ts';
 import { type AmqpChannel, type AmqpMessage, codeOf, goodbye, replyCode, unreachable } from './client.ts';
 import type { Link } from './link.ts';
+import { Progress, type Word } from './progress.ts';
 import { type Entry, Reader } from './reader.ts';
 import type { Recollection } from './recollection.ts';
 
@@ -26,8 +27,6 @@ import type { Recollection } from './recollection.ts';
 const tidyMs = 2_000;
 /** A worker that has not asked for so long (paused, or busy) leaves what it has not received to others. */
 const unusedMs = 5_000;
-/** Sources whose progress is kept. */
-const sourcesMax = 1_000;
 
 export interface ConsumerHost {
   readonly link: Link;
@@ -55,7 +54,7 @@ export class QueueConsumer implements Consumer {
   readonly #opening = new Map<number, Promise<void>>();
   readonly #held = new Map<Delivery, Entry>();
   readonly #waiting = new Set<() => void>();
-  readonly #newestMs = new Map<string, number>();
+  readonly #progress: Progress;
   #turn = 0;
   #askedMs: number;
   #cancelTidy: () => void = () => {};
@@ -70,6 +69,7 @@ export class QueueConsumer implements Consumer {
     this.#host = host;
     this.name = host.declaration.name;
     this.#readers = host.queues.map(() => undefined);
+    this.#progress = new Progress(host.queues.length);
     this.#askedMs = host.clock.monotonic();
     this.#tidyLater();
   }
@@ -135,6 +135,10 @@ export class QueueConsumer implements Consumer {
 
   #remember(entries: readonly Entry[]): void {
     this.#host.recollection.remember(entries.flatMap(({ message, delivery }) => (delivery.suspect ? [] : message)));
+    for (const entry of entries) {
+      const queue = this.#readers.indexOf(entry.reader);
+      if (queue >= 0) this.#progress.returned(queue, cameOf(entry));
+    }
   }
 
   #ended(reader: Reader, how: 'left' | 'lost' | 'broken' | 'cancelled', inHand: readonly Entry[], error: unknown): void {
@@ -197,7 +201,7 @@ export class QueueConsumer implements Consumer {
     this.#turn = (this.#turn + 1) % count;
     for (const entry of taken) {
       this.#held.set(entry.delivery, entry);
-      this.#note(entry);
+      this.#progress.took(this.#readers.indexOf(entry.reader), cameOf(entry));
     }
     return taken.map(({ delivery }) => delivery);
   }
@@ -260,20 +264,23 @@ export class QueueConsumer implements Consumer {
 
   // --- progress -----------------------------------------------------------------------------------------------------------
 
-  #note({ source, time, delivery }: Entry): void {
-    const newest = this.#newestMs.get(source);
-    if (newest === undefined && isHeartbeat(delivery)) return; // nothing of it ever came
-    if (newest === undefined && this.#newestMs.size >= sourcesMax) return;
-    if (newest === undefined || time > newest) this.#newestMs.set(source, time);
+  #outstanding(): ReturnType<typeof cameOf>[][] {
+    const outstanding = this.#readers.map((reader) => (reader?.buffer ?? []).map(cameOf));
+    for (const entry of this.#held.values()) outstanding[this.#readers.indexOf(entry.reader)]?.push(cameOf(entry));
+    return outstanding;
   }
 
   progress(): readonly SourceProgress[] {
-    const outstanding = [...this.#held.values(), ...this.#readers.flatMap((reader) => reader?.buffer ?? [])];
-    return [...this.#newestMs].map(([source, newestMs]) => {
-      const before = outstanding.filter((entry) => entry.source === source).map(({ time }) => time - 1);
-      // What else lies in the queue the broker does not tell.
-      return { source, appliedUntilMs: Math.min(newestMs, ...before), waiting: before.length > 0 ? before.length : undefined };
-    });
+    return this.#progress.report(this.#outstanding(), this.#host.clock.monotonic());
+  }
+
+  /** For the service's other instances. */
+  word(): Word {
+    return this.#progress.word(this.#outstanding());
+  }
+
+  heard(by: string, word: Word): void {
+    this.#progress.heard(by, word, this.#host.clock.monotonic());
   }
 
   // --- balance and life ---------------------------------------------------------------------------------------------------
@@ -339,4 +346,8 @@ export class QueueConsumer implements Consumer {
     await Promise.all([...this.#readers.map((reader) => reader?.close()), ...[...this.#opening.values()].map((opening) => opening.catch(() => {}))]);
     this.#held.clear();
   }
+}
+
+function cameOf({ source, time, delivery }: Entry): { source: string; time: number; isHeartbeat: boolean } {
+  return { source, time, isHeartbeat: isHeartbeat(delivery) };
 }

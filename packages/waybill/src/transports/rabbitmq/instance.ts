@@ -7,6 +7,7 @@ import { type Clock, sleep } from '../../contract/clock.ts';
 import { unreachable, type AmqpChannel, type AmqpMessage } from './client.ts';
 import type { Link } from './link.ts';
 import type { Names } from './names.ts';
+import type { Word } from './progress.ts';
 
 const pauseFirstMs = 100;
 const pauseMaxMs = 10_000;
@@ -96,11 +97,19 @@ export interface InstanceOptions {
   readonly trouble: (where: string, error: unknown) => void;
 }
 
-/** Reads an object that a sibling sent; undefined when it is none. */
-export function told(message: AmqpMessage): { removed?: unknown; how?: unknown; by?: unknown } | undefined {
+/** What a sibling says: a subscription was removed, or how far it is with each. */
+export interface Told {
+  readonly removed?: unknown;
+  readonly how?: unknown;
+  readonly by: string;
+  readonly progress?: Readonly<Record<string, Word | undefined>>;
+}
+
+/** Reads what a sibling sent; undefined when it is nothing of the kind. */
+export function told(message: AmqpMessage): Told | undefined {
   try {
-    const value: unknown = JSON.parse(message.content.toString('utf8'));
-    return typeof value === 'object' && value !== null ? value : undefined;
+    const value = JSON.parse(message.content.toString('utf8')) as Partial<Told> | null;
+    return typeof value === 'object' && value !== null && typeof value.by === 'string' ? (value as Told) : undefined;
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { heartbeatType } from '../../contract/control.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Declaration } from '../../contract/transport.ts';
 
@@ -68,11 +69,14 @@ export const route = {
   toReply: (address: string): string => `reply.${part(address)}`,
   /** The slot in a routing key of an event or a command. */
   slot: (key: string): number => Number(key.split('.', 2)[1]) % slots || 0,
-  /** What a queue of a declaration is bound to; `index` is its partition, undefined where there is one queue. */
+  /**
+   * What a queue of a declaration is bound to; `index` is its partition, undefined where there is one queue. Heartbeats go
+   * to every partition: each is as far as what has come out of itself.
+   */
   patterns({ bindings }: Pick<Declaration, 'bindings'>, service: string, index: number | undefined): string[] {
     const mine = index === undefined ? ['*'] : slotsOf(index);
     return bindings.flatMap(({ kind, type }) =>
-      mine.map((slot) => (kind === 'event' ? `event.${slot}.${part(type)}` : `${kind}.${slot}.${part(service)}.${part(type)}`)),
+      (type === heartbeatType ? ['*'] : mine).map((slot) => (kind === 'event' ? `event.${slot}.${part(type)}` : `${kind}.${slot}.${part(service)}.${part(type)}`)),
     );
   },
 };

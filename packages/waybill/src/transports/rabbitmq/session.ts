@@ -2,13 +2,14 @@ import { sleep } from '../../contract/clock.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Consumer, Declaration, Delivery, ReplyInbox, SendOutcome, TransportCapabilities, TransportHost, TransportSession } from '../../contract/transport.ts';
 import type { Finding } from '../../contract/doctor.ts';
-import { type AmqpMessage, type Dial, goodbye, unreachable } from './client.ts';
+import { type AmqpChannel, type AmqpMessage, type Dial, goodbye, unreachable } from './client.ts';
 import { QueueConsumer } from './consumer.ts';
 import { examine } from './examine.ts';
 import { Instance, told } from './instance.ts';
 import { Link, stopped } from './link.ts';
 import { publishAll } from './move.ts';
 import { createNames, type Names, route } from './names.ts';
+import type { Word } from './progress.ts';
 import { Publisher } from './publisher.ts';
 import { Recollection } from './recollection.ts';
 import { Topology } from './topology.ts';
@@ -18,6 +19,8 @@ import { received } from './wire.ts';
 const pollMs = 100;
 /** Siblings that did not hear are told again. */
 const tellMs = 2_000;
+/** How often an instance says how far its subscriptions are. */
+const wordMs = 1_000;
 /** `send` calls of the relay in flight at once. */
 const sendsMax = 4;
 
@@ -88,6 +91,7 @@ export class Session implements TransportSession {
   async open(): Promise<void> {
     await this.#topology.with((channel) => this.#topology.exchange(channel));
     await this.#instance.bind(route.toSiblings(this.#host.service), (message) => this.#hear(message));
+    this.#sayLater();
   }
 
   #check(): void {
@@ -253,10 +257,43 @@ export class Session implements TransportSession {
 
   #hear(message: AmqpMessage): void {
     const word = told(message);
+    if (word?.progress && word.by !== this.#id) {
+      for (const consumer of this.#consumers) {
+        const said = word.progress[consumer.name];
+        if (said) consumer.heard(word.by, said);
+      }
+    }
     if (typeof word?.removed !== 'string') return;
     const { removed: name } = word;
     if (word.how === 'dropped') for (const consumer of this.#own(name)) void consumer.retire();
     else if (word.by !== this.#id) for (const consumer of this.#own(name)) void this.#leaveWhenIdle(consumer);
+  }
+
+  // --- how far the others are -------------------------------------------------------------------------------------------
+
+  #cancelSaying: () => void = () => {};
+  #saying: AmqpChannel | undefined;
+
+  #sayLater(): void {
+    if (this.#closed.signal.aborted) return;
+    this.#cancelSaying = this.#host.clock.after(wordMs, () => {
+      void this.#say()
+        .catch(() => {}) // the broker is away: the next word says all
+        .finally(() => this.#sayLater());
+    });
+  }
+
+  /** Nobody waits for it, and the next one replaces it. */
+  async #say(): Promise<void> {
+    const progress: Record<string, Word> = {};
+    for (const consumer of this.#consumers) if (consumer.active) progress[consumer.name] = consumer.word();
+    if (!this.#consuming.up || this.#publishing.blocked || Object.values(progress).every((word) => Object.keys(word).length === 0)) return;
+    if (!this.#saying) {
+      const channel = await this.#publishing.channel();
+      channel.on('close', () => this.#saying === channel && (this.#saying = undefined));
+      this.#saying = channel;
+    }
+    this.#saying.publish(this.#names.exchange, route.toSiblings(this.#host.service), Buffer.from(JSON.stringify({ progress, by: this.#id })));
   }
 
   async #leaveWhenIdle(consumer: QueueConsumer): Promise<void> {
@@ -279,6 +316,7 @@ export class Session implements TransportSession {
 
   async close(): Promise<void> {
     this.#closed.abort();
+    this.#cancelSaying();
     await Promise.all([...this.#consumers, ...this.#inboxes].map((opened) => opened.close()));
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
@@ -286,6 +324,7 @@ export class Session implements TransportSession {
   /** For tests: as if the process had died. */
   cut(): void {
     this.#closed.abort();
+    this.#cancelSaying();
     for (const link of [this.#publishing, this.#consuming]) link.cut();
   }
 }

@@ -81,6 +81,18 @@ export const inboxCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'sources names each from whom the subscription has taken something on, once',
+    async run(world) {
+      const session = await world.open();
+      assert.deepEqual(await session.ports.inbox.sources(prices, 10), []);
+      await insert(session, a, b, { source: 'stock', id: 'a' }, { source: 'Stock', id: 'a' });
+      await session.transaction((tx) => session.ports.inbox.insert(tx, `${prices}2`, [{ source: 'ordering', id: 'a' }]));
+      await undone(session, (tx) => session.ports.inbox.insert(tx, prices, [{ source: 'nobody', id: 'a' }]));
+      assert.deepEqual((await session.ports.inbox.sources(prices, 10)).toSorted(), ['Stock', 'catalog', 'stock']);
+      assert.equal((await session.ports.inbox.sources(prices, 2)).length, 2);
+    },
+  },
+  {
     name: 'an insert waits for another that is under way: new if that one is undone, else known',
     async run(world) {
       const session = await world.open();

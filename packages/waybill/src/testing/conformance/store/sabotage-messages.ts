@@ -153,6 +153,9 @@ export const inboxSabotages: readonly StoreSabotage[] = [
       }),
     };
   }),
+  broken('names a source for each of its messages', 'sources names each from whom the subscription has taken something on, once', () => ({
+    inbox: (honest) => ({ sources: async (subscription, max) => (await honest.sources(subscription, max)).flatMap((source) => [source, source]).slice(0, max) }),
+  })),
   broken('remembers what was undone', 'has knows what is committed', readsUncommitted),
   broken(
     'lets two inserts of one key run side by side',
