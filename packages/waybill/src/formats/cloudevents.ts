@@ -22,7 +22,9 @@ function encode(envelope: Envelope, json: string): { headers: Record<string, str
     'ce-correlationid': envelope.correlationId,
     'content-type': 'application/json',
   };
-  for (const name of Object.keys(envelope.headers)) headers[name] ??= envelope.headers[name]!; // ours stand first, and stand
+  for (const name of Object.keys(envelope.headers)) {
+    if (!Object.hasOwn(headers, name)) headers[name] = envelope.headers[name]!; // ours stand first, and stand
+  }
   if (envelope.kind !== 'event') headers['ce-waybillkind'] = envelope.kind;
   const optional = (name: string, value: string | undefined): void => {
     if (value !== undefined) headers[name] = value;
