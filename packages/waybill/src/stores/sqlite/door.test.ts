@@ -94,6 +94,27 @@ describe('the door', () => {
     assert.equal(waiter.isTransaction, true);
   });
 
+  it('makes no file while somebody stands in it', async (t) => {
+    const { file } = await withCounters(t);
+    const [holder, waiter, other] = [new DatabaseSync(file), new DatabaseSync(file, { timeout: 0 }), new DatabaseSync(`${file}-turn`, { timeout: 0 })];
+    const door = new Door(waiter, file);
+    t.after(() => (door.close(), other.close(), waiter.close(), holder.close()));
+    holder.exec('begin immediate');
+    door.left(5);
+    const begun = door.begin(10_000);
+    for (let taken = false; !taken; await sleep(1)) {
+      try {
+        other.exec('begin immediate');
+        other.exec('rollback');
+      } catch {
+        taken = true;
+      }
+    }
+    assert.equal(existsSync(`${file}-turn-journal`), false);
+    holder.exec('rollback');
+    await begun;
+  });
+
   it('does not keep a process from writing where it cannot be made', async (t) => {
     const file = join(folder(t), 'catalog.db');
     mkdirSync(`${file}-turn`);

@@ -19,6 +19,11 @@ import { asStoreError, isBusy } from './errors.ts';
 const debtMaxMs = 2;
 /** As long as a frozen process in the doorway may delay one transaction. */
 const doorMaxMs = 250;
+/**
+ * An empty file is a database that SQLite begins to write as soon as it may; with a journal on disk each pass made and
+ * removed a file (90 µs of processor time instead of 10, and 300 instead of 30 on the clock).
+ */
+const journal = 'pragma journal_mode = memory';
 /** Asked at every turn of the event loop this long, since most holds are shorter; then every millisecond. */
 const eagerMs = 1;
 
@@ -109,6 +114,7 @@ class Doorway {
       createLike(file, path);
       const connection = new DatabaseSync(path, { timeout: 0 });
       try {
+        connection.exec(journal);
         return new Doorway(connection);
       } catch {
         connection.close();
