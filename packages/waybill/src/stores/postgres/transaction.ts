@@ -52,7 +52,7 @@ export class Unit<Tx> {
   #failure: { readonly error: unknown } | undefined;
   /** Open savepoints, outermost first. */
   readonly #savepoints: Scope<Tx>[] = [];
-  readonly #afterCommit: (() => void)[] = [];
+  #afterCommit: (() => void)[] = [];
 
   constructor(host: Transactions<Tx>, onBegin?: TransactionOptions['onBegin']) {
     this.host = host;
@@ -230,7 +230,9 @@ export class Unit<Tx> {
       this.#end.resolve();
       await this.#committed();
     }
-    for (const fn of this.#afterCommit) {
+    const committed = this.#afterCommit;
+    this.#afterCommit = []; // user code may keep its handle for long, and the functions hold the messages
+    for (const fn of committed) {
       try {
         fn();
       } catch (error) {

@@ -47,7 +47,7 @@ export class Unit {
   #failure: { readonly error: unknown } | undefined;
   /** Open savepoints, outermost first. */
   readonly #savepoints: Scope[] = [];
-  readonly #afterCommit: (() => void)[] = [];
+  #afterCommit: (() => void)[] = [];
 
   constructor(writer: Writer, onBegin?: TransactionOptions['onBegin']) {
     this.writer = writer;
@@ -192,7 +192,9 @@ export class Unit {
       this.#end(true);
     }
     this.#state = 'over';
-    for (const fn of this.#afterCommit) {
+    const committed = this.#afterCommit;
+    this.#afterCommit = []; // user code may keep its handle for long, and the functions hold the messages
+    for (const fn of committed) {
       try {
         fn();
       } catch (error) {
