@@ -88,6 +88,7 @@ create table waybill_event (position integer primary key autoincrement, stream t
 create table waybill_projection (name text primary key, position integer not null, moved integer, error_code text,
   error_message text, error_stream text, error_version integer, attempts integer not null default 0) strict, without rowid;
 `,
+  `-- From here on headers may leave out what the columns say: see wire.ts. A reader that does not know it must not try.`,
 ];
 
 /** The format that this version of Waybill reads and writes. */

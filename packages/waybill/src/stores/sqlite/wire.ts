@@ -22,15 +22,84 @@ export function wallMs(ms: number): number {
   return Math.min(Math.floor(ms), Number.MAX_SAFE_INTEGER);
 }
 
+/** What the columns of a message say of its headers. */
+export interface HeaderColumns {
+  readonly kind: string;
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  readonly recipient?: string | null | undefined;
+  readonly key?: string | null | undefined;
+  readonly time: number;
+}
+
+/**
+ * Headers that nearly every message has (CloudEvents', as the default format writes them) say what the columns say. They
+ * are left out: `+`, and behind it what else there is, if anything, as JSON. A row takes half the room, and neither JSON
+ * is written nor read. Headers that lack one of them are kept whole, as JSON.
+ */
+export function headersText(message: WireMessage): string {
+  const { headers } = message;
+  const common = commonHeaders(message);
+  const names = Object.keys(common);
+  let differ = 0;
+  for (const name of names) {
+    const value = headers[name];
+    if (value === undefined) return JSON.stringify(headers);
+    if (value !== common[name]) differ++;
+  }
+  const all = Object.keys(headers);
+  if (differ === 0 && all.length === names.length) return '+';
+  if (Object.hasOwn(headers, '__proto__')) return JSON.stringify(headers); // assigning it would lose it
+  const others: Record<string, string> = {};
+  for (const name of all) if (headers[name] !== common[name]) others[name] = headers[name]!;
+  return `+${JSON.stringify(others)}`;
+}
+
+/** What `headersText` was given. @throws SyntaxError where it is no JSON: somebody else wrote it */
+export function headersFrom(text: string, columns: HeaderColumns): unknown {
+  if (!text.startsWith('+')) return JSON.parse(text);
+  const common = commonHeaders(columns);
+  return text.length === 1 ? common : Object.assign(common, JSON.parse(text.slice(1)));
+}
+
+function commonHeaders({ kind, id, source, type, recipient, key, time }: HeaderColumns): Record<string, string> {
+  const headers: Record<string, string> = {
+    'ce-specversion': '1.0',
+    'ce-id': id,
+    'ce-source': source,
+    'ce-type': type,
+    'ce-time': timeText(time),
+    'ce-correlationid': id,
+    'content-type': 'application/json',
+  };
+  if (key !== undefined && key !== null) headers['ce-partitionkey'] = key;
+  if (kind !== 'event') headers['ce-waybillkind'] = kind;
+  if (recipient !== undefined && recipient !== null) headers['ce-waybillto'] = recipient;
+  return headers;
+}
+
+/** Many messages are of one millisecond: the last one's text is kept. */
+let last = { ms: NaN, text: '' };
+
+/** Of the time as the column has it. One that no date has is no header's either: such a message keeps its own. */
+function timeText(time: number): string {
+  const ms = wallMs(time);
+  if (ms === last.ms) return last.text;
+  const date = new Date(ms);
+  last = { ms, text: Number.isNaN(date.getTime()) ? '' : date.toISOString() };
+  return last.text;
+}
+
 /** In the order of `messageColumns`. */
 export function messageValues(message: WireMessage): SqlValue[] {
-  const { kind, id, source, type, recipient, key, time, headers, body } = message;
-  return [kind, id, source, type, recipient ?? null, key ?? null, wallMs(time), JSON.stringify(headers), body];
+  const { kind, id, source, type, recipient, key, time, body } = message;
+  return [kind, id, source, type, recipient ?? null, key ?? null, wallMs(time), headersText(message), body];
 }
 
 export function messageOf(row: MessageRow): WireMessage {
   const { kind, id, source, type, time, body } = row;
-  const headers = JSON.parse(row.headers) as Record<string, string>;
+  const headers = headersFrom(row.headers, row) as Record<string, string>;
   return { kind, id, source, type, recipient: row.recipient ?? undefined, key: row.key ?? undefined, time, headers, body };
 }
 

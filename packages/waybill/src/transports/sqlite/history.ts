@@ -4,6 +4,7 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { History, HistoryPage, HistoryQuery } from '../../contract/history.ts';
 import type { MessageKind, WireMessage } from '../../contract/message.ts';
 import type { Directory } from './directory.ts';
+import { headersOf } from './headers.ts';
 import { windowPositions, type Ledger } from './ledger.ts';
 
 /** Windows to one page: a page may be empty although there is more. */
@@ -39,7 +40,7 @@ async function readLedger(ledger: Ledger, query: HistoryQuery, clock: Clock): Pr
     for (const row of rows) {
       if (row.appended < sinceMs || row.appended >= untilMs) continue;
       const { id, type, key, time } = row;
-      const headers = JSON.parse(row.headers!) as Record<string, string>;
+      const headers = headersOf(row);
       messages.push({ kind: row.kind as MessageKind, id, source: ledger.service, type, recipient: undefined, key: key ?? undefined, time, headers, body: row.body! });
     }
     at = rows.length < asked ? to : rows.at(-1)!.position; // a window that was cut has been read up to its last row

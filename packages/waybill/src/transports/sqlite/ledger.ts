@@ -28,7 +28,10 @@ export interface LedgerRow {
   readonly position: number;
   readonly id: string;
   readonly kind: string;
+  readonly source: string;
   readonly type: string;
+  readonly recipient: string | null;
+  readonly key: string | null;
   readonly time: number;
   /** When it was written: a delayed message's `time` lies long before. */
   readonly appended: number;
@@ -38,10 +41,10 @@ export interface LedgerRow {
 }
 
 /** In the order of `window`'s columns. */
-type LedgerTuple = [number, string, string, string, number, number, string | null, Uint8Array | null];
+type LedgerTuple = [number, string, string, string, string, string | null, string | null, number, number, string | null, Uint8Array | null];
 
-function ledgerRow([position, id, kind, type, time, appended, headers, body]: LedgerTuple): LedgerRow {
-  return { position, id, kind, type, time, appended, headers, body };
+function ledgerRow([position, id, kind, source, type, recipient, key, time, appended, headers, body]: LedgerTuple): LedgerRow {
+  return { position, id, kind, source, type, recipient, key, time, appended, headers, body };
 }
 
 export interface Ledger {
@@ -70,7 +73,7 @@ export interface Ledger {
   /** Rows after `from` of these types, counted up to `max`. */
   count(from: number, recipient: string, types: readonly string[], max: number): number;
   /** Events after `from` up to `to` of these types, whoever they are for. */
-  history(from: number, to: number, types: readonly string[], rowsMax: number): (LedgerRow & { readonly key: string | null })[];
+  history(from: number, to: number, types: readonly string[], rowsMax: number): LedgerRow[];
   /** When the last row at or before a position was written. */
   timeAt(position: number): number | undefined;
   /** Whether this service takes messages of this type, or did until after `droppedAfterMs`. */
@@ -203,20 +206,22 @@ function perCount(text: (types: number) => string): (types: number) => string {
   };
 }
 
+const columns = 'position, id, kind, source, type, recipient, key, time, appended';
+
 // By primary key throughout: no index on type or time, so that appending stays one b-tree.
 const sql = {
   head: 'select position, id as anchor from waybill_ledger order by position desc limit 1',
   at: 'select position, id as anchor from waybill_ledger where position <= ? order by position desc limit 1',
   trimmed: 'select trimmed_to from waybill_identity',
-  history: `select position, id, kind, type, key, time, appended, headers, body from waybill_ledger
+  history: `select ${columns}, headers, body from waybill_ledger
      where position > ? and position <= ? and kind = 'event' and type in (select value from json_each(?)) order by position limit ?`,
   timeAt: 'select appended from waybill_ledger where position <= ? order by position desc limit 1',
   window: perCount(
     (types) =>
-      `select position, id, kind, type, time, appended, iif(position = ?, null, headers) as headers, iif(position = ?, null, body) as body
+      `select ${columns}, iif(position = ?, null, headers) as headers, iif(position = ?, null, body) as body
        from waybill_ledger where position >= ? and position <= ? and (position = ? or ${takenBy(types)}) order by position limit ?`,
   ),
-  replies: `select position, id, kind, type, time, appended, headers, body from waybill_ledger
+  replies: `select ${columns}, headers, body from waybill_ledger
      where position > ? and position <= ? and recipient = ? and kind = 'reply' order by position limit ${windowRows}`,
   since: 'select position from waybill_ledger where position > ? and position <= ? and appended >= ? order by position limit 1',
   count: perCount(
@@ -270,7 +275,7 @@ function createLedger(options: {
     count: (from, recipient, types, max) =>
       statements.get<{ n: number }>(sql.count(types.length), from, recipient, ...types, max)?.n ?? 0,
     history: (from, to, types, rowsMax) =>
-      statements.all<LedgerRow & { readonly key: string | null }>(sql.history, from, to, JSON.stringify(types), rowsMax),
+      statements.all<LedgerRow>(sql.history, from, to, JSON.stringify(types), rowsMax),
     timeAt: (position) => statements.get<{ appended: number }>(sql.timeAt, position)?.appended,
     takes: (kind, type, droppedAfterMs) => statements.get(sql.takes, type, kind, droppedAfterMs) !== undefined,
     close() {

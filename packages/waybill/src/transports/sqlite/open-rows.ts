@@ -49,7 +49,7 @@ export class Row implements Delivery {
     this.type = row.type;
     this.appended = row.appended;
     this.publishedMs = Math.min(row.time, row.appended);
-    this.headers = headersOf(row.headers);
+    this.headers = headersOf(row);
     this.body = row.body ?? empty;
     this.redelivered = redelivered;
     this.suspect = suspect;

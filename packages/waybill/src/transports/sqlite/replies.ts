@@ -50,8 +50,8 @@ export function createReplies(options: {
         if (closed || marks.get(ledger.service) !== mark || end <= mark.position) return;
         const rows = ledger.replies(mark.position, end, address);
         mark.position = rows.length < windowRows ? end : rows.at(-1)!.position;
-        for (const { headers, body } of rows) {
-          deliver({ kind: 'reply', headers: headersOf(headers), body: body ?? new Uint8Array(), redelivered: false, suspect: false });
+        for (const row of rows) {
+          deliver({ kind: 'reply', headers: headersOf(row), body: row.body ?? new Uint8Array(), redelivered: false, suspect: false });
         }
         await turn();
       }
