@@ -8,6 +8,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { arch, cpus, platform, release } from 'node:os';
+import { azure } from './azure.ts';
 import { embedded } from './embedded/embedded.ts';
 import { writePages } from './pages.ts';
 import { endToEnd } from './peers/end-to-end.ts';
@@ -34,6 +35,7 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   inbox,
   'inbox-batch': inboxBatch,
   'end-to-end': endToEnd,
+  azure,
   start,
 };
 
