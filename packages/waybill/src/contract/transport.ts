@@ -37,6 +37,8 @@ export interface TransportSession {
   close(): Promise<void>;
   /** What somebody should know of this broker, and of what was declared, before he trusts it. */
   examine?(): Promise<readonly Finding[]>;
+  /** What a declared subscription is received from, in the broker's own words and names. */
+  places?(subscription: string): readonly string[];
   /** Whether any subscription takes events of this type; undefined while that cannot be told. A hint for warnings. */
   isTaken?(type: string): boolean | undefined;
   /** Only where the commit is the publish: what has to happen beside the store's own append. */
@@ -88,6 +90,8 @@ export interface Declaration {
   readonly from: 'now' | 'beginning' | number;
   /** Former names: their queue, position and inbox are carried over. */
   readonly formerly: readonly string[];
+  /** Messages that an instance works on at the same time: where what is in hand costs something, no more than a few for each are held. @default 16 */
+  readonly concurrency?: number;
 }
 
 /** One message on its way into a subscription. */

@@ -86,6 +86,7 @@ export function createSubscription(options: {
     order: plan.order,
     from: askPublishers() ? 'now' : plan.from,
     formerly: plan.formerly,
+    concurrency: plan.concurrency,
   });
 
   /**

@@ -150,15 +150,19 @@ export interface Topology {
     readonly types: readonly string[];
     /** Who has sent it something. */
     readonly sources: readonly string[];
+    /** What it is received from at the broker, once it is declared and where the transport tells: queues and subscriptions by their names there. */
+    readonly places: readonly string[];
   }[];
 }
 
-function topologyOf(internals: BusInternals): Topology {
+async function topologyOf(internals: BusInternals): Promise<Topology> {
+  const transport = await internals.transport();
   const takes = internals.subscriptions().map(({ plan, sources }) => ({
     subscription: plan.name,
     kind: plan.kind,
     types: typesOf(plan),
     sources: sources.map(({ source }) => source),
+    places: transport?.places?.(plan.name) ?? [],
   }));
   return { service: internals.service, takes };
 }
@@ -229,7 +233,7 @@ export function operations(bus: Bus): Operations {
       abortReplay: (id) => abortReplay(internals, id),
     },
     audit: (range) => audit(internals, range),
-    topology: async () => topologyOf(internals),
+    topology: () => topologyOf(internals),
     doctor: () => doctor(internals),
     status: () => countsOf(internals),
   };

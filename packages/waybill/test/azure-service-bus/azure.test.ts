@@ -1,92 +1,58 @@
 /** What the suite does not ask: rights, entities that are there already, other senders, sessions whose holder died. */
 import './long-timers.ts';
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
-import type { ServiceBusClient } from '@azure/service-bus';
+import { describe, it } from 'node:test';
 import { createBus } from 'waybill';
 import { operations } from 'waybill/operations';
 import { systemClock } from '../../src/contract/clock.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
-import type { Consumer, Delivery, TransportSession } from '../../src/contract/transport.ts';
 import { memory } from '../../src/stores/memory/index.ts';
 import { recordingHost } from '../../src/testing/conformance/host.ts';
 import { labels, message } from '../../src/testing/conformance/message.ts';
 import { to } from '../../src/testing/conformance/transport/world.ts';
 import { azureServiceBus } from '../../src/transports/azure-service-bus/index.ts';
-import { Priced } from '../support/contracts.ts';
-import { message as azureMessage, sdkAdministration, sdkClient } from './sdk.ts';
-import { startStandIn, type StandIn } from './stand-in/index.ts';
+import { Priced, Ship } from '../support/contracts.ts';
+import { endsOf, place, sendInsisting, signal, start, take } from './instances.ts';
+import { message as azureMessage, sdkAdministration } from './sdk.ts';
 import { until } from './until.ts';
 import { quiet } from './whole-bus.ts';
 
 const prices = to('basket.prices');
 const byKey = to('basket.prices', { order: 'by-key' });
-const signal = new AbortController().signal;
 const code = (wanted: string) => (error: unknown) => WaybillError.is(error, wanted as never) || assert.fail(String(error));
 
-interface Instance {
-  readonly session: TransportSession;
-  readonly client: ServiceBusClient;
-  readonly warnings: () => unknown[];
-}
-
-/** What to close after a test, the newest first: with its broker away the SDK takes a minute to close. */
-const endsOf = new WeakMap<TestContext, (() => Promise<void>)[]>();
-
-async function start(t: TestContext, standIn: StandIn, migrate: 'auto' | 'check' = 'auto'): Promise<Instance> {
-  const reports: { name: string; detail: unknown }[] = [];
-  const host = recordingHost('basket', systemClock(), reports, migrate);
-  const client = sdkClient(standIn, 3_000);
-  const ends = endsOf.get(t)!;
-  ends.unshift(() => client.close());
-  const session = await azureServiceBus(client, { administration: sdkAdministration(standIn) }).connect({ ...host, store: await memory().open(host) });
-  ends.unshift(() => session.close());
-  return { session, client, warnings: () => reports.filter(({ name }) => name === 'warn') };
-}
-
-async function place(t: TestContext): Promise<StandIn> {
-  const standIn = await startStandIn();
-  const ends = [() => standIn.close()];
-  endsOf.set(t, ends);
-  t.after(async () => {
-    for (const end of ends) await end();
-  });
-  return standIn;
-}
-
-async function take(consumer: Consumer, count: number, maxMs = 10_000): Promise<Delivery[]> {
-  const got: Delivery[] = [];
-  const untilMs = Date.now() + maxMs;
-  while (got.length < count && Date.now() < untilMs) {
-    try {
-      got.push(...(await consumer.receive(count - got.length, { waitMs: 1_000, signal })));
-    } catch (error) {
-      if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50)); // as the inbox does
-    }
-  }
-  assert.equal(got.length, count, labels(got).join());
-  return got;
-}
-
 describe('azure-service-bus', { concurrency: 4 }, () => {
-  it('looks for entities where it may not manage, and works with those that are there', async (t) => {
+  for (const status of [401, 403] as const) {
+    it(`looks for entities where it may not manage (${status}), and works with those that are there`, async (t) => {
+      const standIn = await place(t);
+      await (await start(t, standIn)).session.declare(prices);
+      standIn.deny(true, status);
+      const { session, warnings } = await start(t, standIn);
+      assert.equal(warnings().length, 1);
+      await session.declare(prices);
+      await assert.rejects(session.declare(to('basket.others')), { code: 'TOPOLOGY_MISSING', message: status === 401 ? /claims are required/ : /prevented to connect/ });
+      await assert.rejects(session.listen(() => {}), code('CAPABILITY_MISSING'));
+      await assert.rejects(session.remove('basket.prices', 'drop'), code('CAPABILITY_MISSING'));
+      await session.send([message('a')]);
+      assert.deepEqual(labels(await take(await session.consume(prices), 1)), ['a']);
+    });
+  }
+
+  it('makes the same entities once, however many instances start at once, and again', async (t) => {
     const standIn = await place(t);
-    await (await start(t, standIn)).session.declare(prices);
-    standIn.deny(true);
-    const { session, warnings } = await start(t, standIn);
-    assert.equal(warnings().length, 1);
-    await session.declare(prices);
-    await assert.rejects(session.declare(to('basket.others')), code('TOPOLOGY_MISSING'));
-    await assert.rejects(session.listen(() => {}), code('CAPABILITY_MISSING'));
-    await assert.rejects(session.remove('basket.prices', 'drop'), code('CAPABILITY_MISSING'));
-    await session.send([message('a')]);
-    assert.deepEqual(labels(await take(await session.consume(prices), 1)), ['a']);
+    const taking = { ...prices, bindings: [...prices.bindings, { type: 'catalog.removed.v1', kind: 'event' as const }, { type: 'basket.clear.v1', kind: 'command' as const }] };
+    const instances = await Promise.all([1, 2, 3].map(() => start(t, standIn)));
+    await Promise.all(instances.map(({ session }) => session.declare(taking)));
+    await instances[0]!.session.declare(taking);
+    const rules = standIn.namespace.subscription('waybill/events', 'basket.prices').rules;
+    assert.equal(rules.size, 6);
+    for (const { filter } of rules.values()) assert.ok('correlation' in filter); // never SQL, and nothing that takes everything
+    assert.deepEqual([...standIn.namespace.queues.keys()], ['waybill/commands/basket/basket.clear.v1']);
   });
 
   it("creates nothing with migrate: 'check', and says what is missing", async (t) => {
     const standIn = await place(t);
-    await assert.rejects(start(t, standIn, 'check'), code('TOPOLOGY_MISSING'));
+    await assert.rejects(start(t, standIn, { migrate: 'check' }), code('TOPOLOGY_MISSING'));
     assert.equal(standIn.namespace.topics.size, 0);
   });
 
@@ -138,7 +104,7 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     await sender.sendMessages(azureMessage('no session', { subject: Priced.type, applicationProperties: { cloudEvents_id: 'x' } }));
     for (const _ of [1, 2, 3]) {
       const [message, ...more] = await findings();
-      assert.match(message!, new RegExp(`waybill/events holds 1: ${Priced.type} x \\(Session id is null\\.\\)$`));
+      assert.match(message!, new RegExp(`waybill/events holds 1: ${Priced.type} x \\(Session id is null\\., delivered 0 times\\)$`));
       assert.deepEqual(more, []);
     }
   });
@@ -154,13 +120,47 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     assert.ok((await operations(bus).doctor()).some(({ code, severity }) => code === 'QUEUE_MISSING' && severity === 'unsafe'));
   });
 
-  it('drops what it sends twice where the topic detects duplicates', async (t) => {
+  for (const detects of [true, false]) {
+    it(`sends the same under the same id, ${detects ? 'which a topic that detects duplicates drops' : 'of which a topic as we make it drops nothing'}`, async (t) => {
+      const standIn = await place(t);
+      if (detects) standIn.namespace.createTopic('waybill/events', { duplicatesMs: 60_000 });
+      const { session } = await start(t, standIn);
+      await session.declare(prices);
+      for (const label of ['a', 'a', 'b']) await session.send([message(label)]);
+      const expected = detects ? ['a', 'b'] : ['a', 'a', 'b'];
+      assert.deepEqual(labels(await take(await session.consume(prices), expected.length)), expected);
+    });
+  }
+
+  it('has a topology that names what stands at the broker', async (t) => {
     const standIn = await place(t);
-    standIn.namespace.createTopic('waybill/events', { duplicatesMs: 60_000 });
+    const bus = createBus({ service: 'orders', store: 'sqlite::memory:', transport: azureServiceBus(standIn.url, { prefix: 'shop' }), logger: quiet });
+    endsOf.get(t)!.unshift(() => bus.stop({ drainMs: 0 }));
+    bus.subscribe(Priced, { name: 'prices', order: 'by-key' }, async () => {});
+    bus.handle(Ship, async () => {});
+    await bus.start();
+    assert.deepEqual((await operations(bus).topology()).takes, [
+      { subscription: 'orders.prices', kind: 'event', types: [Priced.type], sources: [], places: ['the subscription orders.prices of the topic shop/events'] },
+      { subscription: 'orders.orders.ship', kind: 'command', types: [Ship.type], sources: [], places: ['the queue shop/commands/orders/orders.ship.v1'] },
+    ]);
+  });
+
+  it('has names that Azure takes for whatever ours are, and what is sent to them arrives', async (t) => {
+    const standIn = await place(t); // which takes no others
     const { session } = await start(t, standIn);
-    await session.declare(prices);
-    for (const label of ['a', 'a', 'b']) await session.send([message(label)]);
-    assert.deepEqual(labels(await take(await session.consume(prices), 2)), ['a', 'b']);
+    const odd = ['ü.世界/$x', 'A b', `${'long.'.repeat(60)}v1`, `${'long.'.repeat(60)}v2`, '$Default', '-', '...', 'x'.repeat(51), 'Ä'.repeat(300)];
+    for (const [n, type] of odd.entries()) {
+      const declaration = { ...prices, name: `basket.${type}`, bindings: [{ type, kind: 'event' as const }, { type, kind: 'command' as const }] };
+      await session.declare(declaration);
+      const outcomes = await session.send([message(`event ${n}`, { type, headers: { 'ce-type': type } }), message(`command ${n}`, { type, kind: 'command', recipient: 'basket', headers: { 'ce-type': type } })]);
+      assert.deepEqual(outcomes.map(({ kind }) => kind), ['stored', 'stored'], type);
+      const consumer = await session.consume(declaration);
+      const got = await take(consumer, 2);
+      assert.deepEqual(labels(got).sort(), [`command ${n}`, `event ${n}`], type);
+      await consumer.settle(got);
+      await consumer.close();
+    }
+    assert.equal(standIn.namespace.topic('waybill/events').subscriptions.size, odd.length);
   });
 
   for (const declaration of [prices, byKey]) {
@@ -188,7 +188,7 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
         endsOf.get(t)!.unshift(() => session.close());
         await session.declare(declaration);
         const consumer = await session.consume(declaration);
-        await session.send([message('a')]);
+        await sendInsisting(session, [message('a')]);
         await consumer.settle(await take(consumer, 1));
         const sender = await start(t, standIn);
         let cuts = 0;
@@ -197,7 +197,7 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
         const waiting = take(consumer, 1, 30_000); // half of what the SDK takes
         await until(() => cuts > 0);
         standIn.faults.clear();
-        await sender.session.send([message('b')]);
+        await sendInsisting(sender.session, [message('b')]);
         assert.deepEqual(labels(await waiting), ['b']);
       });
     }
@@ -206,15 +206,18 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
   it('keeps a lock for as long as the message is in hand', async (t) => {
     const standIn = await place(t);
     await sdkAdministration(standIn).createTopic('waybill/events');
-    standIn.namespace.createSubscription('waybill/events', 'basket.prices', { lockMs: 1_200 });
+    const lockMs = 3_000;
+    standIn.namespace.createSubscription('waybill/events', 'basket.prices', { lockMs });
+    const { entity } = standIn.namespace.subscription('waybill/events', 'basket.prices');
     const { session } = await start(t, standIn);
     await session.declare(prices);
     await session.send([message('a')]);
     const consumer = await session.consume(prices);
     const got = await take(consumer, 1);
-    await new Promise((resolve) => setTimeout(resolve, 2_500)); // two locks long
-    const { entity } = standIn.namespace.subscription('waybill/events', 'basket.prices');
-    assert.deepEqual([...entity.messages.values()].map(({ count, lock }) => [count, lock !== undefined]), [[0, true]]);
+    const [stored] = entity.messages.values();
+    const { untilMs } = stored!.lock!;
+    await until(() => (stored!.lock?.untilMs ?? Infinity) > untilMs + lockMs); // it has ended twice by then, if nobody renewed it
+    assert.deepEqual([stored!.count, stored!.lock !== undefined], [0, true]);
     await consumer.settle(got);
     await consumer.close();
     assert.equal(entity.messages.size, 0);

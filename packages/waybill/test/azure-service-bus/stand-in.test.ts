@@ -279,6 +279,18 @@ describe('the stand-in for Azure Service Bus', () => {
       assert.equal(await administration.subscriptionExists('a/topic', 'sub'), false);
     });
 
+    it('takes only names that Azure takes', async () => {
+      const badPaths = ['a b', 'ü', 'a$b', '/a', 'a/', '-a', 'a_', 'x'.repeat(261)];
+      for (const name of badPaths) await assert.rejects(administration.createQueue(name), code('ServiceError'), name);
+      await administration.createQueue('x'.repeat(260));
+      await administration.createTopic('named');
+      for (const name of ['ü', 'a$b', 'a.', 'x'.repeat(51)]) {
+        await assert.rejects(administration.createSubscription('named', name), code('ServiceError'), name);
+      }
+      await administration.createSubscription('named', 'x'.repeat(50));
+      await assert.rejects(administration.createRule('named', 'x'.repeat(50), 'a:b', { subject: 's' }), code('ServiceError'));
+    });
+
     it('says no to whom it was told to', async () => {
       standIn.deny(true);
       await assert.rejects(administration.createTopic('b'), code('UnauthorizedRequestError'));

@@ -63,6 +63,8 @@ export interface AzureReceiver {
 
 export interface AzureSession extends Omit<AzureReceiver, 'renewMessageLock'> {
   readonly sessionId: string;
+  readonly sessionLockedUntilUtc: Date;
+  renewSessionLock(): Promise<Date>;
   getSessionState(): Promise<unknown>;
   setSessionState(state: unknown): Promise<void>;
 }

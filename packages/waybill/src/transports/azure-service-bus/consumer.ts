@@ -20,6 +20,7 @@ import type { Place, Topology } from './topology.ts';
 import { isLockLost, lastError, translated } from './trouble.ts';
 import { deliveryOf, fromAzure, givenBack } from './wire.ts';
 
+const concurrencyDefault = 16;
 /** What nobody asks for goes back to the broker after this long. */
 const unwantedMs = 5_000;
 /** Completions under way, before `settle` waits for them. */
@@ -35,6 +36,7 @@ export interface ConsumerOptions {
   readonly acceptors: Clients;
   readonly acceptMaxMs: number;
   readonly silentMs: number;
+  readonly lockMs: number;
   readonly topology: Topology;
   readonly clock: Clock;
   readonly signals: Signals;
@@ -73,8 +75,9 @@ export class AzureConsumer implements Consumer, Sink {
   }
 
   #inletsFor(places: readonly Place[]): (Links | Sessions)[] {
-    const ground = { ...this.#options, sink: this as Sink };
-    const bySession = this.#options.declaration.order === 'by-key';
+    const { order, concurrency = concurrencyDefault } = this.#options.declaration;
+    const ground = { ...this.#options, concurrency, sink: this as Sink };
+    const bySession = order === 'by-key';
     return places.map((place) => (bySession ? new Sessions(place, ground) : new Links(place, ground)));
   }
 
@@ -87,6 +90,7 @@ export class AzureConsumer implements Consumer, Sink {
   receive(max: number, { waitMs, signal }: { readonly waitMs: number; readonly signal: AbortSignal }): Promise<readonly Delivery[]> {
     if (this.#closing) return Promise.reject(new WaybillError('STOPPED', `a consumer of ${this.#options.declaration.name} was closed`));
     this.#armUnwanted();
+    for (const inlet of this.#inlets) if (inlet instanceof Sessions) inlet.takes();
     return new Promise((resolve, reject) => {
       const end = (settle: () => void): void => {
         cancel();
@@ -295,10 +299,22 @@ export class AzureConsumer implements Consumer, Sink {
     if (this.#state !== 'working' || this.#closing) return;
     if (this.#waiting.size > 0) return this.#armUnwanted();
     if (this.#buffer.length === 0) return;
-    const links = this.#inlets.filter((inlet) => inlet instanceof Links);
-    await Promise.all(links.map((inlet) => inlet.stop()));
+    await Promise.all(this.#inlets.map((inlet) => (inlet instanceof Links ? inlet.stop() : this.#giveUp(inlet))));
     if (this.#waiting.size > 0 || this.#closing) return;
     await this.#giveBack(this.#buffer.filter(({ source }) => source instanceof Links));
+  }
+
+  /** The broker has them back with their session: none was given to anybody, so they are suspected of nothing. */
+  async #giveUp(sessions: Sessions): Promise<void> {
+    const inUse = new Set([...this.#given.values()].map(({ source }) => source));
+    const left = sessions.giveUp((source) => inUse.has(source));
+    const gone = this.#buffer.filter(({ source }) => !source.holds);
+    this.#buffer = this.#buffer.filter(({ source }) => source.holds);
+    for (const held of gone) {
+      held.state = 'done';
+      this.#end(held);
+    }
+    await left;
   }
 
   async #giveBack(some: readonly Held[]): Promise<void> {

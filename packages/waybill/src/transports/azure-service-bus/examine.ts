@@ -4,7 +4,7 @@
  */
 import type { Finding } from '../../contract/doctor.ts';
 import type { AzureClient, AzureReceived } from './client.ts';
-import type { Place } from './topology.ts';
+import { type Place, told } from './topology.ts';
 import { isMissing } from './trouble.ts';
 import { fromAzure } from './wire.ts';
 
@@ -15,7 +15,7 @@ export async function examine(place: Place, subscription: string, client: AzureC
   const { topic, name } = place;
   const options = { subQueueType: 'deadLetter', skipParsingBodyAsJson: true } as const;
   const receiver = topic === undefined ? client.createReceiver(name, options) : client.createReceiver(topic, name, options);
-  const where = topic === undefined ? `the queue ${name}` : `the subscription ${name} of the topic ${topic}`;
+  const where = told(place);
   try {
     const found = await peekFromTheFirst((max, from) => receiver.peekMessages(max, from));
     if (found.length === 0) return [];
@@ -24,7 +24,7 @@ export async function examine(place: Place, subscription: string, client: AzureC
       {
         code: 'DEAD_LETTERED_BY_BROKER',
         severity: 'warning',
-        message: `${subscription}: Azure's dead-letter queue of ${where} holds ${many}: ${found.slice(0, shownMax).map(told).join('; ')}`,
+        message: `${subscription}: Azure's dead-letter queue of ${where} holds ${many}: ${found.slice(0, shownMax).map(shown).join('; ')}`,
         next: 'Look at why (Service Bus Explorer in the portal), and resubmit or delete them there; Waybill receives nothing from it.',
       },
     ];
@@ -50,7 +50,7 @@ async function peekFromTheFirst(peek: Peek): Promise<readonly AzureReceived[]> {
 /** Its zero, once a message has shown of what kind its numbers are: they come from a package that only the SDK has. */
 const known: { zero: unknown } = { zero: undefined };
 
-function told(message: AzureReceived): string {
+function shown(message: AzureReceived): string {
   const { headers } = fromAzure(message);
-  return `${headers['ce-type'] ?? message.subject ?? 'no type'} ${headers['ce-id'] ?? String(message.messageId ?? '')} (${message.deadLetterReason ?? 'no reason'})`;
+  return `${headers['ce-type'] ?? message.subject ?? 'no type'} ${headers['ce-id'] ?? String(message.messageId ?? '')} (${message.deadLetterReason ?? 'no reason'}, delivered ${message.deliveryCount ?? 0} times)`;
 }

@@ -44,7 +44,7 @@ function ground(peek: (client: number) => Promise<readonly AzureReceived[]>) {
     hungry: () => true,
   };
   const clients = new Clients(make(), make, clock);
-  const links: Links = new Links({ kind: 'event', topic: 'topic', name: 'subscription' }, { clients, sink, clock, silentMs });
+  const links: Links = new Links({ kind: 'event', topic: 'topic', name: 'subscription' }, { clients, sink, clock, silentMs, lockMs: 30_000, concurrency: 16 });
   links.want(10);
   return { clock, opened, closed, arrived, links, bring: (at: number, one: AzureReceived) => handlers[at]!.processMessage(one) };
 }

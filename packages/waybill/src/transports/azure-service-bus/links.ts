@@ -1,23 +1,20 @@
 /**
  * The links to an entity without sessions. Credit is given for what is asked for, and what is in hand counts: an instance
- * locks no more than it works on, and leaves the rest to the others. Locks of what it holds are renewed for as long as
+ * locks no more than it finishes in time (`Holding`), and leaves the rest to the others. Locks of what it holds are renewed for as long as
  * it holds it. They outlive their link: after a reconnect they are settled over the management link.
  */
 import type { Clock } from '../../contract/clock.ts';
 import type { AzureClient, AzureReceived, AzureReceiver } from './client.ts';
 import type { Clients } from './clients.ts';
 import type { Held, Sink, Source } from './held.ts';
+import { Holding } from './holding.ts';
 import { makeDrainSafe } from './safe-drain.ts';
+import { renewAfterMs, renewAgainMs } from './renewal.ts';
 import type { Place } from './topology.ts';
 import { isLockLost, isMissing } from './trouble.ts';
 import { answerWithin, type Watch, watch } from './watch.ts';
 
-/** Messages in hand, at most: what four hundred renewals a second would keep, at 15 seconds each, is far above. */
-export const creditMax = 2_000;
 const options = { receiveMode: 'peekLock', skipParsingBodyAsJson: true, maxAutoLockRenewalDurationInMs: 0 } as const;
-/** What Azure lets a lock be, at most. */
-const lockMaxMs = 300_000;
-
 /** More are not looked at to find one that is not ours. */
 const peekMax = 100;
 
@@ -26,12 +23,26 @@ interface Link {
   readonly stop: () => Promise<void>;
 }
 
+/** What was given to the links that are open, and how much of it is in hand. */
+interface Account {
+  credit: number;
+  inHand: number;
+  /** Credit that was taken back: each gives one message's worth again. */
+  readonly spare: (() => void)[];
+}
+
+const account = (): Account => ({ credit: 0, inHand: 0, spare: [] });
+
 export interface LinksOptions {
   readonly clients: Clients;
   readonly sink: Sink;
   readonly clock: Clock;
   /** Links that bring nothing for so long are asked after. */
   readonly silentMs: number;
+  /** How long a lock is made to last. */
+  readonly lockMs: number;
+  /** Messages that are worked on at the same time. */
+  readonly concurrency: number;
 }
 
 export class Links implements Source {
@@ -45,8 +56,8 @@ export class Links implements Source {
   /** Settles and renews, whatever becomes of the links. */
   #settler: AzureReceiver;
   readonly #links = new Set<Link>();
-  /** Given to the links that are open, and how much of it is in hand. */
-  #account = { credit: 0, inHand: 0 };
+  readonly #holding: Holding;
+  #account = account();
   #watch: Watch | undefined;
   #closed = false;
   readonly #renewals = new Map<Held, () => void>();
@@ -57,6 +68,7 @@ export class Links implements Source {
     this.#options = options;
     this.#sink = options.sink;
     this.#clock = options.clock;
+    this.#holding = new Holding(options);
     this.#client = options.clients.take();
     this.#settler = this.#receiver();
   }
@@ -70,10 +82,12 @@ export class Links implements Source {
   want(max: number): void {
     const { credit, inHand } = this.#account;
     if (this.#closed || credit > inHand) return;
-    const more = Math.min(max, creditMax - credit);
+    const more = Math.min(max, this.#holding.size - credit);
     if (more <= 0) return;
     this.#account.credit += more;
-    this.#open(more);
+    const again = this.#account.spare.splice(0, more);
+    for (const give of again) give();
+    if (more > again.length) this.#open(more - again.length);
   }
 
   /** The SDK reconnects this by itself and tells only of what it could not mend; where it stands still, the watch finds it. */
@@ -118,15 +132,18 @@ export class Links implements Source {
     this.#sink.anew();
   }
 
-  #take(message: AzureReceived, account: { inHand: number }): Promise<void> {
+  #take(message: AzureReceived, account: Account): Promise<void> {
     // Every message of ours names a session. Here it means nothing, but the SDK would refuse to settle it once its link is gone.
     (message as { sessionId?: string | undefined }).sessionId = undefined;
     this.#watch?.heard();
+    const sinceMs = this.#clock.monotonic();
     return new Promise((resolve) => {
       account.inHand++;
       this.#sink.arrived(this, message, false, () => {
-        account.inHand--;
-        resolve();
+        this.#holding.finished(this.#clock.monotonic() - sinceMs, account.inHand--);
+        if (account.credit <= this.#holding.size) return resolve(); // which gives credit for another one
+        account.credit--;
+        account.spare.push(resolve);
       });
     });
   }
@@ -148,7 +165,7 @@ export class Links implements Source {
   async #stopLinks(): Promise<void> {
     const links = [...this.#links];
     this.#links.clear();
-    this.#account = { credit: 0, inHand: 0 };
+    this.#account = account();
     const closed = links.map(async ({ stop, receiver }) => {
       await stop().catch(() => {});
       await receiver.close().catch(() => {});
@@ -158,14 +175,19 @@ export class Links implements Source {
 
   // --- locks ------------------------------------------------------------------------------------------------------------
 
-  /** Renews its lock at half time, until it is no longer held. */
+  /** Renews its lock, until it is no longer held. */
   keep(held: Held): void {
-    const leftMs = Math.min(Math.max(1_000, (held.message.lockedUntilUtc?.getTime() ?? 0) - this.#clock.now()), lockMaxMs);
-    this.#renewals.set(held, this.#clock.after(leftMs / 2, () => void this.#renew(held)));
+    const { lockMs } = this.#options;
+    this.#renewAfter(renewAfterMs(held.message.lockedUntilUtc, this.#clock.now(), lockMs), held);
+  }
+
+  #renewAfter(ms: number, held: Held): void {
+    this.#renewals.set(held, this.#clock.after(ms, () => void this.#renew(held)));
   }
 
   async #renew(held: Held): Promise<void> {
     if (held.state === 'done' || held.state === 'lost') return;
+    let failed = false;
     try {
       await this.#settler.renewMessageLock(held.message); // which also sets its `lockedUntilUtc`
     } catch (error) {
@@ -175,8 +197,11 @@ export class Links implements Source {
         this.#renewals.delete(held);
         return;
       }
+      failed = true;
     }
-    if (!this.#closed && (held.state === 'buffered' || held.state === 'given')) this.keep(held);
+    if (this.#closed || (held.state !== 'buffered' && held.state !== 'given')) return;
+    if (failed) this.#renewAfter(renewAgainMs(this.#options.lockMs), held);
+    else this.keep(held);
   }
 
   #drop(held: Held): void {

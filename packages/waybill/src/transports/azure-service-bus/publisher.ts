@@ -10,7 +10,7 @@ import type { SendOutcome } from '../../contract/transport.ts';
 import type { AzureBatch, AzureClient, AzureMessage, AzureSender } from './client.ts';
 import { closeForGood } from './clients.ts';
 import type { Names } from './names.ts';
-import { isClosed, isMissing, isRefusal, lastError, translated } from './trouble.ts';
+import { isBusy, isClosed, isMissing, isRefusal, lastError, translated } from './trouble.ts';
 import { answerWithin, Patience } from './watch.ts';
 import { toAzure } from './wire.ts';
 
@@ -61,10 +61,10 @@ export class Publisher {
     });
     // All of them end before this call does: nothing of it may arrive after it was sent again.
     const ended = await Promise.allSettled([...byEntity].map(([entity, group]) => this.#sendTo(entity, group, outcomes)));
-    const failed = ended.find((end) => end.status === 'rejected');
-    if (!failed) return outcomes;
-    this.#renew();
-    throw translated(failed.reason, 'sending');
+    const errors = ended.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
+    if (errors.length === 0) return outcomes;
+    if (!errors.every(isBusy)) this.#renew(); // a new connection would be one more thing to serve for who is too busy
+    throw translated(errors[0], 'sending');
   }
 
   #renew(): void {
@@ -86,7 +86,7 @@ export class Publisher {
     try {
       await this.#sendBatches(this.#sender(entity), group, outcomes);
     } catch (error) {
-      this.#forget(entity); // a link that has failed is not asked again
+      if (!isBusy(error)) this.#forget(entity); // a link that has failed is not asked again
       if (entity === this.#names.topic || !isClosed(error)) throw error;
       // What went out before it was closed may be handled yet; nothing is sent twice.
       for (const { at } of group) if (outcomes[at] !== stored) outcomes[at] = unroutable;

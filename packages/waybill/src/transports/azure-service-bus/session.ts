@@ -8,7 +8,7 @@ import { examine } from './examine.ts';
 import { namesWith } from './names.ts';
 import { Publisher } from './publisher.ts';
 import { listen } from './replies.ts';
-import { Topology } from './topology.ts';
+import { told, Topology } from './topology.ts';
 import { doing } from './trouble.ts';
 
 export interface SessionOptions {
@@ -83,7 +83,7 @@ export async function openSession(options: SessionOptions, host: TransportHost):
     async consume(declaration) {
       check();
       const moved = declaration.formerly.length === 0 ? undefined : await doing(`consuming ${declaration.name}`, () => topology.movedTo(declaration.name));
-      const ground = { clients, acceptors: declaration.order === 'by-key' ? acceptors() : clients, acceptMaxMs: make?.acceptMaxMs ?? Infinity, silentMs };
+      const ground = { clients, acceptors: declaration.order === 'by-key' ? acceptors() : clients, acceptMaxMs: make?.acceptMaxMs ?? Infinity, silentMs, lockMs };
       const consumer = new AzureConsumer({ declaration, ...ground, topology, clock, signals }, moved);
       consumers.push(consumer);
       return keep(consumer);
@@ -102,6 +102,7 @@ export async function openSession(options: SessionOptions, host: TransportHost):
       const found = await doing('examining what was declared', () => Promise.all(places.map(([name, place]) => examine(place, name, clients.current))));
       return found.flat();
     },
+    places: (subscription) => (topology.declared.get(subscription) ?? []).map(told),
     close() {
       ended.abort();
       closing ??= end();

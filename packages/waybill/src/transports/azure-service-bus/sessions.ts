@@ -1,28 +1,25 @@
 /**
  * The sessions of a `by-key` subscription that this instance holds, each one exclusively. A session is accepted when
- * somebody waits and nothing is there, one after another; it is left when it has been empty for a while. The session's
- * state says that it is held: whoever finds that after the holder has died knows that its first messages were perhaps in
- * flight. The delivery count does not tell: Azure does not count what a session that was closed had in hand.
+ * somebody waits and nothing is there, one after another; and now and then while there is always something, so that a session
+ * whose messages never end does not keep the others from their turn. The session's state says that it is held: whoever finds
+ * that after the holder has died knows that its first messages were perhaps in flight. The delivery count does not tell: Azure
+ * does not count what a session that was closed had in hand.
  */
-import { type Clock, sleep } from '../../contract/clock.ts';
-import type { AzureClient, AzureReceived, AzureSession } from './client.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { AzureClient, AzureSession } from './client.ts';
 import type { Clients } from './clients.ts';
-import type { Held, Sink, Source } from './held.ts';
+import type { Sink, Source } from './held.ts';
+import { creditPerSession, HeldSession } from './held-session.ts';
 import { sessionsMax } from './names.ts';
 import type { Place } from './topology.ts';
 import { isMissing, isNoSession } from './trouble.ts';
 import { answerWithin, Patience } from './watch.ts';
 
-/** Messages of one session in hand. */
-const creditPerSession = 32;
-/** A session without messages is left to others after this long: accepting it again costs three round trips. */
-const idleMs = 5_000;
-/** A session that was accepted has its messages within this time, or the next one is tried. */
-const firstMessageMs = 500;
-/** The SDK renews a session's lock for this long: for as long as we hold it. */
-const renewForMs = 365 * 86_400_000;
+/** While there is always something to do, a further session is accepted this often. */
+const turnMs = 1_000;
 const held = 'held';
-const options = { receiveMode: 'peekLock', skipParsingBodyAsJson: true, maxAutoLockRenewalDurationInMs: renewForMs } as const;
+/** The lock is renewed by us: see held-session.ts. */
+const options = { receiveMode: 'peekLock', skipParsingBodyAsJson: true, maxAutoLockRenewalDurationInMs: 0 } as const;
 
 export interface SessionsOptions {
   /** Clients whose operations end soon: an accept cannot be taken back. */
@@ -31,6 +28,8 @@ export interface SessionsOptions {
   readonly acceptMaxMs: number;
   /** How long the answer to anything else may take. */
   readonly silentMs: number;
+  /** How long a lock is made to last. */
+  readonly lockMs: number;
   readonly sink: Sink;
   readonly clock: Clock;
 }
@@ -44,6 +43,8 @@ export class Sessions {
   /** With an accept, and with any other answer. */
   readonly #patience: { readonly accept: Patience; readonly answer: Patience };
   #accepting: Promise<void> | undefined;
+  /** When a session was last begun, or looked for in its turn and not found; by the monotonic clock. */
+  #turnMs = -Infinity;
   #closed = false;
 
   constructor(place: Place, options: SessionsOptions) {
@@ -54,9 +55,25 @@ export class Sessions {
     this.#patience = { accept: new Patience(options.acceptMaxMs), answer: new Patience(options.silentMs) };
   }
 
+  /** Somebody waits, and nothing is there. */
   want(_max: number): void {
+    this.#accept(() => this.#sink.hungry());
+  }
+
+  /** Somebody takes, and there always is something. */
+  takes(): void {
+    if (!this.#isTurn()) return;
+    let tries = 0;
+    this.#accept(() => tries++ === 0 || this.#sink.hungry());
+  }
+
+  #isTurn(): boolean {
+    return this.#clock.monotonic() - this.#turnMs >= turnMs;
+  }
+
+  #accept(mayGoOn: () => boolean): void {
     if (this.#accepting || this.#closed) return;
-    this.#accepting = this.#acceptWhileHungry().finally(() => {
+    this.#accepting = this.#acceptWhile(mayGoOn).finally(() => {
       this.#accepting = undefined;
     });
   }
@@ -66,14 +83,15 @@ export class Sessions {
     await this.#accepting;
   }
 
-  async #acceptWhileHungry(): Promise<void> {
+  async #acceptWhile(mayGoOn: () => boolean): Promise<void> {
     const { acceptors } = this.#options;
-    while (!this.#closed && this.#sink.hungry() && this.#open.size < sessionsMax) {
+    while (!this.#closed && this.#open.size < sessionsMax && mayGoOn()) {
       const client = acceptors.take();
       try {
         if ((await this.#acceptOne(client)) === 'stuck') acceptors.replace(client);
       } catch (error) {
         if (this.#closed) return;
+        this.#turnMs = this.#clock.monotonic();
         if (isNoSession(error)) continue;
         if (isMissing(error)) return this.#sink.gone();
         return this.#sink.broken(error);
@@ -93,10 +111,10 @@ export class Sessions {
   }
 
   async #begin(session: AzureSession, client: AzureClient): Promise<'stuck' | 'done'> {
-    const { acceptors, silentMs } = this.#options;
+    const { acceptors, silentMs, lockMs } = this.#options;
     let begun = false;
     try {
-      if (this.#closed || !this.#sink.hungry()) return 'done'; // nobody waits for it any more
+      if (this.#closed || !(this.#sink.hungry() || this.#isTurn())) return 'done'; // nobody waits for it any more
       // Where its state cannot be learned it counts as held: caution costs only time. Where it cannot be written, nothing is
       // begun: nobody would know of what we had in hand if we died.
       const wasHeld = await this.#within('answer', session.getSessionState().then((state) => state === held, () => true));
@@ -111,11 +129,13 @@ export class Sessions {
         sink: this.#sink,
         clock: this.#clock,
         silentMs,
+        lockMs,
         suspects: wasHeld === false ? 0 : creditPerSession,
         ended: () => this.#open.delete(one),
         closed: () => acceptors.leave(client),
       });
       begun = true;
+      this.#turnMs = this.#clock.monotonic();
       this.#open.add(one);
       await one.start();
       return 'done';
@@ -145,123 +165,14 @@ export class Sessions {
     for (const session of this.#open) session.stop();
   }
 
+  /** Nobody takes any more: sessions whose messages nobody has been given go to other instances. */
+  async giveUp(isInUse: (source: Source) => boolean): Promise<void> {
+    const unused = [...this.#open].filter((session) => !isInUse(session));
+    await Promise.all(unused.map((session) => session.leave()));
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#open].map((session) => session.leave()));
-  }
-}
-
-interface HeldSessionOptions {
-  readonly kind: Place['kind'];
-  readonly sink: Sink;
-  readonly clock: Clock;
-  readonly silentMs: number;
-  /** So many of its first messages were perhaps in flight when its last holder died. */
-  readonly suspects: number;
-  /** It is worked on no more; then, when that was told to the broker or could not be. */
-  readonly ended: () => void;
-  readonly closed: () => void;
-}
-
-/** `working` until it is left (idle, closed) or lost (its lock, or the connection). */
-class HeldSession implements Source {
-  readonly kind: Place['kind'];
-  readonly #session: AzureSession;
-  readonly #options: HeldSessionOptions;
-  #state: 'working' | 'left' | 'lost' = 'working';
-  #suspects: number;
-  #inHand = 0;
-  #stopped = false;
-  #cancelIdle = (): void => {};
-  #first = Promise.withResolvers<void>();
-
-  constructor(session: AzureSession, options: HeldSessionOptions) {
-    this.kind = options.kind;
-    this.#session = session;
-    this.#options = options;
-    this.#suspects = options.suspects;
-  }
-
-  get holds(): boolean {
-    return this.#state === 'working';
-  }
-
-  /** Resolves with its first message, or when none comes. */
-  async start(): Promise<void> {
-    const { clock } = this.#options;
-    this.#session.subscribe(
-      { processMessage: (message) => this.#take(message), processError: async ({ error }) => this.#lost(error) },
-      { autoCompleteMessages: false, maxConcurrentCalls: creditPerSession },
-    );
-    this.#restartIdle();
-    const over = new AbortController();
-    await Promise.race([this.#first.promise, sleep(clock, firstMessageMs, over.signal)]);
-    over.abort();
-  }
-
-  #take(message: AzureReceived): Promise<void> {
-    this.#cancelIdle();
-    return new Promise((resolve) => {
-      this.#inHand++;
-      const suspect = this.#suspects > 0;
-      if (suspect) this.#suspects--;
-      this.#options.sink.arrived(this, message, suspect, () => {
-        if (!this.#stopped) resolve(); // which gives credit for another one
-        if (--this.#inHand === 0) this.#restartIdle();
-      });
-      this.#first.resolve();
-    });
-  }
-
-  #restartIdle(): void {
-    this.#cancelIdle();
-    this.#cancelIdle = this.#options.clock.after(idleMs, () => {
-      if (this.#inHand === 0) void this.leave();
-    });
-  }
-
-  #lost(error: unknown): void {
-    if (this.#state !== 'working') return;
-    this.#end('lost');
-    void this.#close();
-    this.#options.sink.lost(this);
-    if (isMissing(error)) this.#options.sink.gone();
-    else if (!isNoSession(error) && (error as { code?: string }).code !== 'SessionLockLost') this.#options.sink.broken(error);
-  }
-
-  #end(state: 'left' | 'lost'): void {
-    this.#state = state;
-    this.#cancelIdle();
-    this.#first.resolve();
-    this.#options.ended();
-  }
-
-  async complete({ message }: Held): Promise<void> {
-    await this.#session.completeMessage(message);
-  }
-
-  async abandon({ message }: Held, changes: { [name: string]: number } | undefined): Promise<void> {
-    await this.#session.abandonMessage(message, changes);
-  }
-
-  /** Gives no more credit; what that was given for may come yet. The SDK's own way would drain the link, see safe-drain.ts. */
-  stop(): void {
-    this.#stopped = true;
-  }
-
-  /** In peace: whatever it had in hand has been settled or abandoned. */
-  async leave(): Promise<void> {
-    if (this.#state !== 'working') return;
-    this.#end('left');
-    this.stop();
-    const { clock, silentMs } = this.#options;
-    await answerWithin(clock, silentMs, this.#session.setSessionState(null).catch(() => {}));
-    await this.#close();
-  }
-
-  async #close(): Promise<void> {
-    const { clock, silentMs, closed } = this.#options;
-    await answerWithin(clock, silentMs, this.#session.close().catch(() => {}));
-    closed();
   }
 }

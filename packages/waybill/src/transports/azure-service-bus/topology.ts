@@ -10,7 +10,7 @@ import type { AzureAdministration, AzureFilter } from './client.ts';
 import type { Clients } from './clients.ts';
 import { drainInto } from './move.ts';
 import type { Names } from './names.ts';
-import { doing, isDenied, isMissing, isThere } from './trouble.ts';
+import { doing, isForbidden, isMissing, isThere, lastError } from './trouble.ts';
 
 export interface TopologyOptions {
   readonly service: string;
@@ -30,6 +30,10 @@ export interface Place {
   readonly name: string;
 }
 
+export function told({ topic, name }: Place): string {
+  return topic === undefined ? `the queue ${name}` : `the subscription ${name} of the topic ${topic}`;
+}
+
 /** We count attempts ourselves; this is the back-stop for what kills every process before it is counted. Azure allows 2000. */
 const maxDeliveryCount = 500;
 /** While what is queued is applied before a removal. */
@@ -40,6 +44,8 @@ const idleReplies = 'PT5M';
 export class Topology {
   readonly #options: TopologyOptions;
   #administration: AzureAdministration | undefined;
+  /** What it said when it refused. */
+  #refusal: unknown;
 
   constructor(options: TopologyOptions) {
     this.#options = options;
@@ -68,7 +74,7 @@ export class Topology {
     try {
       await sender.createMessageBatch();
     } catch (error) {
-      if (isMissing(error)) throw missing(`the topic ${names.topic}`);
+      if (isMissing(error)) throw this.#missing(`the topic ${names.topic}`);
       throw error;
     } finally {
       sender.close().catch(() => {}); // not waited for: cut off at this moment, the SDK never ends it
@@ -82,12 +88,18 @@ export class Topology {
       try {
         return await make(administration);
       } catch (error) {
-        if (!isDenied(error)) return doing(what, () => Promise.reject(error as Error));
+        if (!isForbidden(error)) return doing(what, () => Promise.reject(error as Error));
         this.#administration = undefined;
-        this.#options.warn('these credentials may not manage the Azure Service Bus namespace: entities are looked for and not created');
+        this.#refusal = error;
+        this.#options.warn(`the administration of the Azure Service Bus namespace refuses ${what}, so entities are looked for and not created: ${lastError(error).message}`);
       }
     }
     await doing(what, look);
+  }
+
+  #missing(what: string): WaybillError {
+    const next = this.#refusal === undefined ? '' : ` (creating was refused: ${lastError(this.#refusal).message})`;
+    return new WaybillError('TOPOLOGY_MISSING', `${what} is not there; start once with credentials that may manage the namespace${next}`, { cause: this.#refusal });
   }
 
   /** Where a subscription's messages come from. */
@@ -176,13 +188,14 @@ export class Topology {
     if (found.status !== 'Active' || found.userMetadata !== userMetadata) await administration.updateQueue({ ...found, status: 'Active', userMetadata });
   }
 
-  async #lookAt({ topic, name }: Place): Promise<void> {
+  async #lookAt(place: Place): Promise<void> {
+    const { topic, name } = place;
     const client = this.#options.clients.current;
     const receiver = topic === undefined ? client.createReceiver(name) : client.createReceiver(topic, name);
     try {
       await receiver.peekMessages(1);
     } catch (error) {
-      if (isMissing(error)) throw missing(topic === undefined ? `the queue ${name}` : `the subscription ${name} of the topic ${topic}`);
+      if (isMissing(error)) throw this.#missing(told(place));
       throw error;
     } finally {
       receiver.close().catch(() => {});
@@ -315,10 +328,6 @@ async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
     if (isMissing(error)) return undefined;
     throw error;
   }
-}
-
-function missing(what: string): WaybillError {
-  return new WaybillError('TOPOLOGY_MISSING', `${what} is not there; start once with credentials that may manage the namespace`);
 }
 
 function conflict(name: string, requiresSession: boolean): WaybillError {

@@ -3,6 +3,8 @@ import { WaybillError } from '../../contract/errors.ts';
 
 interface SdkError {
   readonly code?: string;
+  /** Of the administration's answer, over http. */
+  readonly statusCode?: number;
   readonly retryable?: boolean;
   /** Of the socket. */
   readonly errno?: number;
@@ -20,12 +22,20 @@ const codes = {
   disabled: new Set(['MessagingEntityDisabled']),
   denied: new Set(['UnauthorizedAccess', 'UnauthorizedRequestError']),
   lockLost: new Set(['MessageLockLost', 'SessionLockLost', 'MessageNotFound']),
+  busy: new Set(['ServiceBusy', 'ServerBusyError']),
   noSession: new Set(['ServiceTimeout', 'SessionCannotBeLocked']),
 };
 
 export const isMissing = (error: unknown): boolean => codes.missing.has(lastError(error).code ?? '');
 export const isThere = (error: unknown): boolean => codes.exists.has(lastError(error).code ?? '');
 export const isDenied = (error: unknown): boolean => codes.denied.has(lastError(error).code ?? '');
+/**
+ * The administration says no: to these credentials, to where they come from (a firewall), or because there is no room for more
+ * entities. The SDK has one code for the last two, and only the text tells which it is.
+ */
+export const isForbidden = (error: unknown): boolean => isDenied(error) || lastError(error).statusCode === 403;
+/** Throttled: nothing is wrong with the link, or with the client. */
+export const isBusy = (error: unknown): boolean => codes.busy.has(lastError(error).code ?? '');
 export const isLockLost = (error: unknown): boolean => codes.lockLost.has(lastError(error).code ?? '');
 export const isNoSession = (error: unknown): boolean => codes.noSession.has(lastError(error).code ?? '');
 /** Nobody takes what is sent there. */

@@ -3,7 +3,7 @@
  * still at that: so a silent link is asked for, over the same client, and what is found decides.
  */
 import { type Clock, sleep } from '../../contract/clock.ts';
-import { lastError } from './trouble.ts';
+import { isBusy } from './trouble.ts';
 
 export interface Watched {
   readonly clock: Clock;
@@ -28,7 +28,7 @@ export function watch({ clock, silentMs, missed, stuck }: Watched): Watch {
   let cancel = (): void => {};
   const look = async (): Promise<void> => {
     heard = false;
-    const found = await answerWithin(clock, patience.ms, missed()).catch((error: unknown) => (lastError(error).code === 'ServiceBusy' ? false : undefined));
+    const found = await answerWithin(clock, patience.ms, missed()).catch((error: unknown) => (isBusy(error) ? false : undefined));
     if (over) return;
     if (found === undefined && !heard) patience.double();
     else patience.reset();

@@ -10,8 +10,8 @@ const schema = 'http://schemas.microsoft.com/netservices/2010/10/servicebus/conn
 const instance = 'http://www.w3.org/2001/XMLSchema-instance';
 
 export interface AdministrationSwitches {
-  /** Answers 401 to everything, as to a connection string without Manage. */
-  denied: boolean;
+  /** Answers everything with this status. */
+  denied: 401 | 403 | undefined;
 }
 
 /** After a removal, before the answer: receivers hear of it first. */
@@ -27,7 +27,7 @@ export function createAdministration(namespace: Namespace, switches: Administrat
         response.end(xml);
       };
       const fail = (status: number, detail: string): void => answer(status, `<Error><Code>${status}</Code><Detail>${escape(detail)}</Detail></Error>`);
-      if (switches.denied) return fail(401, 'Manage,EntityWrite claims are required for this operation.');
+      if (switches.denied) return fail(switches.denied, switches.denied === 401 ? 'Manage,EntityWrite claims are required for this operation.' : 'Ip has been prevented to connect to the endpoint.');
       try {
         const url = new URL(request.url ?? '/', 'http://localhost');
         const xml = handle({ namespace, method: request.method ?? 'GET', path: decodeURIComponent(url.pathname).slice(1), query: url.searchParams, body, update: request.headers['if-match'] !== undefined });

@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { TokenCheck } from './claims.ts';
 import { Connections } from './connections.ts';
-import { createAdministration } from './administration.ts';
+import { type AdministrationSwitches, createAdministration } from './administration.ts';
 import { Faults } from './faults.ts';
 import { fileJournal, nowhere } from './journal.ts';
 import { Namespace } from './namespace.ts';
@@ -43,8 +43,8 @@ export interface StandIn {
   expireLocks(): void;
   /** Every link is detached, as when its token has expired. */
   expireTokens(): void;
-  /** The administration answers 401 from now on, or no longer. */
-  deny(denied: boolean): void;
+  /** The administration answers 401 from now on, as to credentials without Manage, or 403, as its firewall does; or no longer. */
+  deny(denied: boolean, status?: 401 | 403): void;
   /** Out of reach: nobody listens, every connection is cut. */
   leave(): Promise<void>;
   comeBack(): Promise<void>;
@@ -55,7 +55,7 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
   const journal = options.file === undefined ? nowhere : fileJournal(options.file);
   const namespace = new Namespace(journal);
   const faults = new Faults();
-  const switches = { denied: false };
+  const switches: AdministrationSwitches = { denied: undefined };
   const connections = new Connections({ namespace, faults, messageBytesMax: options.messageBytesMax ?? 256 * 1024, checkToken: options.checkToken });
   const administration = createAdministration(namespace, switches);
 
@@ -97,7 +97,7 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
       for (const entity of namespace.entities()) entity.expire(Infinity);
     },
     expireTokens: () => connections.expireTokens(),
-    deny: (denied) => void (switches.denied = denied),
+    deny: (denied, status = 401) => void (switches.denied = denied ? status : undefined),
     leave,
     async comeBack() {
       server ??= await listen(port, administrationPort);

@@ -26,6 +26,9 @@ interface Queue {
 
 /** Azure keeps deferred and scheduled ones apart; the least that tests need of the annotation. */
 const scheduledTime = 'x-opt-scheduled-enqueue-time';
+/** Azure's naming rules (resource-name-rules, Microsoft.ServiceBus). */
+const paths = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?$/;
+const shortNames = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?$/;
 export const alwaysTrue: Rule = { name: '$Default', filter: { sql: '1=1' } };
 
 export class Namespace {
@@ -81,6 +84,8 @@ export class Namespace {
 
   createSubscription(topicName: string, name: string, settings: Partial<EntitySettings> & { rules?: readonly Rule[] } = {}): Subscription {
     const topic = this.topic(topicName);
+    checkName(name, shortNames);
+    for (const rule of settings.rules ?? []) if (rule !== alwaysTrue) checkName(rule.name, shortNames);
     if (topic.subscriptions.has(name.toLowerCase())) throw taken(name);
     const subscription = this.#addSubscription(topic, name, settings);
     this.#saveSubscription(subscription);
@@ -117,6 +122,7 @@ export class Namespace {
   }
 
   #refuseTaken(name: string): void {
+    checkName(name, paths);
     if (this.topics.has(name.toLowerCase()) || this.queues.has(name.toLowerCase())) throw taken(name);
   }
 
@@ -133,6 +139,7 @@ export class Namespace {
   }
 
   addRule(subscription: Subscription, rule: Rule): void {
+    checkName(rule.name, shortNames);
     if (subscription.rules.has(rule.name.toLowerCase())) throw taken(rule.name);
     subscription.rules.set(rule.name.toLowerCase(), rule);
     this.#saveSubscription(subscription);
@@ -234,6 +241,10 @@ function isDuplicate({ duplicatesMs, seen }: Topic | Queue, { message_id }: Mess
 function settle(settings: Partial<EntitySettings>): EntitySettings {
   const given = Object.entries(settings).filter(([name, value]) => value !== undefined && Object.hasOwn(defaults, name));
   return { ...defaults, ...Object.fromEntries(given) };
+}
+
+function checkName(name: string, rule: RegExp): void {
+  if (!rule.test(name)) throw new AmqpError('amqp:invalid-field', `'${name}' contains character(s) that are not allowed, or is too long.`);
 }
 
 function taken(name: string): AmqpError {
