@@ -21,6 +21,9 @@ const relay = 'relay/relay.ts';
 const ledger = 'stores/memory/outbox.ts';
 const waiting = 'stores/memory/waiting.ts';
 const inbox = 'stores/memory/inbox.ts';
+const saga = 'saga/saga.ts';
+const projection = 'streams/projection-worker.ts';
+const streams = 'stores/memory/streams.ts';
 
 export const mutants: readonly Mutant[] = [
   // --- publish and transaction
@@ -75,4 +78,21 @@ export const mutants: readonly Mutant[] = [
   { name: 'poison is tried for ever', file: worker, find: 'const crashesMax = 4;', put: 'const crashesMax = 1e9;' },
   { name: 'innocents are charged: what crashed does not run alone', file: worker, find: 'taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, lane, (run) => run())) : insist(taken, lane, gate.pass);', put: 'insist(taken, lane, gate.pass);', also: { file: worker, find: 'const together = crashes > 0 ||', put: 'const together =' } },
   { name: 'a start that another made counts as a crash', file: waiting, find: '!isFree(now, owner, nowMs) || now.attempt !== attempt || now.starts !== starts) return undefined;', put: 'now.attempt !== attempt) return undefined;', also: { file: waiting, find: '.filter((row) => isFree(row, owner, host.clock.now()));', put: ';' } },
+  // --- sagas
+  { name: 'undo is skipped when its process crashes', file: saga, find: "await addOwn(tx, { key, does: 'undo', step: at }, { dueMs: 'now', afterMs: 0 }, ctx.message);", put: "tx.afterCommit(() => void transact(store(), clock, (own) => addOwn(own, { key, does: 'undo', step: at }, { dueMs: 'now', afterMs: 0 }, ctx.message)).catch(() => {}));" },
+  { name: 'undone in the order in which it was done', file: saga, find: "const at = ledger.steps.findLastIndex((entry) => !entry.undone);\n    await", put: "const at = ledger.steps.findIndex((entry) => !entry.undone);\n    await", also: { file: saga, find: "const last = ledger.steps.findLastIndex((entry) => !entry.undone);\n    if (status", put: "const last = ledger.steps.findIndex((entry) => !entry.undone);\n    if (status" } },
+  { name: 'only the last step is undone', file: saga, find: 'ledger.steps.every(({ undone }) => undone)) instance', put: 'ledger.steps.some(({ undone }) => undone)) instance' },
+  { name: 'a saga that takes back goes on all the same', file: saga, find: "if (instance.status !== 'running') return late(found, ctx);\n    const taken = instance.definition.events", put: 'const taken = instance.definition.events' },
+  { name: 'a timeout fires early', file: saga, find: 'const dueMs = Math.ceil(nowMs + afterMs);', put: 'const dueMs = Math.ceil(nowMs + afterMs / 2);' },
+  { name: 'a timeout that was set again fires when it was first to', file: saga, find: 'if (ledger.timeouts[timeout]) await take(timeout);', put: '', also: { file: saga, find: '?.generation === own.generation;', put: ' !== undefined;' } },
+  { name: 'a timeout is set outside the transaction of its step', file: saga, find: "await addOwn(tx, { key, does: 'timeout', name: timeout, generation }, { dueMs, afterMs }, ctx.message);", put: "tx.afterCommit(() => void transact(store(), clock, (own) => addOwn(own, { key, does: 'timeout', name: timeout, generation }, { dueMs, afterMs }, ctx.message)).catch(() => {}));" },
+  { name: 'a step of a saga that is not saved', file: saga, find: 'await save(found, instance);\n    if (was', put: 'if (instance.status !== \'running\' || was === undefined) await save(found, instance);\n    if (was' },
+  { name: 'what failed for good does not hold its key', file: apply, find: "plan.afterFailure === 'hold' && key", put: "plan.afterFailure !== 'pass' && key === '' && key" },
+  // --- streams
+  { name: 'a projection moves without its effect', file: projection, find: 'await held.settleIn(tx); // nothing', put: 'await store.transaction((own) => held.settleIn(own, next)); // nothing' },
+  { name: 'a projection has its effect and moves later', file: projection, find: '      await held.settleIn(tx, next);\n    });', put: '    });\n    await store.transaction((own) => held.settleIn(own, next));' },
+  { name: 'a projection passes over an event', file: streams, find: 'let position = positionOf(cursor) + 1;', put: 'let position = positionOf(cursor) + 3;' },
+  { name: 'a projection whose lease another has goes on', file: streams, find: 'return now?.epoch === epoch && now.owner !== undefined ?', put: 'return now ? { ...now, epoch } : now ?' },
+  { name: 'a decision on another version is appended', file: streams, find: 'if (expected !== undefined && expected !== version)', put: 'if (expected !== undefined && expected > version)' },
+  { name: 'a lock of a key that locks nothing', file: 'bus.ts', find: 'await store.ports.outbox.lockKey(tx, key);', put: '' },
 ];

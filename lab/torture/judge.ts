@@ -53,6 +53,10 @@ function storyOf(history: readonly Line[], state: State): Story {
     refused: new Set(),
     seen,
     together: [],
+    sagas: [], // judged below, by their own words
+    starts: [],
+    asked: [],
+    gapless: new Set(),
     left: state.waiting.map(({ service, subscription, id, reason }) => `${service} still has ${id} waiting (${reason}, ${subscription ?? 'to be sent'})`),
     told: toldOf(history),
   };

@@ -53,8 +53,8 @@ export const RULES: readonly Rule[] = [
   { place: 'operations', may: ['contract'] },
   // The saga for `defineSaga`: what users define. Never a driver, so that the root .d.ts names no type of others.
   { place: 'index', may: ['bus', 'contract', 'saga'] },
-  // The wiring for the ground that it replaces, the drivers' loader for URLs.
-  { place: 'testing', may: ['contract', 'observe', 'bus', 'wiring', 'drivers', 'transports/memory', 'transports/sqlite', 'stores/memory', 'stores/sqlite'] },
+  // The wiring for the ground that it replaces, the drivers' loader for URLs; saga and streams for what users of them define.
+  { place: 'testing', may: ['contract', 'observe', 'bus', 'wiring', 'saga', 'streams', 'drivers', 'transports/memory', 'transports/sqlite', 'stores/memory', 'stores/sqlite'] },
 ];
 
 /**

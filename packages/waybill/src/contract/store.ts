@@ -60,7 +60,8 @@ export interface StoreSession<out Tx = unknown> {
   join(native: unknown): StoreTransaction<Tx>;
   /**
    * What an error means: `retry` = the transaction did not happen and may be run again (busy, deadlock, serialization);
-   * `down` = the store cannot be used now (unreachable, full, read-only); `other` = not the store's doing.
+   * `down` = the store cannot be used now (unreachable, full, read-only), or nobody can say whether a commit happened: what is
+   * in it has to be looked at again; `other` = not the store's doing.
    */
   classify(error: unknown): 'retry' | 'down' | 'other';
   /** What somebody should know of this database before he trusts it; reads only. */

@@ -121,7 +121,7 @@ function classify(error: unknown): 'retry' | 'down' | 'other' {
   for (let depth = 0, at = error; depth < causesMax && at != null; depth++, at = (at as { cause?: unknown }).cause) {
     if (WaybillError.is(at, 'STORE_BUSY')) return 'retry';
     if (WaybillError.is(at, 'STORE_UNREACHABLE') || WaybillError.is(at, 'STORE_FULL')) return 'down';
-    if (WaybillError.is(at, 'STORE_READONLY') || WaybillError.is(at, 'STORE_CORRUPT')) return 'down';
+    if (WaybillError.is(at, 'STORE_READONLY') || WaybillError.is(at, 'STORE_CORRUPT') || WaybillError.is(at, 'COMMIT_UNKNOWN')) return 'down';
   }
   return 'other';
 }

@@ -68,4 +68,5 @@ const down: ReadonlySet<WaybillErrorCode> = new Set([
   'STORE_READONLY',
   'STORE_UNREACHABLE',
   'STORE_CORRUPT',
+  'COMMIT_UNKNOWN', // never of its own: what user code wraps may be another database's
 ]);

@@ -1,4 +1,5 @@
 /** The invariants, over the story of a finished run: whatever it was that ran. Streaming sets and maps, O(n log n). */
+import { checkSagas } from './check-sagas.ts';
 import type { Applied, Dead, Sent, Story, Subscribed, Violation } from './story.ts';
 
 export const invariants: Readonly<Record<string, string>> = {
@@ -14,6 +15,8 @@ export const invariants: Readonly<Record<string, string>> = {
   I10: 'a dead letter is complete: original bytes, reason, attempts',
   I11: 'no innocents: dead for a crash only if it crashed alone',
   I12: 'conservation: what was published is applied, dead or overtaken, and nothing else',
+  I13: 'fencing: nobody writes whose lease another has taken since',
+  I15: 'a saga ends, with everything done or everything taken back in reverse, each once',
   I16: 'timers: never early, never lost, once',
   I17: 'at most one reply, to whom it belongs',
   I18: 'bounded growth: nothing is left over',
@@ -47,6 +50,8 @@ export function check(story: Story): Violation[] {
   }
   checkDead(story, bySourceAndId, report);
   checkRuns(story, report);
+  checkVersions(story, report);
+  checkSagas(story, report);
   for (const [first, ...others] of story.together) {
     for (const message of story.sent) {
       if (message.type !== first) continue;
@@ -85,6 +90,19 @@ function checkOperations({ operations, cancelled, perhapsCancelled, sent }: Stor
   for (const copies of known.values()) {
     const types = copies.map((copy) => copy.type);
     if (new Set(types).size !== types.length) report('I3', `stands in the ledger ${types.length} times`, copies[0]!.id);
+  }
+}
+
+/** I5 at the source: what an operation says of a key is one more than what the one before said; a stream's versions have no gap. */
+function checkVersions({ sent, gapless }: Story, report: Report): void {
+  const last = new Map<string, number>();
+  for (const { source, type, key, n, id, operation } of sent.toSorted((a, b) => a.position - b.position)) {
+    if (operation === undefined || n === 0) continue;
+    const lane = `${source} ${type} ${key}`;
+    const before = last.get(lane) ?? 0;
+    if (n <= before) report('I5', `${key} ${n} was published after ${before}`, id);
+    else if (gapless.has(type) && n !== before + 1) report('I5', `${key} has ${n} after ${before}: ${n - before - 1} are not there`, id);
+    last.set(lane, n);
   }
 }
 

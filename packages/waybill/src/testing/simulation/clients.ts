@@ -4,7 +4,9 @@ import type { SimulatedTransaction } from './database.ts';
 import { startMs } from './process.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Instance } from './simulation.ts';
-import { Ask, Do, type Fate, type Knobs, Later, Priced, Renamed, type Step, Stepped } from './workload.ts';
+import { count } from './accounts.ts';
+import { Ask, Cancelled, Do, type Fate, Later, type Order, Ordered, Priced, Renamed, type Step, Stepped } from './contracts.ts';
+import type { Knobs } from './workload.ts';
 
 export interface Clients {
   /** Begins all operations, spread over this time. */
@@ -93,16 +95,28 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
     return ids;
   };
 
+  /** Asks until it is done, which happens once. */
+  const asUntilDone = async (name: string, scope: string, work: (instance: Instance, tx: SimulatedTransaction) => Promise<void>): Promise<void> => {
+    once.add(name);
+    for (let tries = 0; tries < triesMax; tries++) {
+      const answer = await ask((instance) => instance.bus.once(scope, name, (tx) => work(instance, tx)));
+      if (answer) return void acknowledged.add(name);
+      await scheduler.sleep(random.whole(10, 500));
+    }
+    violate('I19', `${name} was asked for ${triesMax} times in vain`);
+  };
+
+  const say = (event: typeof Ordered | typeof Cancelled, data: Order | Step): Promise<void> =>
+    asUntilDone(data.op, 'order', async ({ bus }, tx) => {
+      fates.set(data.op, data.fate);
+      const { id } = await bus.publish(event as typeof Cancelled, data, { tx: tx as never });
+      await tx.order({ operation: data.op, ids: [id] });
+    });
+
   const operations: Readonly<Record<string, (name: string, key: string) => Promise<void>>> = {
     async once(name, key) {
-      once.add(name);
       fate(name);
-      for (let tries = 0; tries < triesMax; tries++) {
-        const answer = await ask((instance) => instance.bus.once('change', name, (tx) => change(instance, tx, name, key)));
-        if (answer) return void acknowledged.add(name);
-        await scheduler.sleep(random.whole(10, 500));
-      }
-      violate('I19', `${name} was asked for ${triesMax} times in vain`);
+      await asUntilDone(name, 'change', async (instance, tx) => void (await change(instance, tx, name, key)));
     },
     async plain(name, key) {
       once.add(name); // asked for once, and never again by the bus on its own
@@ -135,6 +149,18 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
       if (answer?.is) cancelled.add(id);
       else if (!answer) perhapsCancelled.add(id);
     },
+    async account(name, key) {
+      const step: Step = { key, n: 0, op: name, fate: fate(name) };
+      await asUntilDone(name, 'account', (instance, tx) => count(instance, tx, step));
+    },
+    async order(name) {
+      const drawn = random.is(0.2) ? 'rejected' : random.is(0.15) ? 'doomed' : 'fine';
+      const order: Order = { key: name, n: 1, op: name, fate: drawn, patienceMs: random.whole(300, 4_000) };
+      await say(Ordered, order);
+      if (random.is(0.2)) await scheduler.sleep(random.whole(0, 3_000));
+      if (random.is(0.3)) await say(Cancelled, { key: name, n: 2, op: `${name}-cancel`, fate: 'fine' });
+      if (random.is(0.3)) await say(Ordered, { ...order, n: 3, op: `${name}-again` });
+    },
     async command(name, key) {
       fates.set(name, 'fine');
       await ask(({ bus }) => bus.send(Do, { key, n: 0, op: '', fate: 'fine' }, { tx: 'own' }));
@@ -148,8 +174,11 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
 
   return {
     start(spreadMs) {
+      const kinds = ['once', 'once', 'once', 'plain', 'plain', 'command', 'request'];
+      if (knobs.accounts) kinds.push('account', 'account', 'account');
+      if (knobs.takes.includes('orders')) kinds.push('order', 'order', 'order');
       for (let number = 0; number < knobs.operations; number++) {
-        const kind = random.is(knobs.laters) ? 'later' : random.pick(['once', 'once', 'once', 'plain', 'plain', 'command', 'request']);
+        const kind = random.is(knobs.laters) ? 'later' : random.pick(kinds);
         const name = `${kind}${number}`;
         const key = random.pick(keys);
         pending++;

@@ -49,6 +49,8 @@ export interface SimulatedTransaction {
   /** The row's lock, and its version then. */
   lock(key: string): Promise<number>;
   put(key: string, version: number): Promise<void>;
+  /** The row's version as it is committed, without its lock. */
+  look(key: string): Promise<number>;
   effect(effect: Effect): Promise<void>;
   order(order: Order): Promise<void>;
 }
@@ -171,11 +173,12 @@ class Scope implements StoreTransaction<SimulatedTransaction> {
     this.unit = unit;
     this.parent = parent;
     this.early = early;
-    const write = <R>(key: string, work: (tx: Transaction) => R): Promise<R> => unit.write(this, 'business', [key], work);
+    const write = <R>(key: string | undefined, work: (tx: Transaction) => R): Promise<R> => unit.write(this, 'business', key === undefined ? [] : [key], work);
     this.native = {
       query: () => Promise.reject(new WaybillError('NO_SQL', 'the simulated database has no SQL')),
       lock: (key) => write(`row/${key}`, (tx) => tx.business.get(key) ?? 0),
       put: (key, version) => write(`row/${key}`, (tx) => tx.business.set(key, version)),
+      look: (key) => write(undefined, (tx) => tx.business.get(key) ?? 0),
       effect: (effect) => write(`effects/${effect.id}`, (tx) => tx.effects.set(tx.disk.number(), effect)),
       order: (order) => write(`order/${order.operation}`, (tx) => tx.orders.set(`${order.operation}/${tx.disk.number()}`, order)),
     };
@@ -491,13 +494,30 @@ class Session {
       },
       ...(sagas && { sagas: {
         ...sagas,
-        load: (tx, saga, key) => at('saga', [`saga/${keyOf(saga, key)}`], () => sagas.load(tx, saga, key)),
-        save: (tx, row) => at('saga', [`saga/${keyOf(row.saga, row.key)}`], () => sagas.save(tx, row)),
-        awaken: (tx, saga, key, due) => at('saga', [], () => sagas.awaken(tx, saga, key, due)),
-        trim: (beforeMs, max) => at('saga', [], () => sagas.trim(beforeMs, max)),
+        load: (tx, saga, key) => at('saga.load', disk.sagas.committed.has(keyOf(saga, key)) ? [`saga/${keyOf(saga, key)}`] : [], () => sagas.load(tx, saga, key)),
+        save: (tx, row) => at('saga.save', [`saga/${keyOf(row.saga, row.key)}`], () => sagas.save(tx, row)),
+        awaken: (tx, saga, key, due) => at('saga.awaken', [], () => sagas.awaken(tx, saga, key, due)),
+        trim: (beforeMs, max) => at('outbox.release', [], () => sagas.trim(beforeMs, max)),
       } }),
       // Appends come one at a time, each until its transaction ends: so positions are commit order.
-      ...(streams && { streams: { ...streams, append: (tx, ...given) => at('saga', ['streams'], () => streams.append(tx, ...given)) } }),
+      ...(streams && { streams: {
+        ...streams,
+        append: (tx, ...given) => at('stream.append', ['streams'], () => streams.append(tx, ...given)),
+        read: (stream, version, max, tx) =>
+          tx ? at('stream.read', [], () => streams.read(stream, version, max, tx)) : read('stream.read', async () => streams.read(stream, version, max)),
+        scan: (cursor, max) => read('stream.scan', () => streams.scan(cursor, max)),
+        reset: (tx, projection) => at('projection.settle', [`projection/${projection}`], () => streams.reset(tx, projection)),
+        acquire: async (projection, ...given) => {
+          const row = [`projection/${projection}`];
+          const lease = await at('projection.acquire', row, () => streams.acquire(projection, ...given));
+          return lease && {
+            ...lease,
+            settleIn: (tx, cursor) => at('projection.settle', row, () => lease.settleIn(tx, cursor)),
+            renew: (failure) => at('projection.renew', row, () => lease.renew(failure)),
+            release: () => at('projection.release', row, () => lease.release()),
+          };
+        },
+      } }),
       inspect,
     };
   }
@@ -505,7 +525,7 @@ class Session {
 
 /** Looks through what user code wrapped around the database's error, this deep at most. */
 const causesMax = 8;
-const down: ReadonlySet<string> = new Set(['STORE_UNREACHABLE', 'STORE_FULL', 'STORE_READONLY', 'STORE_CORRUPT']);
+const down: ReadonlySet<string> = new Set(['STORE_UNREACHABLE', 'STORE_FULL', 'STORE_READONLY', 'STORE_CORRUPT', 'COMMIT_UNKNOWN']);
 
 function classify(error: unknown): 'retry' | 'down' | 'other' {
   for (let depth = 0, at = error; depth < causesMax && at != null; depth++, at = (at as { cause?: unknown }).cause) {

@@ -9,10 +9,11 @@ export const storeCalls = [
   'begin', 'commit', 'savepoint', 'business', 'outbox.append', 'outbox.acquire', 'outbox.read', 'outbox.settle',
   'outbox.renew', 'outbox.release', 'inbox.insert', 'inbox.has', 'inbox.advance', 'inbox.rename', 'waiting.add', 'waiting.due',
   'waiting.start', 'waiting.settle', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
+  'saga.load', 'saga.save', 'saga.awaken', 'stream.append', 'stream.read', 'stream.scan',
+  'projection.acquire', 'projection.settle', 'projection.renew', 'projection.release',
 ] as const; // prettier-ignore
 export const brokerCalls = ['connect', 'declare', 'consume', 'send', 'receive', 'settle', 'release', 'fence'] as const;
-/** `saga`: neither sagas nor streams are part of the workload yet, so the gate does not ask for them. */
-export type CallName = (typeof storeCalls)[number] | (typeof brokerCalls)[number] | 'saga';
+export type CallName = (typeof storeCalls)[number] | (typeof brokerCalls)[number];
 
 export const faultKinds = [
   /** The process dies. */
@@ -57,12 +58,13 @@ const everywhere: readonly FaultKind[] = ['crash', 'pause', 'clock', 'power'];
 const inTransaction: ReadonlySet<string> = new Set([
   'commit', 'savepoint', 'business', 'outbox.append', 'outbox.acquire', 'outbox.settle', 'outbox.renew', 'outbox.release', 'inbox.insert',
   'inbox.advance', 'inbox.rename', 'waiting.add', 'waiting.start', 'waiting.settle', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
+  'saga.load', 'saga.save', 'saga.awaken', 'stream.append', 'stream.read', 'projection.acquire', 'projection.settle', 'projection.renew',
+  'projection.release',
 ]); // prettier-ignore
 
 /** Which faults a call can meet at a point: what the coverage gate asks for. */
 export function possible(call: CallName, point: Point): readonly FaultKind[] {
   const kinds: FaultKind[] = [...everywhere];
-  if (call === 'saga') return [];
   if ((storeCalls as readonly string[]).includes(call)) {
     if (call === 'savepoint') return kinds;
     kinds.push('lost');

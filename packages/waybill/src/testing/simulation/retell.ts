@@ -1,11 +1,14 @@
 /** What a simulated run has left, in the words of the checker. */
+import { definitionOf } from '../../contract/contracts.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Broker } from './broker.ts';
 import { mix } from './chance.ts';
 import type { Clients } from './clients.ts';
 import type { Database } from './database.ts';
-import type { Run, Sent, Story, Violation } from './story.ts';
-import { type Fate, type Knobs, type Step, canonical, subscribed } from './workload.ts';
+import type { Conversation, Run, Sent, Story, Violation } from './story.ts';
+import { Charge, type Fate, Ordered, Release, Reserve, type Step, type Work, Counted } from './contracts.ts';
+import { type OrderState, heldKey } from './orders.ts';
+import { type Knobs, canonical, subscribed } from './workload.ts';
 
 export type Told = Map<string, string[]>;
 
@@ -15,7 +18,7 @@ interface Left {
   readonly broker: Broker;
   readonly clients: Clients;
   readonly runs: readonly Run[];
-  readonly seen: readonly Violation[];
+  readonly seen: Violation[];
   readonly left: readonly string[];
   readonly told: Told;
   readonly crashedAlone: ReadonlyMap<string, number>;
@@ -47,6 +50,13 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
       },
     ];
   });
+  for (const { source, row } of all.flatMap(({ disk, options }) => [...disk.events.committed.values()].map((row) => ({ source: options.name, row })))) {
+    const { id, type, stream, version, position, body, timeMs } = row;
+    const { op, n } = JSON.parse(body) as Step;
+    // Its number in the stream is what the decision was made on, or somebody else's came between.
+    if (n !== version) seen.push({ invariant: 'I5', what: `${stream} has it as version ${version}, and it was decided as ${n}`, id });
+    sent.push({ source, id, type, kind: 'event', key: stream, n: version, position, digest: mix(body).toString(16), committedMs: timeMs, operation: op });
+  }
   const orders = [...databases.shop.orders.committed.values()];
   return {
     sent,
@@ -54,7 +64,7 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
     perhapsCancelled: [...clients.perhapsCancelled],
     applied: all.flatMap(({ effects }) => [...effects.committed].map(([position, effect]) => ({ ...effect, position }))),
     dead: all.flatMap(({ disk }) =>
-      [...disk.failures.committed.values()].map(({ subscription, message, error, attempts }) => {
+      [...disk.failures.committed.values()].filter(({ subscription }) => subscription !== sagaName).map(({ subscription, message, error, attempts }) => {
         const { key = '', n = 0 } = dataOf(message);
         const { source, id, type } = message;
         return { subscription: subscription && canonical(subscription), source, id, type, key, n, code: error.code, attempts, digest: digestOf(message) };
@@ -77,10 +87,36 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
     crashedAlone,
     together: [['shop.priced.v2', 'shop.priced.v1']],
     refused: broker.refused,
+    ...conversationsOf(databases, sent, broker),
+    gapless: new Set([typeOf(Counted)]),
     seen,
     left,
     told,
   };
+}
+
+/** By the name of its subscription. */
+const sagaName = 'basket.orders';
+
+function conversationsOf({ shop, basket }: Left['databases'], sent: readonly Sent[], { refused }: Broker): Pick<Story, 'sagas' | 'starts' | 'asked'> {
+  const asking = new Set([Reserve, Charge, Release].map(typeOf));
+  const asked = [...basket.disk.outbox.committed.values()].filter(({ type }) => asking.has(type));
+  const isRefused = ({ source, id }: { readonly source: string; readonly id: string }): boolean => refused.has(`${source} ${id}`);
+  const unsent = new Set(asked.filter(isRefused).map((row) => (dataOf(row) as Partial<Work>).saga));
+  const held = (key: string, step: string): number => shop.business.committed.get(heldKey(key, step)) ?? 0;
+  const failed = new Set([...basket.disk.failures.committed.values()].flatMap(({ subscription, message }) => (subscription === sagaName ? [message.key] : [])));
+  return {
+    asked,
+    starts: sent.filter((message) => message.type === typeOf(Ordered) && !isRefused(message)),
+    sagas: [...basket.disk.sagas.committed.values()].map(({ key, status, state }): Conversation => {
+      const { log, patienceMs } = JSON.parse(state) as OrderState;
+      return { key, status, log, patienceMs, held: { reserve: held(key, 'reserve'), charge: held(key, 'charge') }, parked: failed.has(key), excused: unsent.has(key) };
+    }),
+  };
+}
+
+function typeOf(contract: unknown): string {
+  return definitionOf(contract).type;
 }
 
 function dataOf({ body }: WireMessage): Partial<Step> & { readonly by?: string } {

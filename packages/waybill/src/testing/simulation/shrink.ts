@@ -11,6 +11,8 @@ const calmer: readonly Partial<Knobs>[] = [
   { repeats: false },
   { renames: false },
   { poison: false },
+  { accounts: false },
+  { holds: false },
   { doomed: 0 },
   { throws: 0 },
   { slow: 0 },

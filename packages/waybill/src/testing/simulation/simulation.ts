@@ -14,9 +14,11 @@ import type { WaitingRow } from '../../contract/store.ts';
 import type { Delivery } from '../../contract/transport.ts';
 import { keyOf } from '../../stores/memory/disk.ts';
 import { isControl } from '../../contract/control.ts';
+import type { Accounts } from './accounts.ts';
 import { Broker } from './broker.ts';
 import { chance, mix } from './chance.ts';
 import { check } from './checker.ts';
+import { totals } from './accounts.ts';
 import { createClients } from './clients.ts';
 import { Database, type SimulatedTransaction, type Transaction } from './database.ts';
 import { type Fault, aimOf, createFaults } from './faults.ts';
@@ -60,6 +62,9 @@ const lookEveryMs = 1_000;
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
+/** What an instance has anew in each of its lives. */
+type Life = Pick<Instance, 'process' | 'bus' | 'accounts' | 'up' | 'stopping'>;
+
 /** A place where an instance of a service runs, over all its lives. */
 export interface Instance {
   readonly service: 'shop' | 'basket';
@@ -67,6 +72,7 @@ export interface Instance {
   readonly name: string;
   process: Process;
   bus: Bus<SimulatedTransaction>;
+  accounts: Accounts | undefined;
   up: boolean;
   stopping: boolean;
 }
@@ -145,6 +151,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
       }
     };
     database.onCommit = (transaction) => {
+      noteFences(transaction);
       noteBegun(transaction);
       for (const [, row] of transaction.disk.inbox.changes()) if (row) finishedBy.set(`${row.subscription} ${row.id}`, transaction.process);
       for (const [, row] of transaction.disk.outbox.changes()) if (row) tell(row.id, `committed to ${database.options.name}'s ledger as ${row.type}`);
@@ -156,6 +163,15 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
 
   /** Runs of what waits that began and have no verdict: by process, (subscription, id). */
   const begun = new Map<Process, Set<string>>();
+  /** Who moves the relay or a projection names the epoch of his lease: a later one is never followed by an earlier one. */
+  const noteFences = ({ process, disk, database }: Transaction): void => {
+    for (const [table, rows] of Object.entries({ relay: disk.relay, projections: disk.projections })) {
+      for (const [row, now] of rows.changes() as readonly (readonly [string, { readonly epoch: number } | undefined])[]) {
+        const was = (database.disk[table as 'relay' | 'projections'].committed as ReadonlyMap<string, { readonly epoch: number }>).get(row);
+        if (now && was && now.epoch < was.epoch) violate('I13', `${process.name} wrote to ${row} under epoch ${now.epoch}, which is ${was.epoch} by now`);
+      }
+    }
+  };
   const crashedAlone = new Map<string, number>();
   const noteBegun = ({ process, disk, database }: Transaction): void => {
     const mine = begun.get(process) ?? new Set();
@@ -174,18 +190,20 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   // --- processes --------------------------------------------------------------------------------------------------------
 
   let renamed = false;
+  let mended = false;
   let lives = 0;
-  const live = (instance: Omit<Instance, 'process' | 'bus' | 'up' | 'stopping'>): Pick<Instance, 'process' | 'bus' | 'up' | 'stopping'> => {
+  const live = (instance: Omit<Instance, keyof Life>): Life => {
     const process = new Process(`${instance.name}#${++lives}`, machine);
     const bus = assembleBus<SimulatedTransaction>(
       { service: instance.service, store: instance.database.store(process), transport: broker.transport(process), logger: silent, requireTransaction: false },
       { clock: process.clock, env: {} },
     );
-    subscribeAll(bus, instance.service, {
+    const accounts = subscribeAll(bus, instance.service, {
       process,
       random: handlers,
       knobs,
       renamed,
+      mended: () => mended,
       ran(subscription, id, attempt) {
         if (process.dead) return;
         runs.push({ subscription, id, attempt, atMs: scheduler.nowMs });
@@ -197,7 +215,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
         if (!process.dead) tell(detail.id, `${process.name} ${name} ${'subscription' in detail ? detail.subscription : ''}`);
       });
     }
-    return { process, bus, up: false, stopping: false };
+    return { process, bus, accounts, up: false, stopping: false };
   };
 
   const begin = (instance: Instance): void => {
@@ -246,7 +264,8 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
 
   const clients = createClients({ instances, knobs, scheduler, random: random.stream('clients'), violate, tell });
   // Subscriptions are bound before the first message, or nobody could say who has to have it. Faults may strike already.
-  const names = subscribed(knobs).map(({ name }) => name);
+  const names = subscribed(knobs).map(({ name }) => name).filter((name) => name !== totals);
+  if (knobs.takes.includes('orders')) names.push('basket.orders');
   const isBound = (): boolean => names.every((name) => broker.declared.has(name) || broker.declared.has(`${name}-renamed`));
   if (!(await scheduler.run(120_000, isBound))) violate('I19', 'not every subscription was bound within two minutes');
   clients.start(faultsMs * 0.6);
@@ -274,6 +293,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   // --- second phase -----------------------------------------------------------------------------------------------------
 
   trace('healed');
+  mended = true;
   faults.heal();
   broker.back();
   for (const database of Object.values(databases)) database.downUntilMs = 0;
@@ -281,8 +301,22 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     process.jump(0);
     process.wake();
   }
+  /** An operator has run again what holds its key: one subscription's at a time. */
+  const operate = (): string | undefined => {
+    for (const { up, process, stopping, database, bus } of instances) {
+      const rows = [...database.disk.failures.committed.values()].filter(({ subscription, holds }) => holds && subscription !== undefined).map(({ row }) => row);
+      if (rows.length === 0) continue;
+      if (up && !process.dead && !stopping) {
+        void internalsOf(bus).failures().then((failures) => failures.retry(rows)).catch(() => {}); // prettier-ignore
+      }
+      return `${rows.length} failures hold their keys`;
+    }
+    return undefined;
+  };
   /** What is still to be done; undefined when all is at rest. */
   const outstanding = (): string | undefined => {
+    const failed = operate();
+    if (failed !== undefined) return failed;
     const down = instances.find(({ up, process }) => !up || process.dead);
     if (down) return `${down.name} is not up`;
     if (renamed && knobs.takes.includes('sets')) {
@@ -300,6 +334,9 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
         const row = [...disk.waiting.committed.values()][0]!;
         return `${name}: ${row.message.id} waits in ${row.subscription ?? 'the sender'}: ${row.reason}`;
       }
+      const { position: projected = 0, failure } = disk.projections.committed.get('totals') ?? {};
+      if (failure) return `${name}: a projection stands before ${failure.stream} ${failure.version}: ${failure.message}`;
+      if (knobs.accounts && [...disk.events.committed.keys()].some((event) => event > projected)) return `${name}: events are not projected`;
       if (open.size > 0) return `${name} has open transactions`;
     }
     for (const { bus, name } of instances) {

@@ -79,7 +79,42 @@ export interface Run {
   readonly atMs: number;
 }
 
+/** What one committed step of a saga did, as the instance wrote it down. */
+export interface Entry {
+  readonly does: 'start' | 'again' | 'reserved' | 'charged' | 'refused' | 'cancelled' | 'timeout' | 'undo reserve' | 'undo charge';
+  /** The message that it answered. */
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  /** The id of the command that it sent. */
+  readonly caused: string | undefined;
+  readonly atMs: number;
+  /** When its timeout was last set. */
+  readonly setMs: number;
+}
+
+/** An instance of the saga, and what others have done for it. */
+export interface Conversation {
+  readonly key: string;
+  readonly status: string;
+  readonly log: readonly Entry[];
+  readonly patienceMs: number;
+  /** At the other side: 0 nothing, 1 done, 2 taken back for good. */
+  readonly held: Readonly<Record<'reserve' | 'charge', number>>;
+  /** A message of it is in failures, for everybody to see. */
+  readonly parked: boolean;
+  /** The broker refused something that it sent. */
+  readonly excused: boolean;
+}
+
 export interface Story {
+  readonly sagas: readonly Conversation[];
+  /** Events that begin a saga, and were sent. */
+  readonly starts: readonly { readonly id: string; readonly key: string }[];
+  /** Types of which each key has 1, 2, 3 and so on, without a gap. */
+  readonly gapless: ReadonlySet<string>;
+  /** Commands of sagas, in the ledger. */
+  readonly asked: readonly { readonly id: string }[];
   readonly sent: readonly Sent[];
   /** Delayed messages that were taken back: they must not be there. */
   readonly cancelled: readonly string[];

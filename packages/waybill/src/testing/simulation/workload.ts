@@ -3,44 +3,15 @@
  * stand outside; they are never told lies, and ask again when they hear nothing.
  */
 import type { Bus } from '../../contract/api.ts';
-import { type CommandContract, type EventContract, defineCommand, defineEvent } from '../../contract/contracts.ts';
 import { Reject } from '../../contract/errors.ts';
-import type { StandardSchema } from '../../contract/schema.ts';
+import { type Accounts, projectAccounts, totals } from './accounts.ts';
 import type { Chance } from './chance.ts';
+import { Ask, Do, Echoed, Later, Priced, PricedV1, Renamed, type Step, Stepped } from './contracts.ts';
 import type { SimulatedTransaction } from './database.ts';
 import type { CallName } from './faults.ts';
+import { orderProcess, takeOrders } from './orders.ts';
 import type { Process } from './process.ts';
 import type { Subscribed } from './story.ts';
-
-const any = <T>(): StandardSchema<T, T> => ({ '~standard': { version: 1, vendor: 'simulation', validate: (value) => ({ value: value as T }) } });
-
-export type Fate = 'fine' | 'doomed' | 'rejected' | 'poison';
-export interface Step {
-  readonly key: string;
-  readonly n: number;
-  readonly op: string;
-  readonly fate: Fate;
-}
-type Marked<Name extends string, Data = Step> = EventContract<Name, Data, Data, 'key' | 'sequence'>;
-type Amount = Step & { readonly currency: string };
-
-const marks = { key: (step: Step) => step.key, sequence: (step: Step) => step.n };
-
-export const Stepped: Marked<'shop.stepped'> = defineEvent('shop.stepped', { schema: any<Step>(), ...marks });
-export const Renamed: Marked<'shop.renamed'> = defineEvent('shop.renamed', { schema: any<Step>(), ...marks });
-const PricedV1: Marked<'shop.priced'> = defineEvent('shop.priced', { schema: any<Step>(), ...marks });
-export const Priced: Marked<'shop.priced', Amount> = defineEvent('shop.priced', {
-  version: 2,
-  schema: any<Amount>(),
-  ...marks,
-  previous: PricedV1,
-  upcast: (old: Step) => ({ ...old, currency: 'EUR' }),
-  downcast: ({ currency: _, ...step }: Amount) => step,
-});
-export const Later: Marked<'shop.later'> = defineEvent('shop.later', { schema: any<Step>(), ...marks });
-export const Echoed: Marked<'basket.echoed', Step & { readonly by: string }> = defineEvent('basket.echoed', { schema: any<Step & { readonly by: string }>(), ...marks });
-export const Do: CommandContract<'basket.do', Step, Step> = defineCommand('basket.do', { schema: any<Step>() });
-export const Ask: CommandContract<'basket.ask', { n: number }, { n: number }, { twice: number }, { twice: number }> = defineCommand('basket.ask', { schema: any<{ n: number }>(), reply: any<{ twice: number }>() });
 
 /** How a run is set up; drawn from its seed, and part of a scenario that is checked in. */
 export interface Knobs {
@@ -71,9 +42,13 @@ export interface Knobs {
   readonly repeats: boolean;
   /** Subscriptions of the basket, without the service's name: fewer make faster runs. */
   readonly takes: readonly string[];
+  /** The shop keeps streams of events too, with a projection. */
+  readonly accounts: boolean;
+  /** What fails for good in `steps`, in order by key, holds its key until an operator has it run again. */
+  readonly holds: boolean;
 }
 
-const takable = ['steps', 'view', 'sets', 'prices', 'old-prices', 'later', 'do'] as const;
+const takable = ['steps', 'view', 'sets', 'prices', 'old-prices', 'later', 'do', 'orders'] as const;
 const takesMax = 4;
 
 /** @param aim a call that shall happen */
@@ -92,6 +67,19 @@ export function drawKnobs(random: Chance, aim: CallName): Knobs {
       return { ...drawn, order: 'by-key', mode: 'shared', takes: taking('steps') };
     case 'waiting.cancel':
       return { ...drawn, laters: 0.5 };
+    case 'saga.load':
+    case 'saga.save':
+    case 'saga.awaken':
+      return { ...drawn, takes: taking('orders') };
+    case 'stream.append':
+    case 'stream.read':
+    case 'stream.scan':
+    case 'projection.acquire':
+    case 'projection.settle':
+    case 'projection.renew':
+      return { ...drawn, accounts: true };
+    case 'projection.release':
+      return { ...drawn, accounts: true, restarts: true };
     case 'waiting.start':
     case 'waiting.add':
       return { ...drawn, throws: 0.3 };
@@ -133,6 +121,8 @@ function draw(random: Chance): Knobs {
       .sort((a, b) => a.rank - b.rank)
       .slice(0, random.whole(2, takesMax))
       .map(({ name }) => name),
+    accounts: random.is(0.2),
+    holds: random.is(0.3),
   };
 }
 
@@ -147,7 +137,7 @@ function pauseMs(attempt: number): number {
 }
 
 /** Every subscription, as the checker wants to know it. */
-export function subscribed({ order, takes }: Knobs): Subscribed[] {
+export function subscribed({ order, takes, accounts }: Knobs): Subscribed[] {
   const basket = { service: 'basket', attemptsMax, pauseMs };
   const all: Subscribed[] = [
     { ...basket, name: 'basket.steps', order, types: ['shop.stepped.v1'] },
@@ -159,7 +149,18 @@ export function subscribed({ order, takes }: Knobs): Subscribed[] {
     { ...basket, name: 'basket.do', order: 'any', types: ['basket.do.v1'] },
     { name: 'shop.echoes', service: 'shop', order: 'any', types: ['basket.echoed.v1'], attemptsMax, pauseMs },
   ];
-  return all.filter(({ name }) => !name.startsWith('basket.') || takes.includes(name.slice('basket.'.length)));
+  const taken = all.filter(({ name }) => !name.startsWith('basket.') || takes.includes(name.slice('basket.'.length)));
+  const shop = { service: 'shop', order: 'any', attemptsMax, pauseMs } as const;
+  if (takes.includes('orders')) {
+    for (const step of ['reserve', 'charge', 'release']) taken.push({ ...shop, name: `shop.${step}`, types: [`shop.${step}.v1`] });
+  }
+  if (accounts) taken.push({ ...shop, name: totals, order: 'by-key', types: ['shop.counted.v1'], attemptsMax: Infinity });
+  return taken;
+}
+
+/** Whether a failure in `steps` holds its key. */
+export function isHeld({ holds, order, poison }: Knobs): boolean {
+  return holds && order === 'by-key' && !poison; // what kills its process is never mended
 }
 
 /** What stands under another name after it was renamed. */
@@ -174,6 +175,8 @@ export interface HandlerHost {
   readonly renamed: boolean;
   /** A handler is called. */
   readonly ran: (subscription: string, id: string, attempt: number) => void;
+  /** What could not be done can be done now: an operator has what failed run again. */
+  readonly mended: () => boolean;
 }
 
 type Ctx = {
@@ -184,7 +187,8 @@ type Ctx = {
   transaction?(work: (tx: SimulatedTransaction) => Promise<void>): Promise<void>;
 };
 
-export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | 'basket', host: HandlerHost): void {
+/** @returns the event store of a shop that has one */
+export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | 'basket', host: HandlerHost): Accounts | undefined {
   const { process, random, knobs } = host;
   const { concurrency, batch } = knobs;
 
@@ -193,10 +197,12 @@ export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | '
     const caused = publish && (await publish(Echoed, { ...step, n: step.n, by: name }));
     await tx.effect({ subscription: name, id, source, type, key: step.key, n: step.n, caused: caused?.id });
   };
-  const misbehave = ({ fate }: Step): void => {
+  /** Whether what fails for good in this subscription is run again in the end, and succeeds. */
+  const isMended = (name: string): boolean => name === 'basket.steps' && isHeld(knobs) && host.mended();
+  const misbehave = (name: string, { fate }: Step): void => {
     if (process.dead) return;
     if (fate === 'poison') return process.die('poison');
-    if (fate === 'doomed') throw new Error('it cannot be done');
+    if (fate === 'doomed' && !isMended(name)) throw new Error('it cannot be done');
     if (random.is(knobs.throws)) throw new Error('bad luck');
   };
   const handler =
@@ -204,11 +210,11 @@ export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | '
     async (step: Step, ctx: any): Promise<void> => {
       const context = ctx as Ctx;
       host.ran(name, context.message.id, context.attempt);
-      if (step.fate === 'rejected') throw new Reject('it is not wanted');
+      if (step.fate === 'rejected' && !isMended(name)) throw new Reject('it is not wanted');
       if (random.is(knobs.slow)) await new Promise<void>((resolve) => void process.clock.after(random.whole(1, 200), resolve));
       const work = async (tx: SimulatedTransaction): Promise<void> => {
         await apply(name, tx, { message: context.message, publish: echoes ? (contract, data) => context.publish(contract, data) : undefined }, step);
-        misbehave(step);
+        misbehave(name, step);
       };
       await (manual ? context.transaction!(work) : work(context.tx));
       if (process.dead) await new Promise(() => {});
@@ -216,14 +222,15 @@ export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | '
 
   if (service === 'shop') {
     bus.subscribe(Echoed, { name: 'echoes', retry, timeoutMs }, handler('shop.echoes'));
-    return;
+    if (knobs.takes.includes('orders')) takeOrders(bus, host, { retry, timeoutMs });
+    return knobs.accounts ? projectAccounts(bus, host) : undefined;
   }
   const { mode, order } = knobs;
   const registering: Readonly<Record<string, () => unknown>> = {
     steps: () =>
       bus.subscribe(
         Stepped,
-        { name: 'steps', order, transaction: mode as 'shared', concurrency, batch, retry, timeoutMs },
+        { name: 'steps', order, transaction: mode as 'shared', concurrency, batch, retry, timeoutMs, ...(isHeld(knobs) && { afterFailure: 'hold' }) } as { order: 'any' },
         handler('basket.steps', true, mode === 'manual'),
       ),
     view: () =>
@@ -235,7 +242,7 @@ export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | '
           host.ran('basket.sets', ctx.messages[at]!.id, 1);
           if (step.fate === 'rejected') throw new Reject('it is not wanted');
           await apply('basket.sets', ctx.tx, { message: ctx.messages[at]! }, step);
-          misbehave(step);
+          misbehave('basket.sets', step);
           if (process.dead) await new Promise(() => {});
         }
       });
@@ -244,8 +251,10 @@ export function subscribeAll(bus: Bus<SimulatedTransaction>, service: 'shop' | '
     'old-prices': () =>
       bus.subscribe(PricedV1, { name: 'old-prices', order: 'by-key', retry, concurrency, batch, timeoutMs }, handler('basket.old-prices', true)),
     later: () => bus.subscribe(Later, { name: 'later', retry, timeoutMs }, handler('basket.later')),
+    orders: () => bus.run(orderProcess(host), { retry, concurrency, batch, timeoutMs }),
     do: () => bus.handle(Do, { name: 'do', retry, timeoutMs }, handler('basket.do', true)),
   };
   for (const name of knobs.takes) registering[name]!();
   bus.handle(Ask, { name: 'ask', timeoutMs }, ({ n }) => ({ twice: n * 2 }));
+  return undefined;
 }

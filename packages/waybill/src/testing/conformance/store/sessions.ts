@@ -57,7 +57,7 @@ export const sessionCases: readonly StoreCase[] = [
       const { classify } = await world.open();
       const told = (code: ConstructorParameters<typeof WaybillError>[0]): string => classify(new WaybillError(code, 'of a case'));
       assert.equal(told('STORE_BUSY'), 'retry');
-      for (const code of ['STORE_FULL', 'STORE_UNREACHABLE', 'STORE_READONLY'] as const) assert.equal(told(code), 'down', code);
+      for (const code of ['STORE_FULL', 'STORE_UNREACHABLE', 'STORE_READONLY', 'COMMIT_UNKNOWN'] as const) assert.equal(told(code), 'down', code);
       for (const code of ['HANDLER_FAILED', 'REJECTED', 'CONTRACT_VIOLATION', 'TRANSPORT_UNREACHABLE'] as const) {
         assert.equal(told(code), 'other', code);
       }
