@@ -6,9 +6,11 @@
  * tells whose it is. Do not keep it after `release`.
  */
 import { attempt } from './client/attempt.ts';
-import { failed, joined } from './client/open.ts';
+import { type Late, lateOf } from './client/late.ts';
+import { failed, failedBefore, joined } from './client/open.ts';
 import type { Handle } from './client/open.ts';
 import type { Adapter, Client, Sql } from './client/port.ts';
+import { sqlStateOf } from './client/sql-state.ts';
 import { sqlOf } from './client/statements.ts';
 
 interface Result {
@@ -65,18 +67,23 @@ function clientOf(pool: Pool): Client<PoolClient> {
 async function run<R>(pool: Pool, body: (handle: Handle<PoolClient>) => Promise<R>): Promise<R> {
   const lost = (): void => undefined; // the statement that it hits rejects; without a listener the process would end
   const client = await connected(pool, lost);
+  const late = lateOf(client);
   let clean = false;
   try {
     await client.query('begin isolation level read committed');
-    const result = await body(handleOf(client)).catch(async (error: unknown) => {
+    const result = await body(handleOf(client, late)).catch(async (error: unknown) => {
+      late?.drop();
       clean = await client.query('rollback').then(() => true, () => false);
       throw error;
     });
-    const { command } = await client.query('commit');
+    const command = await (late?.commit() ?? client.query('commit').then((answer) => answer.command));
     clean = true;
     if (command !== 'COMMIT') throw failed(library);
     return result;
+  } catch (error) {
+    throw sqlStateOf(error) === failedBefore ? failed(library, error) : error;
   } finally {
+    late?.drop();
     client.off('error', lost);
     client.release(!clean);
   }
@@ -96,13 +103,14 @@ function connected(pool: Pool, lost: () => void): Promise<PoolClient> {
   });
 }
 
-function handleOf<C extends PgClient>(client: C): Handle<C> {
+function handleOf<C extends PgClient>(client: C, late?: Late): Handle<C> {
   return {
     library,
     advice,
     native: client,
     sql: statements(client),
     pipelines: client.pipeline === true,
+    late,
     state: () => states[client.getTransactionStatus?.() ?? '?'],
   };
 }

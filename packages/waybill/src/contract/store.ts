@@ -103,7 +103,11 @@ export interface StorePorts {
  * has several writers) the order per key among rows inserted under their key's lock.
  */
 export interface OutboxPort {
-  append(tx: StoreTransaction, messages: readonly WireMessage[]): MaybePromise<void>;
+  /**
+   * @param fresh the id of one of `messages` that was made for this call, and is in no other transaction: a store may
+   *   then write them as late as with COMMIT, and ask by it whether they were committed
+   */
+  append(tx: StoreTransaction, messages: readonly WireMessage[], fresh?: string): MaybePromise<void>;
   /** Orders by commit what has a key but no row to lock: holds the key's lock until the transaction ends. */
   lockKey(tx: StoreTransaction, key: string): MaybePromise<void>;
   /** The right to send, for one instance at a time; undefined while another holds it. */

@@ -6,8 +6,8 @@
  * rows exist if and only if that transaction commits; order of calls is order of rows. A crash before the commit leaves
  * nothing, after it everything: the relay (or the readers of the ledger) find the rows without any hint.
  *
- * Cost: one insert per message in the caller's transaction, no fsync of its own. Without a transaction the calls of one
- * turn share one commit.
+ * Cost: one insert in the caller's transaction, no fsync of its own; a store may write the rows of all calls together, as
+ * late as with COMMIT. Without a transaction the calls of one turn share one commit.
  */
 import type { Clock } from '../contract/clock.ts';
 import { unroutable } from '../contract/failure.ts';
@@ -22,6 +22,8 @@ interface Outgoing {
   readonly messages: readonly WireMessage[];
   /** Undefined: at once. */
   readonly later: Later | undefined;
+  /** Its id, where that was made for this publish alone. */
+  readonly fresh?: string | undefined;
 }
 
 export interface Outbox {
@@ -51,13 +53,15 @@ export function createOutbox(options: {
 
   const append = async (tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void> => {
     const now: WireMessage[] = [];
-    for (const { messages, later } of outgoing) {
+    let fresh: string | undefined;
+    for (const { messages, later, fresh: own } of outgoing) {
       const dueMs = later && (await dueOf(tx, later));
       if (dueMs !== undefined) await addDelayed(tx, messages, dueMs);
       else for (const message of messages) if (isRouted(message) || (await refuse(tx, message))) now.push(message);
+      if (own !== undefined && now.at(-1)?.id === own) fresh = own;
     }
     if (now.length === 0) return;
-    await outbox.append(tx, now);
+    await outbox.append(tx, now, fresh);
     // Each time: a savepoint that is undone takes its callbacks along, and a second hint costs nothing.
     tx.afterCommit(options.onCommitted);
   };

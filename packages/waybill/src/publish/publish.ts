@@ -30,6 +30,8 @@ export interface Prepared extends Published {
   readonly messages: readonly WireMessage[];
   /** Undefined: at once. */
   readonly later: Later | undefined;
+  /** The id, where nobody chose it: no other transaction publishes it. */
+  readonly fresh: string | undefined;
 }
 
 export interface PrepareOptions extends MessageOptions {
@@ -104,7 +106,7 @@ export function createPublish(options: {
       const messages = [encode(contract, envelope, checked.json)];
       if (contract.downcast) await addDowncasts(contract, checked.output, envelope, messages);
       const types = messages.map((message) => message.type);
-      return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, later };
+      return { id, token: writeToken({ source: service, id, types, timeMs: time.getTime() }), messages, later, fresh: given.id === undefined ? id : undefined };
     },
 
     reply(command, json) {

@@ -146,12 +146,12 @@ export function watchStore<Tx>(real: StoreSession<Tx>, watch: Watch): StoreSessi
 
   const ports: StorePorts = {
     outbox: port(outbox, {
-      append: (tx, messages) =>
+      append: (tx, messages, fresh) =>
         life.operation(() => {
           const within = realOf(tx);
           mark(within, 'outbox.commit');
           within.afterCommit(() => watch.recorded(messages));
-          return outbox.append(within, messages);
+          return outbox.append(within, messages, fresh);
         }),
       acquire: (owner, leaseMs) =>
         life.operation(async () => {

@@ -53,6 +53,15 @@ describe('on PostgreSQL', { skip }, () => {
     await store.close();
   });
 
+  it('two where its rows may travel with COMMIT', async () => {
+    const store = await session(server.url(await server.createDatabase()));
+    const statements = await counted(() => store.transaction(async (tx) => {
+      for (let i = 0; i < 200; i++) await store.ports.outbox.append(tx, [named(`m${i}`)], `m${i}`);
+    }));
+    assert.equal(statements, 2, sent.join('\n'));
+    await store.close();
+  });
+
   it('taking on a batch costs one statement besides BEGIN and COMMIT', async () => {
     const store = await session(server.url(await server.createDatabase()));
     const keys = Array.from({ length: 100 }, (_, i) => ({ source: 's', id: `i${i}` }));

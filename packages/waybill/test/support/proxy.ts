@@ -7,6 +7,8 @@ export interface Proxy {
   readonly port: number;
   /** Once: the answer in which `pattern` is read is not passed on, and its connection is cut. Resolves when it has happened. */
   cutAnswer(pattern: RegExp): Promise<void>;
+  /** Once: the request in which `pattern` is read is not passed on, and its connection is cut. Resolves when it has happened. */
+  cutRequest(pattern: RegExp): Promise<void>;
   /** Cuts every connection, now. */
   cut(): void;
   /** From now on nobody listens. */
@@ -17,6 +19,7 @@ export interface Proxy {
 export async function startProxy(toPort: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
   let armed: { pattern: RegExp; happened: () => void } | undefined;
+  let armedRequest: typeof armed;
 
   const server: Server = createServer((client) => {
     const upstream = createConnection(toPort, '127.0.0.1');
@@ -33,7 +36,13 @@ export async function startProxy(toPort: number): Promise<Proxy> {
       });
       socket.setNoDelay(true);
     }
-    client.on('data', (data) => void upstream.write(data));
+    client.on('data', (data) => {
+      if (armedRequest?.pattern.test(data.toString('latin1')) !== true) return void upstream.write(data);
+      const { happened } = armedRequest;
+      armedRequest = undefined;
+      end();
+      happened();
+    });
     upstream.on('data', (data) => {
       if (armed?.pattern.test(data.toString('latin1')) !== true) return void client.write(data);
       const { happened } = armed;
@@ -52,6 +61,7 @@ export async function startProxy(toPort: number): Promise<Proxy> {
   return {
     port: address.port,
     cutAnswer: (pattern) => new Promise((happened) => (armed = { pattern, happened })),
+    cutRequest: (pattern) => new Promise((happened) => (armedRequest = { pattern, happened })),
     cut,
     async refuse() {
       cut();

@@ -19,7 +19,7 @@ export interface Attempt<Tx, R> {
   readonly library: string;
   /** The library's own transaction: calls `body` once with the transaction, then commits or rolls back. */
   run(body: (handle: Handle<Tx>) => Promise<R>): Promise<R>;
-  /** `run` sees by COMMIT's tag that a statement had failed; then a known id makes the last question needless. */
+  /** `run` sees by COMMIT's tag that a statement had failed; then a known id, or rows that travel with it, make the last question needless. */
   readonly seesTag?: boolean;
   /** The library hands out the same object for later transactions. */
   readonly reuses?: boolean;
@@ -35,7 +35,8 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
       try {
         const result = await own(begun, () => work(begun), way.reuses);
         await handle.flush?.();
-        if (!way.seesTag || begun.xid === undefined) await ask(begun);
+        await begun.late?.settled();
+        if (!way.seesTag || (begun.xid === undefined && begun.late?.held === undefined)) await ask(begun);
         worked = true;
         return result;
       } catch (error) {

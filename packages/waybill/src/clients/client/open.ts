@@ -7,6 +7,7 @@
  */
 import type { WaybillError } from '../../contract/errors.ts';
 import { ConnectionLost, notATransaction } from './port.ts';
+import type { Late } from './late.ts';
 import type { OpenTransaction, Sql } from './port.ts';
 import { sqlStateOf } from './sql-state.ts';
 
@@ -17,6 +18,8 @@ export interface Handle<Tx> {
   readonly native: Tx;
   readonly sql: Sql;
   readonly pipelines?: boolean;
+  /** Of a transaction that Waybill commits. */
+  readonly late?: Late | undefined;
   /** What the library can tell; `unknown` where it cannot, and the server has to be asked. */
   state(): 'open' | 'over' | 'failed' | 'lost' | 'unknown';
   /** Whether this is the library's error for a statement after the end. */
@@ -31,7 +34,7 @@ export interface Handle<Tx> {
 
 /** no_active_sql_transaction, in_failed_sql_transaction */
 const noTransaction = '25P01';
-const failedBefore = '25P02';
+export const failedBefore = '25P02';
 
 const probe = 'savepoint waybill_open; release savepoint waybill_open';
 
@@ -71,6 +74,7 @@ export function openOf<Tx>(handle: Handle<Tx>, foreign = false): OpenTransaction
     native,
     pipelines: handle.pipelines ?? false,
     xid: undefined,
+    late: handle.late,
     assertOpen,
     query: (text, values) => guarded(async () => {
       await handle.flush?.();

@@ -16,7 +16,7 @@
  *
  * | library | begin and commit | last question | |
  * |---|---|---|---|
- * | pg | 2 | 1, or 0 when the id is known | (0; 1 with a pg that does not tell its state) pipelines with the Pool's `pipeline` |
+ * | pg | 2 | 1, or 0 when the id is known or rows travel with COMMIT | (0; 1 with a pg that does not tell its state) pipelines with the Pool's `pipeline` |
  * | postgres.js | 2 | 1 | (1) pipelines; one more per new statement where `prepare: false` |
  * | Kysely | 2 | 1 | (1; 0 in a controlled transaction) |
  * | Drizzle on pg, on postgres.js | 2, 3 | 1 | (0, 1) |
@@ -26,6 +26,7 @@
  * | MikroORM | 2 | 1 | (0) and the flush of what was persisted |
  */
 import { WaybillError } from '../../contract/errors.ts';
+import type { Late } from './late.ts';
 
 /** A value on its way in. */
 export type SqlValue = string | number | null;
@@ -50,6 +51,8 @@ export interface OpenTransaction<out Tx = unknown> extends Sql {
   readonly pipelines: boolean;
   /** Its id (`pg_current_xact_id()::text`), if a statement has told it: on pg saves the question before COMMIT. */
   xid: string | undefined;
+  /** Lets a statement travel with COMMIT; undefined where the library commits by itself, and in a user's own transaction. */
+  readonly late: Late | undefined;
   /**
    * Runs `work` in a savepoint, undone when it throws; the error is thrown on. Plain `savepoint` statements will not do
    * for every library: postgres.js gives up the whole transaction once any statement of it has failed outside its own.

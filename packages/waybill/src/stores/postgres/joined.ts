@@ -34,6 +34,13 @@ export class Joined<Tx> implements PostgresTransaction<Tx> {
   /** Nobody asks: its COMMIT is the user's. */
   told(): void {}
 
+  readonly ours = false;
+
+  /** Its COMMIT is the user's: nothing can travel with it. */
+  async late(): Promise<undefined> {}
+
+  async say(): Promise<void> {}
+
   savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R> {
     return this.#open.savepoint(async (part) => work(part.native as Tx));
   }

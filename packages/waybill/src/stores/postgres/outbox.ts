@@ -3,19 +3,23 @@
  * lease. A row is never updated: what has been published is told by a saved snapshot (`position.ts`, `reading.ts`). Order
  * per key is commit order when a message is appended after its key was locked. A crash leaves a row or none.
  *
- * Appending costs one statement for any number of messages, and no fsync of its own; trimming one statement per call. One
- * message has a statement without a set to unpack, which the server plans and runs in half the time.
+ * Appending costs no fsync of its own, and one statement for any number of messages: in a transaction that Waybill commits
+ * with `pg` it travels with COMMIT (`batch.ts`), else it is one round trip. Trimming is one statement per call. One message has
+ * a statement without a set to unpack, which the server plans and runs in half the time.
  */
+import type { WireMessage } from '../../contract/message.ts';
 import type { OutboxPort } from '../../contract/store.ts';
+import { Batch } from './batch.ts';
 import { elsewhere } from './errors.ts';
 import { createHinting, listen } from './hint.ts';
 import { Lease } from './lease.ts';
-import type { Access } from './port.ts';
+import type { Access, PostgresTransaction } from './port.ts';
 import { begin, isPublished, last, rewound, take } from './position.ts';
 import { leave, openMine } from './wal/open.ts';
 import { messageColumns, messageFields, messageJson, messageOf, messageParameters, messageRecord, messageText, messageValues, type MessageRow } from './wire.ts';
 
 interface Added {
+  readonly count?: string;
   readonly xid: string;
   readonly positions: string;
 }
@@ -30,7 +34,28 @@ export function createOutboxPort(access: Access): OutboxPort {
       where exists (select 1 from ${s}.identity where service = $2::text) returning pos)
     select count(*)::text as count, pg_current_xact_id()::text as xid, string_agg(pos::text, ' ' order by pos) as positions from added`;
   const insertOne = `insert into ${s}.ledger (${messageColumns}) select ${messageParameters}
-    where exists (select 1 from ${s}.identity where service = $10::text) returning pos::text as positions, pg_current_xact_id()::text as xid`;
+    where exists (select 1 from ${s}.identity where service = $10::text) returning pos::text as positions, xid::text`;
+  const insertOurs = `insert into ${s}.ledger (${messageColumns}) values (${messageParameters}) returning pos::text as positions, xid::text`;
+
+  /** Into what travels with COMMIT; undefined where it has to be run. @returns tells the positions, after the commit */
+  const addLate = async (statements: PostgresTransaction, messages: readonly WireMessage[], fresh: string): Promise<(() => readonly number[]) | undefined> => {
+    const late = await statements.late(fresh);
+    if (late === undefined) return undefined;
+    if ((late.held as Batch | undefined)?.full === true) await statements.say(late);
+    const batch = (late.held as Batch | undefined) ?? new Batch(s, signals.has('published'));
+    const first = batch.add(messages);
+    if (late.held === undefined) late.hold(batch);
+    return () => batch.positions.slice(first, first + messages.length);
+  };
+
+  const addNow = async (statements: PostgresTransaction, messages: readonly WireMessage[]): Promise<() => readonly number[]> => {
+    const values = messages.length === 1 ? messageValues(messages[0]!) : [JSON.stringify(messages.map(messageJson))];
+    const text = messages.length > 1 ? insert : statements.ours ? insertOurs : insertOne;
+    const [added] = await statements.query<Added>(text, text === insertOurs ? values : [...values, service]);
+    if (!added || (added.count !== undefined && Number(added.count) !== messages.length)) throw elsewhere(service);
+    statements.told(added.xid);
+    return () => added.positions.split(' ').map(Number);
+  };
   const lockKey = `select '' as locked from pg_advisory_xact_lock(hashtextextended($1::text, 0))`;
   // The oldest rows by primary key. The base stands in the condition: what is not published cannot be removed, no lock is
   // needed, and two that run at once take the same rows.
@@ -41,19 +66,14 @@ export function createOutboxPort(access: Access): OutboxPort {
     select count(*)::text as removed from gone`;
 
   return {
-    async append(tx, messages) {
+    async append(tx, messages, fresh) {
       if (messages.length === 0) return;
       const statements = within(tx);
-      const [added] =
-        messages.length === 1
-          ? await statements.query<Added>(insertOne, [...messageValues(messages[0]!), service])
-          : await statements.query<Added & { count: string }>(insert, [JSON.stringify(messages.map(messageJson)), service]);
-      if (!added || ('count' in added && Number(added.count) !== messages.length)) throw elsewhere(service);
-      statements.told(added.xid);
+      const positions = (fresh !== undefined && (await addLate(statements, messages, fresh))) || (await addNow(statements, messages));
       if (!signals.has('published')) return;
-      const positions = added.positions.split(' ').map(Number);
       tx.afterCommit(() => {
-        messages.forEach(({ id, source, type, key }, i) => signals.emit('published', { id, source, type, key, position: positions[i]! }));
+        const told = positions();
+        messages.forEach(({ id, source, type, key }, i) => signals.emit('published', { id, source, type, key, position: told[i]! }));
       });
     },
 

@@ -2,6 +2,7 @@
  * What the files of this store share. Statements go through whatever client the user has (`clients/client/port.ts`): values
  * in as text, cast in the statement (`$1::text::bigint`), columns out as text, each named by one lower-case word.
  */
+import type { Late } from '../../clients/client/late.ts';
 import type { Client, OpenTransaction } from '../../clients/client/port.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Signals } from '../../contract/signals.ts';
@@ -23,6 +24,15 @@ export interface PostgresTransaction<out Tx = unknown> extends StoreTransaction<
   readonly store: object;
   /** A statement has told the transaction's id: nobody has to ask for it before COMMIT. */
   told(xid: string): void;
+  /** Whether Waybill opened it: then it is one on this store's own database. */
+  readonly ours: boolean;
+  /**
+   * Where a statement may travel with COMMIT; undefined where it has to be run.
+   * @param fresh the id of a ledger row of this transaction alone: whether it committed is asked by that, if COMMIT is not answered
+   */
+  late(fresh: string): Promise<Late | undefined>;
+  /** Says what is held, now. */
+  say(late: Late): Promise<void>;
 }
 
 /** What the ports share. */

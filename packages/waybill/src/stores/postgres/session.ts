@@ -11,7 +11,7 @@ import { Joined } from './joined.ts';
 import { migrate } from './migrate.ts';
 import { createOncePort } from './once.ts';
 import type { Direct } from './direct.ts';
-import { didCommit, timelineSql } from './outcome.ts';
+import { didCommit, isThere, timelineSql } from './outcome.ts';
 import { createOutboxPort } from './outbox.ts';
 import { textValues } from './port.ts';
 import type { Access, Client, PostgresTransaction, Statements } from './port.ts';
@@ -64,7 +64,8 @@ export async function openSession<Tx>(client: Client, { schema, host, owned, dir
     entered: (scope, { native }) => void (!owned && natives.set(native as object, scope)),
     left: (_, { native }) => void (!owned && natives.delete(native as object)),
     monotonic: () => host.clock.monotonic(),
-    didCommit: (xid, beganMs) => didCommit(sql, host.clock, { xid, beganMs, timeline }),
+    didCommit: (known, beganMs) =>
+      'xid' in known ? didCommit(sql, host.clock, { ...known, beganMs, timeline }) : isThere(sql, host.clock, { ...known, beganMs, schema: quoted(schema) }),
     trouble: (where, error) => host.signals.emit('trouble', { where, error }),
   };
 

@@ -10,8 +10,9 @@
  * takes no more statements there, and an error that user code swallowed shows at the end of the part. A crash leaves
  * nothing at any step before COMMIT; a connection lost during COMMIT is asked about (`outcome.ts`), never run again.
  *
- * Costs two round trips, and two more per savepoint.
+ * Costs two round trips, and two more per savepoint. Ledger rows travel with COMMIT where the client lets them (`late`).
  */
+import type { Late } from '../../clients/client/late.ts';
 import { CommitFailed } from '../../clients/client/port.ts';
 import { isConnectionLost, sqlStateOf } from '../../clients/client/sql-state.ts';
 import { WaybillError } from '../../contract/errors.ts';
@@ -30,10 +31,13 @@ export interface Transactions<Tx> {
   entered(scope: Scope<Tx>, open: OpenTransaction): void;
   left(scope: Scope<Tx>, open: OpenTransaction): void;
   monotonic(): number;
-  /** Whether a transaction committed; undefined when that cannot be told. */
-  didCommit(xid: string, beganMs: number): Promise<boolean | undefined>;
+  /** Whether a transaction committed, by its id or by a row of the ledger that is its own; undefined when that cannot be told. */
+  didCommit(known: Known, beganMs: number): Promise<boolean | undefined>;
   trouble(where: string, error: unknown): void;
 }
+
+/** What a transaction is known by. */
+export type Known = { readonly xid: string } | { readonly message: string };
 
 type State = 'waiting' | 'beginning' | 'open' | 'over';
 
@@ -45,6 +49,8 @@ export class Unit<Tx> {
   #begun: Promise<OpenTransaction> | undefined;
   #open: OpenTransaction | undefined;
   #beganMs = 0;
+  /** The id of a message that only this transaction publishes. */
+  #fresh: string | undefined;
   /** Ends the client's own transaction: COMMIT when it resolves, ROLLBACK when it rejects. */
   readonly #end = Promise.withResolvers<void>();
   #ended: Promise<void> | undefined;
@@ -203,6 +209,12 @@ export class Unit<Tx> {
     if (this.#open !== undefined) this.#open.xid ??= xid;
   }
 
+  async late(scope: Scope<Tx>, fresh: string): Promise<Late | undefined> {
+    const { late } = await this.using(scope);
+    this.#fresh ??= fresh;
+    return late;
+  }
+
   /** The transaction, or the savepoint, as the client's library has it. */
   foreign(scope: Scope<Tx>): unknown {
     if (this.#open === undefined) throw over('transaction');
@@ -248,8 +260,9 @@ export class Unit<Tx> {
     } catch (error) {
       if (!(error instanceof CommitFailed)) throw error;
       if (sqlStateOf(error) !== undefined && !isConnectionLost(error)) throw error.cause; // the server refused: a deferred constraint
-      if (error.xid === undefined) return; // it had written nothing
-      const committed = await this.host.didCommit(error.xid, this.#beganMs);
+      const known = error.xid !== undefined ? { xid: error.xid } : this.#fresh !== undefined && { message: this.#fresh };
+      if (!known) return; // it had written nothing
+      const committed = await this.host.didCommit(known, this.#beganMs);
       if (committed === true) return;
       if (committed === false) {
         throw new WaybillError('STORE_BUSY', 'The connection was lost during COMMIT, and the transaction did not commit; it may be run again.', { cause: error });
@@ -304,8 +317,18 @@ export class Scope<Tx> implements PostgresTransaction<Tx> {
     return this.running((open) => open.query<Row>(text, textValues(values)));
   }
 
+  readonly ours = true;
+
   told(xid: string): void {
     this.unit.told(xid);
+  }
+
+  late(fresh: string): Promise<Late | undefined> {
+    return this.unit.late(this, fresh);
+  }
+
+  say(late: Late): Promise<void> {
+    return this.running(() => late.say());
   }
 
   /** Runs a statement in this part of the transaction; a lazy one begins first. */
