@@ -203,23 +203,28 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     }
   }
 
-  it('keeps a lock for as long as the message is in hand', async (t) => {
-    const standIn = await place(t);
-    await sdkAdministration(standIn).createTopic('waybill/events');
-    const lockMs = 3_000;
-    standIn.namespace.createSubscription('waybill/events', 'basket.prices', { lockMs });
-    const { entity } = standIn.namespace.subscription('waybill/events', 'basket.prices');
-    const { session } = await start(t, standIn);
-    await session.declare(prices);
-    await session.send([message('a')]);
-    const consumer = await session.consume(prices);
-    const got = await take(consumer, 1);
-    const [stored] = entity.messages.values();
-    const { untilMs } = stored!.lock!;
-    await until(() => (stored!.lock?.untilMs ?? Infinity) > untilMs + lockMs); // it has ended twice by then, if nobody renewed it
-    assert.deepEqual([stored!.count, stored!.lock !== undefined], [0, true]);
-    await consumer.settle(got);
-    await consumer.close();
-    assert.equal(entity.messages.size, 0);
-  });
+  for (const declaration of [prices, byKey]) {
+    it(`keeps the locks of all that is in hand for as long as it is, order ${declaration.order}`, async (t) => {
+      const standIn = await place(t);
+      const many = 100;
+      const lockMs = 4_000;
+      await sdkAdministration(standIn).createTopic('waybill/events');
+      standIn.namespace.createSubscription('waybill/events', 'basket.prices', { lockMs, requiresSession: declaration.order === 'by-key' });
+      const { entity } = standIn.namespace.subscription('waybill/events', 'basket.prices');
+      const { session } = await start(t, standIn);
+      await session.declare(declaration);
+      await session.send(Array.from({ length: many }, (_, n) => message(String(n), { key: `k${n % 8}` })));
+      const consumer = await session.consume(declaration);
+      const got = await take(consumer, many);
+      /** Of the message, or of its session. */
+      const endOf = (stored: (typeof all)[number]): number => (declaration.order === 'by-key' ? entity.session(String(stored.message.group_id)).untilMs : (stored.lock?.untilMs ?? 0));
+      const all = [...entity.messages.values()];
+      const first = Math.max(...all.map(endOf));
+      await until(() => all.every((stored) => endOf(stored) > first + lockMs)); // each has ended twice by then, if nobody renewed it
+      assert.deepEqual(all.filter(({ count, lock }) => count > 0 || !lock), []);
+      await consumer.settle(got);
+      await consumer.close();
+      assert.equal(entity.messages.size, 0);
+    });
+  }
 });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { AmqpError, startStandIn, steps } from './stand-in/index.ts';
+import { startStandInProcess } from './stand-in/process.ts';
 import { until } from './until.ts';
 import { basketOn, busOn, check, publishPrices } from './whole-bus.ts';
 
@@ -45,6 +46,33 @@ describe('over Azure Service Bus nothing is lost, doubled or out of order', { co
     await settled(total);
     check(await effects(), size);
     assert.ok(stolen >= total);
+  });
+
+  it('when the broker is killed and started again, twice', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'waybill-azure-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const broker = await startStandInProcess(join(folder, 'azure.db'));
+    const place = { url: broker.url(broker.port) };
+    const [catalog, basket] = [busOn(t, place, { service: 'catalog' }), busOn(t, place, { service: 'basket' })];
+    t.after(() => broker.kill()); // after the buses
+    const { effects, settled } = await basketOn(basket);
+    await catalog.start();
+    let applied = 0;
+    const reached = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    basket.on('applied', () => {
+      applied++;
+      if (applied === 20) reached[0]!.resolve();
+      if (applied === 60) reached[1]!.resolve();
+    });
+    const published = publishPrices(catalog, size);
+    for (const { promise } of reached) {
+      await promise;
+      await broker.kill();
+      await broker.start();
+    }
+    await published;
+    await settled(total);
+    check(await effects(), size);
   });
 
   it('when everything is throttled for a while', async (t) => {

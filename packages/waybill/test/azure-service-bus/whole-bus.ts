@@ -11,7 +11,7 @@ export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const patienceMs = 100_000;
 
 /** A bus whose SDK gives up on a lost answer after `timeoutMs`. Stopped after the test. */
-export function busOn(t: TestContext, standIn: StandIn, { service, store = 'sqlite::memory:', timeoutMs = 500 }: { service: string; store?: string; timeoutMs?: number }): Bus<SqlTransaction> {
+export function busOn(t: TestContext, standIn: Pick<StandIn, 'url'>, { service, store = 'sqlite::memory:', timeoutMs = 500 }: { service: string; store?: string; timeoutMs?: number }): Bus<SqlTransaction> {
   const bus = createBus({ service, store, transport: azureServiceBus(standIn.url, { lockMs: 5_000, timeoutMs }), logger: quiet });
   t.after(() => bus.stop({ drainMs: 0 }));
   return bus as Bus<SqlTransaction>;

@@ -25,6 +25,7 @@ export interface AzureReceived {
   readonly contentType?: string;
   readonly subject?: string;
   readonly sessionId?: string;
+  readonly partitionKey?: string;
   readonly deliveryCount?: number;
   readonly lockedUntilUtc?: Date;
   readonly enqueuedTimeUtc?: Date;

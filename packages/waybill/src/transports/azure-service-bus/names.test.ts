@@ -32,7 +32,7 @@ const path = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?$/;
 const short = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?$/;
 
 describe('names of Azure entities, for whatever ours are', () => {
-  const signs = 'abzAZ019._-$/:~ ü世\u{1f600}\0'.split('');
+  const signs = ['\u{1f600}', ...'abzAZ019._-$/:~ ü世\0'.split('')];
   let seed = 7;
   const below = (max: number): number => (seed = (seed * 48_271) % 0x7fff_ffff) % max;
   const odd = Array.from({ length: 5_000 }, () => Array.from({ length: 1 + below(below(4) === 0 ? 300 : 12) }, () => signs[below(signs.length)]).join(''));

@@ -54,6 +54,18 @@ describe('messages on Azure Service Bus', () => {
     assert.deepEqual(headers, { 'ce-specversion': '1.0', 'ce-id': 'x', 'ce-time': '2030-01-01T00:00:00.000Z', 'ce-source': 's', tenant: '5', 'content-type': 'application/json' });
   });
 
+  it('have the key of other senders from where Azure orders by it, and never the bucket of our own', () => {
+    const foreign = { body: undefined, applicationProperties: { 'cloudEvents_specversion': '1.0', 'cloudEvents_id': 'x' } };
+    const keyOf = (more: object): unknown => fromAzure({ ...foreign, ...more }).headers['ce-partitionkey'];
+    assert.equal(keyOf({ sessionId: 's' }), 's');
+    assert.equal(keyOf({ sessionId: 's', partitionKey: 's' }), 's');
+    assert.equal(keyOf({ partitionKey: 'p', applicationProperties: { ...foreign.applicationProperties, cloudEvents_partitionkey: 'said' } }), 'said');
+    assert.equal(keyOf({}), undefined);
+    const { 'ce-partitionkey': _, ...headers } = sent.headers;
+    const own = fromAzure({ ...toAzure({ ...sent, key: undefined, headers }), partitionKey: '7', deliveryCount: 0 });
+    assert.deepEqual(own.headers, headers);
+  });
+
   it('take the trace of senders who know only Diagnostic-Id', () => {
     const properties = { 'cloudEvents_specversion': '1.0', 'Diagnostic-Id': '00-a-b-01' };
     assert.equal(fromAzure({ body: undefined, applicationProperties: properties }).headers['ce-traceparent'], '00-a-b-01');

@@ -3,7 +3,8 @@
  * attributes are application properties with the prefix `cloudEvents_`, or `cloudEvents:` from older senders, which is read
  * too; `datacontenttype` is the content type. Our own additions begin with a capital letter, as no header of ours does.
  *
- * `subject` is the wire type, for the filters; `sessionId` a bucket of the key; `messageId` says which message it is, for
+ * `subject` is the wire type, for the filters; `sessionId` a bucket of the key, which is Azure's partition key too where there is one
+ * (it must be the same); senders that are not ours have their key there, if they do not say it in the attribute `partitionkey`; `messageId` says which message it is, for
  * duplicate detection where the entity has it: source, type and id, as versions of one message share an id.
  */
 import { createHash } from 'node:crypto';
@@ -47,7 +48,7 @@ export function toAzure(message: WireMessage): AzureMessage {
   return sent;
 }
 
-function messageIdOf({ source, type, id }: WireMessage): string {
+function messageIdOf({ source, type, id }: Pick<WireMessage, 'source' | 'type' | 'id'>): string {
   const whole = `${source} ${type} ${id}`;
   return whole.length <= messageIdMax ? whole : createHash('sha256').update(whole).digest('base64url');
 }
@@ -74,6 +75,8 @@ export function fromAzure(message: AzureReceived): Arrived {
   if (message.contentType !== undefined) headers['content-type'] = message.contentType;
   const trace = properties['Diagnostic-Id'];
   if (typeof trace === 'string' && headers['ce-specversion'] !== undefined) headers['ce-traceparent'] ??= trace;
+  const key = message.partitionKey ?? message.sessionId;
+  if (key !== undefined && headers['ce-specversion'] !== undefined && !isOurs(message, headers)) headers['ce-partitionkey'] ??= key;
   const released = Number(properties[ours.released] ?? 0);
   return {
     headers,
@@ -82,6 +85,12 @@ export function fromAzure(message: AzureReceived): Arrived {
     unexplained: Math.max(0, (message.deliveryCount ?? 0) - released),
     released,
   };
+}
+
+/** Then the session is a bucket of many keys. */
+function isOurs({ messageId }: AzureReceived, headers: Readonly<Record<string, string>>): boolean {
+  const { 'ce-source': source = '', 'ce-type': type = '', 'ce-id': id = '' } = headers;
+  return messageId === messageIdOf({ source, type, id });
 }
 
 /** A foreign sender's time may be an AMQP timestamp, which the SDK makes a number. */
