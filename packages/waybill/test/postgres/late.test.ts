@@ -193,6 +193,25 @@ describe('ledger rows that travel with COMMIT', { skip }, () => {
     await behind.end();
   });
 
+  it('are asked about by a row that travelled with COMMIT, not by one that a savepoint took back', async () => {
+    const [behind, other] = busOn(server.url(database).replace(`:${server.port}/`, `:${proxy.port}/`));
+    await other.transaction(async () => {});
+    await clear();
+    let runs = 0;
+    const happened = proxy.cutAnswer(/COMMIT\0/);
+    await other.transaction(async (tx) => {
+      runs++;
+      await tx.query('savepoint a');
+      await other.publish(Noted, { text: 'taken back' }, { tx });
+      await tx.query('rollback to savepoint a');
+      await other.publish(Noted, { text: 'kept' }, { tx });
+    });
+    await happened;
+    assert.deepEqual([await rows(), runs], [['kept'], 1]);
+    await other.stop();
+    await behind.end();
+  });
+
   it('are not said to be lost while somebody who began with them is at work', async () => {
     const clock = systemClock();
     const client = await connect(server.url(database));

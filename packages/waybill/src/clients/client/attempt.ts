@@ -29,6 +29,7 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
   let open: OpenTransaction<Tx> | undefined;
   let before: { readonly error: unknown } | undefined;
   let worked = false;
+  let mark: string | undefined;
   try {
     return await way.run(async (handle) => {
       const begun = (open = openOf(handle));
@@ -37,6 +38,7 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
         await handle.flush?.();
         await begun.late?.settled();
         if (!way.seesTag || (begun.xid === undefined && begun.late?.held === undefined)) await ask(begun);
+        mark = begun.late?.held?.mark;
         worked = true;
         return result;
       } catch (error) {
@@ -46,7 +48,7 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
     });
   } catch (error) {
     if (before !== undefined) throw before.error; // not the library's own about its rollback
-    if (worked) throw WaybillError.is(error) ? error : new CommitFailed(way.library, open?.xid, error);
+    if (worked) throw WaybillError.is(error) ? error : new CommitFailed(way.library, { xid: open?.xid, mark }, error);
     throw isConnectionLost(error) ? new ConnectionLost(way.library, open !== undefined, error) : error;
   }
 }

@@ -10,6 +10,8 @@
 
 /** What is held back. */
 export interface Held {
+  /** What only this transaction writes: by it the database can be asked whether COMMIT happened. */
+  readonly mark: string;
   /** One statement without placeholders; asked for once, when it is sent. */
   write(): string;
   /** Its rows. */

@@ -101,12 +101,15 @@ export interface Adapter {
  */
 export class CommitFailed extends Error {
   override readonly name: string = 'CommitFailed';
-  /** The transaction's id as text; undefined when it had none because it had written nothing. */
+  /** The transaction's id as text; undefined when it had written nothing before COMMIT, or nobody asked. */
   readonly xid: string | undefined;
+  /** Of what travelled with COMMIT (`Held.mark`); then the id may be unknown although something was written. */
+  readonly mark: string | undefined;
 
-  constructor(library: string, xid: string | undefined, cause: unknown) {
+  constructor(library: string, known: { readonly xid: string | undefined; readonly mark: string | undefined }, cause: unknown) {
     super(`${library}: COMMIT failed`, { cause });
-    this.xid = xid;
+    this.xid = known.xid;
+    this.mark = known.mark;
   }
 }
 

@@ -12,6 +12,8 @@ const rowsMax = 500;
 const lengthMax = 1024 * 1024;
 
 export class Batch implements Held {
+  /** The id of one of its messages, which nobody else publishes. */
+  readonly mark: string;
   readonly #insert: string;
   readonly #tellsPositions: boolean;
   readonly #rows: string[] = [];
@@ -20,7 +22,8 @@ export class Batch implements Held {
   positions: readonly number[] = [];
 
   /** @param schema quoted */
-  constructor(schema: string, tellsPositions: boolean) {
+  constructor(schema: string, mark: string, tellsPositions: boolean) {
+    this.mark = mark;
     this.#insert = `insert into ${schema}.ledger (${messageColumns}) values `;
     this.#tellsPositions = tellsPositions;
   }

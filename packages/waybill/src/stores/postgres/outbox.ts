@@ -39,10 +39,10 @@ export function createOutboxPort(access: Access): OutboxPort {
 
   /** Into what travels with COMMIT; undefined where it has to be run. @returns tells the positions, after the commit */
   const addLate = async (statements: PostgresTransaction, messages: readonly WireMessage[], fresh: string): Promise<(() => readonly number[]) | undefined> => {
-    const late = await statements.late(fresh);
+    const late = await statements.late();
     if (late === undefined) return undefined;
     if ((late.held as Batch | undefined)?.full === true) await statements.say(late);
-    const batch = (late.held as Batch | undefined) ?? new Batch(s, signals.has('published'));
+    const batch = (late.held as Batch | undefined) ?? new Batch(s, fresh, signals.has('published'));
     const first = batch.add(messages);
     if (late.held === undefined) late.hold(batch);
     return () => batch.positions.slice(first, first + messages.length);

@@ -26,11 +26,8 @@ export interface PostgresTransaction<out Tx = unknown> extends StoreTransaction<
   told(xid: string): void;
   /** Whether Waybill opened it: then it is one on this store's own database. */
   readonly ours: boolean;
-  /**
-   * Where a statement may travel with COMMIT; undefined where it has to be run.
-   * @param fresh the id of a ledger row of this transaction alone: whether it committed is asked by that, if COMMIT is not answered
-   */
-  late(fresh: string): Promise<Late | undefined>;
+  /** Where a statement may travel with COMMIT; undefined where it has to be run. */
+  late(): Promise<Late | undefined>;
   /** Says what is held, now. */
   say(late: Late): Promise<void>;
 }

@@ -49,8 +49,6 @@ export class Unit<Tx> {
   #begun: Promise<OpenTransaction> | undefined;
   #open: OpenTransaction | undefined;
   #beganMs = 0;
-  /** The id of a message that only this transaction publishes. */
-  #fresh: string | undefined;
   /** Ends the client's own transaction: COMMIT when it resolves, ROLLBACK when it rejects. */
   readonly #end = Promise.withResolvers<void>();
   #ended: Promise<void> | undefined;
@@ -209,10 +207,8 @@ export class Unit<Tx> {
     if (this.#open !== undefined) this.#open.xid ??= xid;
   }
 
-  async late(scope: Scope<Tx>, fresh: string): Promise<Late | undefined> {
-    const { late } = await this.using(scope);
-    this.#fresh ??= fresh;
-    return late;
+  async late(scope: Scope<Tx>): Promise<Late | undefined> {
+    return (await this.using(scope)).late;
   }
 
   /** The transaction, or the savepoint, as the client's library has it. */
@@ -260,7 +256,7 @@ export class Unit<Tx> {
     } catch (error) {
       if (!(error instanceof CommitFailed)) throw error;
       if (sqlStateOf(error) !== undefined && !isConnectionLost(error)) throw error.cause; // the server refused: a deferred constraint
-      const known = error.xid !== undefined ? { xid: error.xid } : this.#fresh !== undefined && { message: this.#fresh };
+      const known = error.xid !== undefined ? { xid: error.xid } : error.mark !== undefined && { message: error.mark };
       if (!known) return; // it had written nothing
       const committed = await this.host.didCommit(known, this.#beganMs);
       if (committed === true) return;
@@ -323,8 +319,8 @@ export class Scope<Tx> implements PostgresTransaction<Tx> {
     this.unit.told(xid);
   }
 
-  late(fresh: string): Promise<Late | undefined> {
-    return this.unit.late(this, fresh);
+  late(): Promise<Late | undefined> {
+    return this.unit.late(this);
   }
 
   say(late: Late): Promise<void> {
