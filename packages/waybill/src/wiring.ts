@@ -30,7 +30,7 @@ import { beganMsOf, joins } from './inbox/begun.ts';
 import { lateConsumer } from './inbox/late.ts';
 import { createReplays } from './inbox/replays.ts';
 import { type RunningSubscription, createSubscription } from './inbox/subscription.ts';
-import { type Worker, createWorker } from './inbox/worker.ts';
+import { type Worker, createWorker, pollMs } from './inbox/worker.ts';
 import type { SagaDefinition } from './contract/saga.ts';
 import { createOnce } from './once/once.ts';
 import { type Outbox, createOutbox } from './outbox/outbox.ts';
@@ -42,6 +42,7 @@ import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
 import { type Relay, createRelay } from './relay/relay.ts';
 import { type RunningSaga, createSaga } from './saga/saga.ts';
+import { type Glance, createGlance } from './waiting/glance.ts';
 import { createMover } from './waiting/mover.ts';
 import { type Schedules, createSchedules } from './waiting/schedules.ts';
 import { createHistoryExchange } from './wiring/history.ts';
@@ -126,6 +127,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   let relay: Relay | undefined;
   let slotTrouble: string | undefined;
   let mover: Loop | undefined;
+  let glance: Glance | undefined;
   let retention: Loop | undefined;
   let losses: Loop | undefined;
   let listening: Promise<{ address: string; close(): Promise<void> }> | undefined;
@@ -178,6 +180,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const append = (tx: StoreTransaction, messages: readonly WireMessage[]): Promise<void> =>
       outbox.append(tx, [{ messages, later: undefined }]);
     mover = createMover({ store, clock, append, trouble });
+    glance = createGlance({ waiting: store.ports.waiting, clock, everyMs: pollMs });
     retention = createRetention({
       clock,
       trouble,
@@ -361,6 +364,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       owner: link.session()?.capabilities.exclusive === true ? plan.name : instance,
       clock,
       signals,
+      nextDue: glance!,
       gate,
       runs: run,
       trouble,

@@ -276,6 +276,11 @@ export interface WaitingPort {
     owner?: string,
   ): Promise<DueRows>;
   /**
+   * In how many milliseconds the first row that counts will be due, of every subscription in which any waits: below zero
+   * where it is overdue. Whoever has claimed it; what is to be sent is left out. One read however many subscriptions.
+   */
+  nextDue(): Promise<ReadonlyMap<string, number>>;
+  /**
    * Claims rows and records, in a commit of its own, that their runs begin; answers each one's starts so far. Undefined,
    * and nothing done to it, when a row is gone, has changed since it was read, or is claimed by another. With `renew`:
    * undefined when it is not (or not any more) the owner's.

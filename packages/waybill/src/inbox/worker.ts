@@ -44,6 +44,8 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
   /** Whether this instance has a handler that can read this type. */
   readonly reads: (type: string) => boolean;
   readonly signals: Signals;
+  /** When the subscription's next waiting row is due, and for how long that may be believed, in ms from now on. */
+  readonly nextDue: (subscription: string) => Promise<{ readonly dueMs: number | undefined; readonly freshMs: number }>;
   /** Whose claims on what waits these are: see `Claim.owner`. */
   readonly owner: string;
   readonly gate: {
@@ -57,7 +59,7 @@ const batchMs = 20;
 /** Where others need not wait for it, a round trip per statement may take longer: locks are held until its end. */
 const wholeBatchMs = 100;
 /** What waits is looked at again this soon although nothing announced it: another process may have put it there. */
-const pollMs = 1_000;
+export const pollMs = 1_000;
 /** Waiting rows taken at once. */
 const waitingMax = 50;
 /** Runs that ended with the process, all but the first of them alone, until the message is parked. */
@@ -188,11 +190,19 @@ export function createWorker(options: WorkerOptions): Worker {
   const lookAtWaiting = async (): Promise<number> => {
     const nowMs = clock.monotonic();
     if (!lookAsked && nowMs < lookMs) return lookMs - nowMs;
+    const asked = lookAsked || lookMs === -Infinity;
     lookAsked = false;
     lookMs = -Infinity; // should it fail
-    const waitMs = await takeWaiting();
+    const waitMs = asked ? await takeWaiting() : await glance();
     lookMs = clock.monotonic() + waitMs;
     return waitMs;
+  };
+
+  /** Nobody said that there is something: seen for all subscriptions at once, and only where something is due looked up. */
+  const glance = async (): Promise<number> => {
+    const { dueMs, freshMs } = await options.nextDue(plan.name);
+    if (dueMs !== undefined && dueMs <= 0) return takeWaiting();
+    return Math.max(1, Math.min(freshMs, dueMs ?? Infinity));
   };
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */

@@ -72,6 +72,7 @@ function worksOf(store: StoreSession): Record<string, () => Promise<unknown>> {
     'what is due, when nothing is': () => waiting.due(of, 'now', 100, 'me'),
     'what is due at the sender, when nothing is': () => waiting.due(undefined, 'now', 100),
     'the first hundred of what is due': () => waiting.due(of, farMs * 2, 100, 'me'),
+    'when something is due, of all subscriptions': () => waiting.nextDue(),
     'a retry is put off': inside((tx) => waiting.add(tx, [entry({})])),
     'one more behind a line': inside((tx) => waiting.add(tx, [entry({ key: 'k3' })])),
     'is its key blocked?': inside((tx) => waiting.blocked(tx, of, ['k3', 'none'])),

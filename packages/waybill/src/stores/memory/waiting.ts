@@ -28,6 +28,16 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
       return { rows: rows.map(waitingRow), nowMs, nextDueMs };
     },
 
+    async nextDue() {
+      const names = new Set([...disk.waiting.committed.values()].map(({ subscription }) => subscription));
+      return new Map(
+        [...names].flatMap((name): [string, number][] => {
+          const [first] = name === undefined ? [] : heads(disk, name);
+          return first === undefined ? [] : [[name!, first.dueMs - host.clock.now()]];
+        }),
+      );
+    },
+
     start: (rows, { owner, claimMs, renew = false }) =>
       write(({ waiting }) =>
         rows.map(({ row, attempt, starts }) => {

@@ -86,6 +86,13 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
   const cancel = `delete from ${s}.waiting where id = $1::text and subscription = $2::text and (subscription <> '' or reason = 'delayed')
     returning key, in_order::text as ordered`;
 
+  // from subscription to subscription by waiting_due, one row of each
+  const firstOf = (condition: string): string => `select w.subscription, w.due from ${s}.waiting w where w.head and ${condition} order by w.subscription, w.due limit 1`;
+  const firstOfEach = `with recursive each as (
+      (${firstOf("w.subscription > ''")})
+      union all select n.subscription, n.due from each cross join lateral (${firstOf('w.subscription > each.subscription')}) n)
+    select subscription, (due - ${dueText('$1::text::bigint')})::text as left from each`;
+
   const release = async (statements: Statements, places: readonly Place[]): Promise<void> => {
     if (places.length === 0) return;
     await lockLines(statements, s, places);
@@ -110,6 +117,11 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
     },
 
     due: (subscription, at, max, owner) => due(sql, s, { subscription, at: dueColumn(at, clock), max, owner }),
+
+    async nextDue() {
+      const rows = await sql.query<{ subscription: string; left: string }>(firstOfEach, [dueColumn('now', clock)]);
+      return new Map(rows.map(({ subscription, left }) => [subscription, Number(left)]));
+    },
 
     async start(rows, { owner, claimMs, renew = false }) {
       if (rows.length === 0) return [];

@@ -5,7 +5,7 @@ import { failure, testHost, waitingEntry, wire } from '../../../test/sqlite/supp
 import type { Database } from './database.ts';
 import { sqlite } from './index.ts';
 import type { SqliteStoreSession } from './port.ts';
-import { anybodyInLine, keyInLine, whatIsDue, whatIsNext } from './waiting.ts';
+import { anybodyInLine, firstOfEach, keyInLine, whatIsDue, whatIsNext } from './waiting.ts';
 
 /** May look at every row: of one row; of an index without the rows, for a count; of a table, once per renamed subscription. */
 const scansAllowed = [
@@ -141,6 +141,9 @@ describe('the statements of the ports', () => {
     const due = 'SEARCH waybill_waiting USING INDEX waybill_waiting_due (subscription=? AND due<?)';
     assert.deepEqual(planOf(database, whatIsDue), [due]);
     assert.deepEqual(planOf(database, whatIsNext), [due.replace('due<?', 'due>?')]);
+    const steps = planOf(database, firstOfEach).filter((step) => step.includes('waybill_waiting'));
+    assert.equal(steps.length, 3, steps.join('\n'));
+    for (const step of steps) assert.match(step, /^SEARCH .*USING COVERING INDEX waybill_waiting_due/);
     for (const [sql, more] of [[anybodyInLine, ''], [keyInLine, ' AND key=?']] as const) {
       const searches = planOf(database, sql).filter((step) => step.startsWith('SEARCH'));
       assert.deepEqual(searches, [

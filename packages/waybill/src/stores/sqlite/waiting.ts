@@ -43,6 +43,12 @@ export function createWaitingPort(database: SqliteDatabase, { clock }: Host): Wa
       return { nowMs, ...(await database.read((statements) => due(statements, { subscription, nowMs, max, owner, clockMs }))) };
     },
 
+    async nextDue() {
+      const nowMs = clock.now();
+      const rows = await database.read((statements) => statements.all<{ subscription: string; due: number }>(firstOfEach));
+      return new Map(rows.map(({ subscription, due }) => [subscription, due - nowMs]));
+    },
+
     start: (rows, claim) =>
       database.write(({ statements }) => {
         const nowMs = wallMs(clock.now());
@@ -114,6 +120,12 @@ export const whatIsDue: string = `select ${waitingColumns} from waybill_waiting
   where subscription is ? and head = 1 and due <= ? and (claimed <= ? or owner is ?) order by due, row limit ?`;
 // the same search, from there on
 export const whatIsNext = 'select due from waybill_waiting where subscription is ? and head = 1 and due > ? and (claimed <= ? or owner is ?) order by due limit 1';
+
+// from subscription to subscription by waybill_waiting_due, one row of each
+export const firstOfEach: string = `with recursive each (subscription) as (
+    select min(subscription) from waybill_waiting where head = 1
+    union all select (select min(w.subscription) from waybill_waiting w where w.head = 1 and w.subscription > each.subscription) from each where each.subscription is not null)
+  select subscription, (select min(w.due) from waybill_waiting w where w.head = 1 and w.subscription = each.subscription) as due from each where subscription is not null`;
 
 function due(
   statements: Statements,

@@ -475,6 +475,7 @@ class Session {
         add: (tx, entries) => at('waiting.add', [], () => waiting.add(tx, entries)),
         nowMs: (tx) => waiting.nowMs(tx),
         due: (subscription, when, max, owner) => read('waiting.due', () => waiting.due(subscription, when, max, owner)),
+        nextDue: () => read('waiting.due', () => waiting.nextDue()),
         start: (rows, claim) => at('waiting.start', rows.map(waitingLock), () => waiting.start(rows, claim)),
         settle: (tx, row, change) => at('waiting.settle', [waitingLock(row)], () => waiting.settle(tx, row, change)),
         blocked: (tx, subscription, keys) => at('waiting.blocked', [], () => waiting.blocked(tx, subscription, keys)),

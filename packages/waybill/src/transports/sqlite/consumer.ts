@@ -189,7 +189,7 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
 
   moved(ledger: Ledger): void {
     const source = this.#sources.get(ledger.service);
-    if (source === undefined) return;
+    if (source === undefined || source.skips()) return;
     source.dirty = true;
     this.#alarm.ring();
   }

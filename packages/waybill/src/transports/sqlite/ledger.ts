@@ -17,6 +17,11 @@ export const windowPositions: number = 2_000;
 /** Rows that one statement returns. */
 export const windowRows: number = 500;
 
+/** How often its end moved, kept for those who have nothing to read there. */
+const stepsMax = 64;
+/** The first to ask read for themselves, which is cheaper for a few. */
+const readersMin = 3;
+
 /** A place in a ledger: everything up to it has been read. The id of the row that stands there is the anchor. */
 export interface Place {
   readonly position: number;
@@ -58,6 +63,11 @@ export interface Ledger {
   readonly lookedMs: number;
   /** Sees how far it goes now; true when that has changed. */
   look(nowMs: number): boolean;
+  /**
+   * The end, for who has read up to `place` and wants these types, if nothing behind it is of any of them. Undefined where
+   * that is not known without reading: the place is none of the last ends, or few have asked.
+   */
+  past(place: Place, types: readonly string[]): Place | undefined;
   /** Whether another file stands there now, or none: a reader would follow the deleted one for ever. */
   replaced(): boolean;
   /** Rows up to here were removed by retention. */
@@ -191,6 +201,15 @@ function syncLog(file: string): void {
   }
 }
 
+/** The end moved. */
+interface Step {
+  readonly from: Place;
+  readonly to: Place;
+  asked: number;
+  /** Of its rows; undefined while nobody wanted to know, or where they cannot be told. */
+  types: ReadonlySet<string> | undefined;
+}
+
 const takenBy = (types: number): string =>
   `(recipient is null or recipient = ?) and type in (${Array.from({ length: types }, () => '?').join(', ')})`;
 
@@ -212,6 +231,8 @@ const columns = 'position, id, kind, source, type, recipient, key, time, appende
 const sql = {
   head: 'select position, id as anchor from waybill_ledger order by position desc limit 1',
   at: 'select position, id as anchor from waybill_ledger where position <= ? order by position desc limit 1',
+  anchor: 'select id from waybill_ledger where position = ?',
+  types: 'select distinct type from waybill_ledger where position > ? and position <= ?',
   trimmed: 'select trimmed_to from waybill_identity',
   history: `select ${columns}, headers, body from waybill_ledger
      where position > ? and position <= ? and kind = 'event' and type in (select value from json_each(?)) order by position limit ?`,
@@ -244,6 +265,17 @@ function createLedger(options: {
   const trimmedTo = (): number => statements.get<{ trimmed_to: number }>(sql.trimmed)?.trimmed_to ?? 0;
   const end = (): Place => statements.get<Place>(sql.head) ?? { position: trimmedTo(), anchor: null };
   let head = end();
+  const steps: Step[] = [];
+  /** Only between two ends of one history: a file that was restored meanwhile is left to those who read. */
+  const typesOf = ({ from, to }: Step): ReadonlySet<string> | undefined => {
+    if (to.position - from.position > windowPositions) return undefined;
+    try {
+      if (from.anchor !== null && statements.get<{ id: string }>(sql.anchor, from.position)?.id !== from.anchor) return undefined;
+      return new Set(statements.all<{ type: string }>(sql.types, from.position, to.position).map(({ type }) => type));
+    } catch {
+      return undefined; // whoever reads it tells
+    }
+  };
   let lookedMs = options.nowMs;
 
   return {
@@ -260,8 +292,21 @@ function createLedger(options: {
       const now = end();
       lookedMs = nowMs;
       if (now.position === head.position && now.anchor === head.anchor) return false;
+      if (now.position <= head.position) steps.length = 0;
+      else if (steps.push({ from: head, to: now, asked: 0, types: undefined }) > stepsMax) steps.shift();
       head = now;
       return true;
+    },
+    past({ position, anchor }, types) {
+      let at = steps.length - 1;
+      while (at >= 0 && (steps[at]!.from.position !== position || steps[at]!.from.anchor !== anchor)) at--;
+      if (at < 0) return undefined;
+      for (; at < steps.length; at++) {
+        const step = steps[at]!;
+        if (step.asked++ === readersMin) step.types = typesOf(step);
+        if (step.types === undefined || types.some((type) => step.types!.has(type))) return undefined;
+      }
+      return head;
     },
     replaced: () => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino !== inode,
     trimmedTo,

@@ -110,6 +110,15 @@ export class Source {
     this.#locate(ledger, 'recreated');
   }
 
+  /** Its end moved: true when nothing of what is new is wanted, and there is nothing to do. */
+  skips(): boolean {
+    if (this.dirty || this.#locating !== undefined || this.ledger === undefined) return false;
+    const end = this.ledger.past(this.#cursor, this.#wanted.names);
+    if (end === undefined) return false;
+    this.#cursor = end;
+    return true;
+  }
+
   /** Less is taken from now on: what was read and not given out is looked at again. */
   narrow(wanted: Wanted): void {
     this.#wanted = wanted;

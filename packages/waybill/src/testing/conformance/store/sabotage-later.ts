@@ -14,6 +14,12 @@ export const waitingSabotages: readonly StoreSabotage[] = [
   broken('does not say what is next', 'a row is due at its time and not before, and what is next is said', () => ({
     waiting: (honest) => ({ due: async (...asked) => ({ ...(await honest.due(...asked)), nextDueMs: undefined }) }),
   })),
+  broken('tells of the youngest only', 'of all subscriptions it is said at once when each has something to do', () => ({
+    waiting: (honest) => ({ nextDue: async () => new Map([...(await honest.nextDue())].slice(-1)) }),
+  })),
+  broken('tells of no time', 'of all subscriptions it is said at once when each has something to do', () => ({
+    waiting: (honest) => ({ nextDue: async () => new Map([...(await honest.nextDue()).keys()].map((name) => [name, 0])) }),
+  })),
   broken('lets what is due at once wait a second', 'what is due now is due by the store’s clock, which says so', () =>
     adding((entry) => (entry.dueMs === 'now' ? { ...entry, dueMs: Date.now() + 1_000 } : entry)),
   ),

@@ -19,6 +19,23 @@ export const waitingCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'of all subscriptions it is said at once when each has something to do',
+    async run(world) {
+      const session = await world.open();
+      assert.deepEqual([...(await session.ports.waiting.nextDue())], []);
+      const inOrder = (name: string, dueMs: number): WaitingEntry => entry(name, { message: message(name, { key: 'k' }), inOrder: true, dueMs });
+      await add(session, inOrder('first', 3_000), inOrder('behind it', 1_000));
+      await add(session, entry('b', { subscription: 'basket.b', dueMs: 5_000 }), entry('c', { subscription: 'basket.b', dueMs: 4_000 }), entry('sent later', { subscription: undefined, dueMs: 1_000 }));
+      const [one, claimed] = (await due(session, 3_000)).rows;
+      await session.ports.waiting.start([one!], { owner: 'me', claimMs: 60_000 });
+      assert.equal(claimed, undefined);
+      const found = await session.ports.waiting.nextDue();
+      assert.deepEqual([...found.keys()].toSorted(), ['basket.b', prices].toSorted());
+      assert.equal(Math.round(found.get('basket.b')! - found.get(prices)!), 1_000);
+      assert.ok(found.get(prices)! < 0, 'long overdue');
+    },
+  },
+  {
     name: 'what is due now is due by the store’s clock, which says so',
     async run(world) {
       const session = await world.open();
