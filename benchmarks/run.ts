@@ -10,6 +10,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { arch, cpus, platform, release } from 'node:os';
 import { azure } from './azure.ts';
 import { embedded } from './embedded/embedded.ts';
+import { growth } from './growth/growth.ts';
 import { writePages } from './pages.ts';
 import { endToEnd } from './peers/end-to-end.ts';
 import { inbox, inboxBatch } from './rabbitmq/inbox.ts';
@@ -36,6 +37,7 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   'inbox-batch': inboxBatch,
   'end-to-end': endToEnd,
   azure,
+  growth,
   start,
 };
 

@@ -6,23 +6,37 @@ import { fileURLToPath } from 'node:url';
 export interface Servers {
   readonly amqp: string;
   readonly postgres: string;
+  /** Process id of PostgreSQL's own process. */
+  readonly postmaster: number;
+  /** Ends the broker hard, or starts it again; resolves when it listens. */
+  rabbit(what: 'kill' | 'start'): Promise<void>;
   /** CPU so far in milliseconds: this process, RabbitMQ, PostgreSQL. */
   cpu(): { node: number; rabbit: number; postgres: number };
   close(): Promise<void>;
 }
 
-/** A PostgreSQL (fsync on) and a RabbitMQ of this benchmark's own, on free ports. @param level `logical` for relay mode `log` */
-export async function startServers(level: 'replica' | 'logical' = 'replica'): Promise<Servers> {
+/**
+ * A PostgreSQL (fsync on) and a RabbitMQ of this benchmark's own, on free ports.
+ * @param kind `logical` for relay mode `log`, `no-rabbitmq` for PostgreSQL alone
+ */
+export async function startServers(kind: 'replica' | 'logical' | 'no-rabbitmq' = 'replica'): Promise<Servers> {
   const program = fileURLToPath(new URL('../../packages/waybill/test/support/serve.ts', import.meta.url));
-  const child: ChildProcess = spawn(process.execPath, [program, level], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const line = await new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout! }).once('line', resolve);
-    child.once('exit', () => reject(new Error('the servers did not start')));
-  });
-  const { amqp, postgres, beam, postmaster } = JSON.parse(line) as { amqp: string; postgres: string; beam: number; postmaster: number };
+  const child: ChildProcess = spawn(process.execPath, [program, kind], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout! });
+  const died = new Promise<never>((_, reject) => child.once('exit', () => reject(new Error('the servers have ended'))));
+  died.catch(() => {});
+  const said = (): Promise<string> => Promise.race([new Promise<string>((resolve) => lines.once('line', resolve)), died]);
+  const line = await said();
+  const { amqp, postgres, postmaster, ...first } = JSON.parse(line) as { amqp: string; postgres: string; beam: number; postmaster: number };
+  let { beam } = first;
   return {
     amqp,
     postgres,
+    postmaster,
+    async rabbit(what) {
+      child.stdin!.write(`rabbitmq ${what}\n`);
+      ({ beam } = JSON.parse(await said()) as { beam: number });
+    },
     cpu() {
       const times = processTimes();
       const used = process.cpuUsage();

@@ -6,7 +6,11 @@ describe('a glance at what waits', () => {
   const standing = () => {
     const state = { nowMs: 0, reads: 0, answer: async () => new Map([['a', 300]]) };
     const clock = { monotonic: () => state.nowMs } as never;
-    const glance = createGlance({ clock, everyMs: 1_000, waiting: { nextDue: () => (state.reads++, state.answer()) } });
+    const nextDue = () => {
+      state.reads++;
+      return state.answer();
+    };
+    const glance = createGlance({ clock, everyMs: 1_000, waiting: { nextDue } });
     return { state, glance };
   };
 
