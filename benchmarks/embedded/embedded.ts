@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { atLeast, atMost, quantile, rounded, type Report } from '../report.ts';
+import { environment } from '../workload.ts';
 import type { Answer, Ask, Role } from './process.ts';
 
 interface Worker {
@@ -81,7 +82,6 @@ export async function embedded({ quick }: { readonly quick: boolean }): Promise<
         atMost('idle, share of a core', idleShare, 0.005),
       ],
       correct,
-      payloadBytes: 200,
       rounds: throughput,
       busPerSecond: medianOf((round) => round.bus),
       barePerSecond: medianOf((round) => round.bare),
@@ -112,6 +112,7 @@ async function startWorker(role: Role, dir: string): Promise<Worker> {
   const profiled = process.env['CPU_PROF']?.split(',').includes(role);
   const child: ChildProcess = fork(fileURLToPath(new URL('process.ts', import.meta.url)), [role, dir], {
     execArgv: profiled ? ['--cpu-prof', '--cpu-prof-interval=500', `--cpu-prof-name=${role}.cpuprofile`] : [],
+    env: environment(),
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   const died = new Promise<never>((_, reject) => child.once('exit', (code) => reject(new Error(`${role} ended with ${code}`))));

@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createBus, defineEvent } from 'waybill';
 import * as z from 'zod';
+import { filler, workload } from '../workload.ts';
 
 export type Role = 'bare' | 'publisher' | 'small' | 'subscriber';
 export type Ask =
@@ -26,14 +27,13 @@ export interface Answer {
 }
 
 const perTransaction = 20;
-const keys = 1_000;
 
 export const Counted = defineEvent('bench.counted', {
   schema: z.object({ key: z.string(), n: z.number().int(), at: z.number(), pad: z.string() }),
   key: (event) => event.key,
 });
-/** About 200 B of JSON. */
-const pad = 'x'.repeat(130);
+const { keys } = workload;
+const pad = filler(70);
 const now = (): number => performance.timeOrigin + performance.now();
 
 const [, , role, dir] = process.argv as unknown as [string, string, Role, string];

@@ -10,6 +10,7 @@ import { postgres } from 'waybill/stores/postgres';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
 import * as z from 'zod';
 import { silent } from '../rabbitmq/contract.ts';
+import { filler, workload } from '../workload.ts';
 import { load } from './packages/load.ts';
 import type { Stage } from './stage.ts';
 
@@ -28,7 +29,8 @@ export interface Opened {
   stop(): Promise<unknown>;
 }
 
-const filler = 'x'.repeat(150);
+/** As large as the run's messages. */
+const padding = (): string => filler(50);
 const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, fatal() {} };
 
 const Placed = defineEvent('order.placed', { schema: z.object({ key: z.string(), n: z.number(), filler: z.string() }), key: (event) => event.key });
@@ -54,7 +56,7 @@ function waybill(settings: string, how: { concurrency?: number } = {}, prefetch 
       await publisher.start(); // opened now: later the senders have all of the pool's connections
       const relay = sender('inline');
       return {
-        send: (n) => sending(n, (client) => publisher.publish(Placed, { key: `k${n % 1_000}`, n, filler }, { tx: client as never })),
+        send: (n) => sending(n, (client) => publisher.publish(Placed, { key: `k${n % workload.keys}`, n, filler: padding() }, { tx: client as never })),
         async start(handled) {
           told = handled;
           await relay.start();
@@ -77,7 +79,7 @@ function pgBoss(settings: string, workers: number, how: object): Contender {
       await boss.start();
       await boss.createQueue('d');
       return {
-        send: (n) => sending(n, (client) => boss.send('d', { n, filler }, { db: { executeSql: (text: string, values: unknown[]) => client.query(text, values) } })),
+        send: (n) => sending(n, (client) => boss.send('d', { n, filler: padding() }, { db: { executeSql: (text: string, values: unknown[]) => client.query(text, values) } })),
         async start(handled) {
           for (let i = 0; i < workers; i++) {
             await boss.work('d', how, async (jobs: { data: { n: number } }[]) => {
@@ -106,7 +108,7 @@ function graphileWorker(settings: string, preset: object, how: object): Contende
       await runMigrations(base);
       let runner: { stop(): Promise<void> } | undefined;
       return {
-        send: (n) => sending(n, (client) => client.query(`select ${schema}.add_job('placed', $1::json)`, [JSON.stringify({ n, filler })])),
+        send: (n) => sending(n, (client) => client.query(`select ${schema}.add_job('placed', $1::json)`, [JSON.stringify({ n, filler: padding() })])),
         async start(handled) {
           const taskList = {
             placed: async ({ n }: { n: number }) => {
@@ -136,7 +138,7 @@ function bullmq(settings: string, how: object): Contender {
       return {
         async send(n) {
           await pool.query('update account set balance = balance + 1 where id = $1', [n % 1_000]);
-          await queue.add('placed', { n, filler }, { removeOnComplete: true });
+          await queue.add('placed', { n, filler: padding() }, { removeOnComplete: true });
         },
         async start(handled) {
           worker = new Worker(name, async ({ data }: { data: { n: number } }) => {
@@ -187,7 +189,7 @@ function pgTransactionalOutbox(settings: string, how: object): Contender {
       return {
         send: (n) =>
           sending(n, (client) =>
-            store.outbox({ id: randomUUID(), aggregateType: 'order', messageType: 'placed', aggregateId: `a${n}`, payload: { n, filler }, createdAt: new Date().toISOString(), concurrency: 'parallel' }, client)),
+            store.outbox({ id: randomUUID(), aggregateType: 'order', messageType: 'placed', aggregateId: `a${n}`, payload: { n, filler: padding() }, createdAt: new Date().toISOString(), concurrency: 'parallel' }, client)),
         async start(handled) {
           const listen = (box: 'outbox' | 'inbox', handle: (message: any, client: any) => Promise<void>): void => {
             stops.push(peer.initializePollingMessageListener(of(box), { handle }, quiet)[0]);
@@ -237,7 +239,7 @@ function nodeTs(settings: string, concurrency: number): Contender {
         readonly $name = 'order.placed';
         readonly $version = 0;
         readonly n: number;
-        readonly filler = filler;
+        readonly filler = padding();
         constructor(n: number) {
           this.n = n;
         }

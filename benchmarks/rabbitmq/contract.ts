@@ -2,15 +2,14 @@ import amqplib from 'amqplib';
 import { createBus, defineEvent, type Bus } from 'waybill';
 import * as z from 'zod';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
+import { filler, workload } from '../workload.ts';
 import type { Servers } from './servers.ts';
 
-/** 200 bytes of JSON. */
 export const Counted = defineEvent('bench.counted', {
   schema: z.object({ key: z.string(), n: z.number(), filler: z.string() }),
   key: (event) => event.key,
 });
-export const keys = 1_000;
-export const payload = (n: number): { key: string; n: number; filler: string } => ({ key: `key-${n % keys}`, n, filler: 'x'.repeat(150) });
+export const payload = (n: number): { key: string; n: number; filler: string } => ({ key: `key-${n % workload.keys}`, n, filler: filler(50) });
 export const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 export function busOf(servers: Servers, service: string, options: { relay?: 'inline' | 'off'; system?: string } = {}): Bus<any> {

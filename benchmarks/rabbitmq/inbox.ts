@@ -10,7 +10,8 @@ import { createBus, type Bus } from 'waybill';
 import { postgres } from 'waybill/stores/postgres';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
 import { atLeast, median, type Report } from '../report.ts';
-import { Counted, fill, keys, silent } from './contract.ts';
+import { workload } from '../workload.ts';
+import { Counted, fill, silent } from './contract.ts';
 import { measured, type Servers, startServers } from './servers.ts';
 import { drain } from './sink.ts';
 
@@ -84,7 +85,7 @@ async function onStage(work: (stage: Stage) => Promise<Report>): Promise<Report>
   pool.on('error', () => {});
   try {
     await pool.query('create table stock (key text primary key, effects integer not null default 0)');
-    await pool.query(`insert into stock (key) select 'key-' || n from generate_series(0, $1) n`, [keys - 1]);
+    await pool.query(`insert into stock (key) select 'key-' || n from generate_series(0, $1) n`, [workload.keys - 1]);
     await pool.query('create table seen (id text primary key)');
     const first = subscriber(servers, pool, 'waybill'); // makes the queue
     await first.start();

@@ -8,7 +8,8 @@ import { createBus, type Bus } from 'waybill';
 import { postgres } from 'waybill/stores/postgres';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
 import { atLeast, atMost, median, type Report } from '../report.ts';
-import { Counted, drainQueue, keys, payload, silent } from './contract.ts';
+import { workload } from '../workload.ts';
+import { Counted, drainQueue, payload, silent } from './contract.ts';
 import { type Servers, startServers } from './servers.ts';
 import { bindSink, sinkQueue } from './sink.ts';
 
@@ -81,7 +82,7 @@ async function withStock(work: (servers: Servers, pool: pg.Pool) => Promise<Repo
   pool.on('error', () => {});
   try {
     await pool.query('create table stock (key text primary key, effects integer not null default 0)');
-    await pool.query(`insert into stock (key) select 'key-' || n from generate_series(0, $1) n`, [keys - 1]);
+    await pool.query(`insert into stock (key) select 'key-' || n from generate_series(0, $1) n`, [workload.keys - 1]);
     return await work(servers, pool);
   } finally {
     await pool.end();
