@@ -346,9 +346,11 @@ export interface OncePort {
       readonly key: string;
       readonly result: string;
       readonly fingerprint: string | undefined;
-      readonly expiresMs: number;
+      /** From now, by the store's clock; left out: for ever. */
+      readonly retainMs?: number;
     },
   ): MaybePromise<void>;
+  /** Removes up to `max` that are over at `nowMs` by this process's clock; told by the store's as far as that differs. */
   trim(nowMs: number, max: number): Promise<number>;
 }
 

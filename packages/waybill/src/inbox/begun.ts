@@ -18,7 +18,6 @@ export function beganMsOf(begun: Begun | undefined): number {
 /** Kept beside first results, and never trimmed: a user's scope has no control characters. */
 const scope = '\u0001subscription';
 const joinedScope = '\u0001joined';
-const forEver = Number.MAX_SAFE_INTEGER;
 
 /** The first call writes it down, every other finds it: also in another process, or under the subscription's new name. */
 export function begun(store: StoreSession, clock: Clock, of: { name: string; formerly: readonly string[]; from: Begun['from'] }): Promise<Begun> {
@@ -59,5 +58,5 @@ async function write(store: StoreSession, tx: StoreTransaction, name: string, wh
 }
 
 async function save(store: StoreSession, tx: StoreTransaction, key: string, of: { scope: string; what: Begun | true | null }): Promise<void> {
-  await store.ports.once.save(tx, { scope: of.scope, key, result: JSON.stringify(of.what), fingerprint: undefined, expiresMs: forEver });
+  await store.ports.once.save(tx, { scope: of.scope, key, result: JSON.stringify(of.what), fingerprint: undefined });
 }

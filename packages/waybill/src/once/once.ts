@@ -54,7 +54,7 @@ export function createOnce(options: {
           key,
           result: json,
           fingerprint: how.fingerprint,
-          expiresMs: clock.now() + retainMs,
+          retainMs,
         });
         // The first caller gets what a duplicate gets: what JSON keeps of it.
         return { result: parse(json), duplicate: false };

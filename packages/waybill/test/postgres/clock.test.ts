@@ -1,6 +1,7 @@
 /** What is due is told by the server's clock, whatever the processes take the time to be. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { type Bus, defineEvent, defineSaga, RetryLater } from 'waybill';
 import { operations } from 'waybill/operations';
 import { createTestBus } from 'waybill/testing';
@@ -76,7 +77,7 @@ describe('a process whose clock is hours off', { skip }, () => {
     await off.stop();
     await right.start();
     await right.schedule('tick', { everyMs: pauseMs }, Ticked.of({}));
-    const patience = setTimeout(() => heard.reject(new Error(`only ${[...happened.keys()].join()} within 30 s`)), 30_000);
+    const patience = globalThis.setTimeout(() => heard.reject(new Error(`only ${[...happened.keys()].join()} within 30 s`)), 30_000);
     await heard.promise.finally(() => clearTimeout(patience));
     assert.deepEqual(await operations(right).failures.list(), []);
     await right.stop();
@@ -87,6 +88,26 @@ describe('a process whose clock is hours off', { skip }, () => {
     it(`${what}: what it put off runs elsewhere, never early`, async () => {
       const { startedMs, happened } = await handOver({ now: () => Date.now() + skewMs }, ({ size }) => size === 4);
       for (const [name, atMs] of happened) assert.ok(atMs - startedMs >= pauseMs, `${name} after ${atMs - startedMs} ms`);
+    });
+  }
+
+  for (const [what, skewMs] of [['ahead', hoursMs], ['behind', -hoursMs]] as const) {
+    it(`${what}: what it answered once is kept for as long as it said`, async (t) => {
+      const url = server.url(await server.createDatabase());
+      const join = (clock: Clock): Bus<any> => {
+        const bus = assembleBus({ service: 'desk', store: postgres(url), transport: memory(), logger: silent }, { clock });
+        t.after(() => bus.stop());
+        return bus;
+      };
+      const [off, right] = [join({ ...systemClock(), now: () => Date.now() + skewMs }), join(systemClock())];
+      const ask = (bus: Bus<any>, key: string, retainMs: number): Promise<unknown> => bus.once('order', key, async () => 1, { retainMs }).then(({ duplicate }) => duplicate);
+      for (const [first, second] of [[off, right], [right, off]] as const) {
+        assert.equal(await ask(first, `hour ${skewMs}${first === off}`, 3_600_000), false);
+        assert.equal(await ask(second, `hour ${skewMs}${first === off}`, 3_600_000), true, 'an hour has not gone by');
+        assert.equal(await ask(first, `no time ${first === off}`, 1), false);
+        await setTimeout(20);
+        assert.equal(await ask(second, `no time ${first === off}`, 1), false, 'a millisecond has');
+      }
     });
   }
 

@@ -54,6 +54,7 @@ export function overPostgres(server: () => PostgresServer, library?: Library, mo
              update ${s}.ledger set created_at = created_at - ${past};
              update ${s}.waiting set claimed = claimed - ${past};
              update ${s}.inbox set time = time - ${past};
+             update ${s}.once set expires = expires - ${ms};
              update ${s}.projection set expires_at = expires_at - ${past}`,
           );
         },

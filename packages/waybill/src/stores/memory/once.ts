@@ -11,7 +11,8 @@ export function createOnce({ host, writing, write }: Access): OncePort {
         if (found === undefined || found.expiresMs <= host.clock.now()) return undefined; // as good as trimmed
         return { result: found.result, fingerprint: found.fingerprint };
       }),
-    save: (tx, { scope, key, ...result }) => writing(tx, ({ once }) => once.set(keyOf(scope, key), result)),
+    save: (tx, { scope, key, result, fingerprint, retainMs = Infinity }) =>
+      writing(tx, ({ once }) => once.set(keyOf(scope, key), { result, fingerprint, expiresMs: host.clock.now() + retainMs })),
     trim: (nowMs, max) =>
       write(({ once }) => {
         const expired = [...once.committed].filter(([, { expiresMs }]) => expiresMs <= nowMs).slice(0, max);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { folder, openStore, testHost } from '../../../test/sqlite/support.ts';
 
-const entry = (key: string, result = '1', expiresMs = 1_000) => ({ scope: 's', key, result, fingerprint: undefined, expiresMs });
+const entry = (key: string, result = '1', retainMs = 1_000) => ({ scope: 's', key, result, fingerprint: undefined, retainMs });
 
 describe('first results', () => {
   it('are found by scope and key, with their fingerprint', async (t) => {
@@ -26,13 +26,13 @@ describe('first results', () => {
     const { once } = store.ports;
     host.nowMs = 10;
     await store.transaction(async (tx) => {
-      for (const [key, expires] of [['a', 30], ['b', 20], ['c', 40]] as const) await once.save(tx, entry(key, '1', expires));
+      for (const [key, expires] of [['a', 30], ['b', 20], ['c', 40]] as const) await once.save(tx, entry(key, '1', expires - host.nowMs));
     });
     host.nowMs = 30;
     await store.transaction(async (tx) => {
       assert.equal(await once.find(tx, 's', 'a'), undefined);
       assert.ok(await once.find(tx, 's', 'c'));
-      await once.save(tx, entry('b', '2', 50)); // used again before it was trimmed
+      await once.save(tx, entry('b', '2', 20)); // used again before it was trimmed
     });
     assert.equal(await once.trim(30, 10), 1);
     assert.equal(await once.trim(60, 1), 1);

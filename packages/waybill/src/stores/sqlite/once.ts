@@ -19,11 +19,11 @@ export function createOncePort(database: SqliteDatabase, { clock }: Host): OnceP
         return found && { result: found.result, fingerprint: found.fingerprint ?? undefined };
       }),
 
-    save: (tx, { scope, key, result, fingerprint, expiresMs }) =>
+    save: (tx, { scope, key, result, fingerprint, retainMs = Infinity }) =>
       sqliteTransaction(tx, database).writing((statements) => {
         const sql = `insert into waybill_once (scope, key, result, fingerprint, expires) values (?, ?, ?, ?, ?)
           on conflict do update set result = excluded.result, fingerprint = excluded.fingerprint, expires = excluded.expires`;
-        statements.run(sql, scope, key, result, fingerprint ?? null, wallMs(expiresMs));
+        statements.run(sql, scope, key, result, fingerprint ?? null, wallMs(clock.now() + retainMs));
       }),
 
     trim: (nowMs, max) =>

@@ -51,7 +51,7 @@ async function everything(store: SqliteStoreSession): Promise<void> {
     await failures.add(tx, [failure({ message: wire({ key: 'l' }), holds: true }), failure()]);
     await failures.take(tx, [1]);
     await once.find(tx, 's', 'k');
-    await once.save(tx, { scope: 's', key: 'k', result: '1', fingerprint: undefined, expiresMs: 0 });
+    await once.save(tx, { scope: 's', key: 'k', result: '1', fingerprint: undefined, retainMs: 0 });
     await inbox.rename(tx, 'basket.prices', 'basket.renamed');
   });
   const { rows } = await waiting.due('basket.renamed', 1, 1);

@@ -75,7 +75,7 @@ export const keepingCases: readonly StoreCase[] = [
     name: 'a result that was saved in an undone transaction is not there',
     async run(world) {
       const session = await world.open();
-      await undone(session, (tx) => session.ports.once.save(tx, { scope: 'orders', key: 'a', result: '1', fingerprint: undefined, expiresMs: far }));
+      await undone(session, (tx) => session.ports.once.save(tx, { scope: 'orders', key: 'a', result: '1', fingerprint: undefined }));
       assert.equal(await find(session, 'a'), undefined);
     },
   },
@@ -98,7 +98,7 @@ export const keepingCases: readonly StoreCase[] = [
       for (const outcome of ['commit', 'rollback'] as const) {
         const first = held(session, async (tx) => {
           const found = await once.find(tx, 'orders', outcome);
-          await once.save(tx, { scope: 'orders', key: outcome, result: '1', fingerprint: undefined, expiresMs: far });
+          await once.save(tx, { scope: 'orders', key: outcome, result: '1', fingerprint: undefined });
           return found;
         });
         assert.equal(await first.worked, undefined);
@@ -113,18 +113,34 @@ export const keepingCases: readonly StoreCase[] = [
     name: 'trim removes results whose time is over, no more than was asked for',
     async run(world) {
       const session = await world.open();
-      const nowMs = Math.floor(world.clock.now());
-      for (const key of ['old', 'older', 'oldest']) await save(session, key, { expiresMs: nowMs - 1_000 });
-      await save(session, 'young', { expiresMs: nowMs + 60_000 });
+      for (const key of ['old', 'older', 'oldest']) await save(session, key, { retainMs: 1_000 });
+      await save(session, 'young', { retainMs: 600_000 });
+      await save(session, 'kept for ever', {});
+      await world.pass(2_000);
+      const nowMs = world.clock.now();
       assert.equal(await session.ports.once.trim(nowMs, 2), 2);
       assert.equal(await session.ports.once.trim(nowMs, 2), 1);
       assert.equal(await session.ports.once.trim(nowMs, 2), 0);
       assert.equal((await find(session, 'young'))?.result, '1');
+      assert.equal((await find(session, 'kept for ever'))?.result, '1');
+    },
+  },
+  {
+    name: 'a result is found for as long as was asked, and not longer, trimmed or not',
+    async run(world) {
+      const session = await world.open();
+      await save(session, 'a', { retainMs: 600_000 });
+      await save(session, 'b', { retainMs: 1e300 });
+      await world.pass(500_000);
+      assert.equal((await find(session, 'a'))?.result, '1');
+      await world.pass(101_000);
+      assert.equal(await find(session, 'a'), undefined);
+      assert.equal((await find(session, 'b'))?.result, '1');
+      await save(session, 'a', { result: '2', retainMs: 600_000 });
+      assert.equal((await find(session, 'a'))?.result, '2');
     },
   },
 ];
-
-const far = 4_000_000_000_000;
 
 async function fail(session: StoreSession, ...rows: readonly FailureRow[]): Promise<void> {
   await session.transaction((tx) => session.ports.failures.add(tx, rows));
@@ -138,9 +154,9 @@ function find(session: StoreSession, key: string): Promise<{ readonly result: st
   return session.transaction((tx) => session.ports.once.find(tx, 'orders', key));
 }
 
-async function save(session: StoreSession, key: string, of: { result?: string; fingerprint?: string | undefined; expiresMs?: number }): Promise<void> {
-  const { result = '1', fingerprint, expiresMs = far } = of;
-  await session.transaction((tx) => session.ports.once.save(tx, { scope: 'orders', key, result, fingerprint, expiresMs }));
+async function save(session: StoreSession, key: string, of: { result?: string; fingerprint?: string | undefined; retainMs?: number }): Promise<void> {
+  const { result = '1', fingerprint, retainMs } = of;
+  await session.transaction((tx) => session.ports.once.save(tx, { scope: 'orders', key, result, fingerprint, ...(retainMs !== undefined && { retainMs }) }));
 }
 
 /** Plain objects, without the row's number. */

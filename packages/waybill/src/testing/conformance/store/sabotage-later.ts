@@ -247,6 +247,9 @@ export const keepingSabotages: readonly StoreSabotage[] = [
     }),
   })),
   broken('lets two past find', 'nobody gets past find while another works on the same key', letsEverybodyIn),
+  broken('keeps results for ever', 'a result is found for as long as was asked, and not longer, trimmed or not', () => ({
+    once: (honest) => ({ save: (tx, { retainMs: _retainMs, ...entry }) => honest.save(tx, entry) }),
+  })),
   broken('trims all results at once', 'trim removes results whose time is over, no more than was asked for', () => ({
     once: (honest) => ({ trim: (nowMs) => honest.trim(nowMs, far) }),
   })),
