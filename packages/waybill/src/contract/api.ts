@@ -88,7 +88,10 @@ export interface CommonOptions {
   retry?: false | Retry;
   /** Lanes in this process. @default 16 */
   concurrency?: number;
-  /** For one run of the handler, in milliseconds; then `signal` is aborted and the transaction undone. @default 30_000 */
+  /**
+   * For one run of the handler, in milliseconds; then `signal` is aborted and the transaction undone. Counts anew from when
+   * its transaction is open, if it had to wait for that. @default 30_000
+   */
   timeoutMs?: number;
   /** Where a subscription that is created now begins. @default 'now' */
   from?: 'now' | 'beginning' | Date;

@@ -72,6 +72,8 @@ export interface StoreSession<out Tx = unknown> {
 export interface TransactionOptions {
   /** Begin at the first statement instead of at once: what is awaited before holds nothing. */
   readonly lazy?: boolean;
+  /** With `lazy`: called when it has to wait, for others or for a connection, before it can begin. */
+  readonly onWait?: () => void;
   /** With `lazy`: runs right after BEGIN, before the statement that caused it. If it throws, that statement does too. */
   readonly onBegin?: (tx: StoreTransaction) => MaybePromise<void>;
 }

@@ -32,7 +32,19 @@ export interface RunOptions {
   /** Undefined: a manual handler, which opens its transaction by `manual`. */
   readonly scope: RunScope | undefined;
   readonly manual?: (work: (scope: RunScope) => Promise<unknown>) => Promise<unknown>;
+  /** Lends whoever opens the transaction the run's clock, as the run begins. */
+  readonly timing?: (clock: RunClock) => void;
 }
+
+/** A handler is not charged for the wait for its transaction: its time begins anew when that is open. */
+export interface RunClock {
+  /** It waits for its transaction, for a bounded time. */
+  hold(): void;
+  go(): void;
+}
+
+/** A transaction waits at most so long for its turn or a connection, retries included, in milliseconds. */
+const waitMaxMs = 60_000;
 
 interface PublishDraft {
   readonly contract: ContractDefinition;
@@ -73,18 +85,28 @@ export function createRun(options: ContextHost & { clock: Clock; middleware: rea
   const watch = createWatch(clock);
 
   /** A run that does not end is abandoned: its signal is aborted, and its context and transaction are closed to it. */
-  const bounded = (plan: Plan, context: Context, work: () => Promise<unknown>, { stopping }: RunOptions): Promise<unknown> =>
+  const bounded = (plan: Plan, context: Context, work: () => Promise<unknown>, { stopping, timing }: RunOptions): Promise<unknown> =>
     new Promise((resolve, reject) => {
-      const end = watch(plan.timeoutMs, stopping, (why) => {
+      const abandon = (why: 'late' | 'stopped'): void => {
         const error =
           why === 'stopped'
             ? new WaybillError('STOPPED', `${plan.name}: the bus was stopped before the handler ended; the message runs again`)
             : new WaybillError('HANDLER_TIMEOUT', `${plan.name}: the handler ran longer than ${plan.timeoutMs} ms; shorten it, or raise timeoutMs`);
         context.abort(error);
         context.close();
+        isOver = true;
         reject(error);
-      });
+      };
+      let isOver = false;
+      let end = watch(plan.timeoutMs, stopping, abandon);
+      const again = (limitMs: number): void => {
+        if (isOver) return;
+        end();
+        end = watch(limitMs, stopping, abandon);
+      };
+      timing?.({ hold: () => again(waitMaxMs + plan.timeoutMs), go: () => again(plan.timeoutMs) });
       const over = (): void => {
+        isOver = true;
         end();
         context.close();
       };

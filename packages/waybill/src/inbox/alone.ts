@@ -67,6 +67,12 @@ export function createAlone(
     eachAttempt(item, async (ready, attempt) => {
       let begun = false;
       let undo: Undo | undefined;
+      let time: Time | undefined;
+      let held = false;
+      const onWait = (): void => {
+        held = true;
+        time?.hold();
+      };
       /** At the handler's first statement; or at its end, if it had none. */
       const onBegin = async (tx: StoreTransaction): Promise<void> => {
         if (begun) return;
@@ -76,6 +82,9 @@ export function createAlone(
         } catch (error) {
           if (error instanceof Undo) undo = error;
           throw error;
+        } finally {
+          if (held) time?.go();
+          held = false;
         }
       };
       const work = async (tx: StoreTransaction): Promise<void> => {
@@ -83,7 +92,7 @@ export function createAlone(
         undo = undefined;
         const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
         const began = clock.monotonic();
-        const value = await runs.one(plan, ready, { ...how, scope: { native: tx.native, tx } });
+        const value = await runs.one(plan, ready, { ...how, scope: { native: tx.native, tx }, timing: (lent) => (time = lent) });
         host.took(clock.monotonic() - began);
         await onBegin(tx);
         if (undo) throw undo as Undo; // the handler swallowed it
@@ -91,7 +100,7 @@ export function createAlone(
         await consumer.settleIn(tx, deliveriesOf([item]));
       };
       try {
-        await store.transaction(work, { lazy: true, onBegin });
+        await store.transaction(work, { lazy: true, onBegin, onWait });
       } catch (error) {
         throw undo ?? error;
       }
@@ -100,23 +109,26 @@ export function createAlone(
   const manual = (item: Item): Promise<Outcome> =>
     eachAttempt(item, async (ready, attempt) => {
       let committed = false;
+      let time: Time | undefined;
       const commit = async (
         work: (scope: { native: unknown; tx: StoreTransaction }) => Promise<unknown>,
       ): Promise<unknown> => {
+        time?.hold();
         const result = await transact(store, clock, async (tx) => {
           await begin(tx, item, ready);
+          time?.go();
           const value = await work({ native: tx.native, tx });
           if (item.row) await waiting.settle(tx, item.row);
           await consumer.settleIn(tx, deliveriesOf([item]));
           return value;
-        });
+        }).finally(() => time?.go());
         committed = true;
         return result;
       };
       const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
       let answer: WireMessage | undefined;
       try {
-        const value = await runs.one(plan, ready, { ...how, scope: undefined, manual: commit });
+        const value = await runs.one(plan, ready, { ...how, scope: undefined, manual: commit, timing: (lent) => (time = lent) });
         answer = await reply(ready.envelope, plan, value);
       } catch (error) {
         if (!committed) throw error;
@@ -168,6 +180,9 @@ export function createAlone(
 
   return { run: (item) => (plan.mode === 'own' ? own(item) : manual(item)), recordFailure };
 }
+
+/** Of a run, which is not charged for the wait for its transaction. */
+type Time = Parameters<NonNullable<Parameters<ApplyHost['runs']['one']>[2]['timing']>>[0];
 
 /** Thrown inside a transaction to undo it, with what became of the message. */
 class Undo extends Error {

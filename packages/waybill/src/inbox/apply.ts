@@ -22,6 +22,7 @@ interface RunHow {
   readonly manual?: (
     work: (scope: { readonly native: unknown; readonly tx: StoreTransaction }) => Promise<unknown>,
   ) => Promise<unknown>;
+  readonly timing?: (clock: { hold(): void; go(): void }) => void;
 }
 
 export interface ApplyHost {

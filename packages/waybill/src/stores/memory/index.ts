@@ -42,13 +42,13 @@ function session(disk: Disk, host: Host): StoreSession<SqlTransaction> {
 
   const transaction = async <R>(
     work: (tx: StoreTransaction<SqlTransaction>) => MaybePromise<R>,
-    { lazy = false, onBegin }: TransactionOptions = {},
+    options: TransactionOptions = {},
   ): Promise<R> => {
     if (closed) throw new WaybillError('STOPPED', 'this session of the memory store was closed');
-    const unit = new Unit(disk, host.clock, lazy ? onBegin : undefined);
+    const unit = new Unit(disk, host.clock, options.lazy ? options : {});
     open.add(unit);
     try {
-      if (!lazy) await unit.begin();
+      if (!options.lazy) await unit.begin();
       const result = await work(unit.root);
       for (const fn of await unit.commit()) runHook(fn);
       return result;

@@ -16,16 +16,18 @@ export class Unit {
   readonly root: Scope;
   readonly #clock: Clock;
   readonly #onBegin: TransactionOptions['onBegin'];
+  readonly #onWait: TransactionOptions['onWait'];
   #state: 'waiting' | 'open' | 'over' = 'waiting';
   #begun: Promise<void> | undefined;
   /** Goes back to where the work's own writes begin: what `onBegin` wrote stays. */
   #atBegin: () => void = () => {};
   #hooks: (() => void)[] = [];
 
-  constructor(disk: Disk, clock: Clock, onBegin?: TransactionOptions['onBegin']) {
+  constructor(disk: Disk, clock: Clock, { onBegin, onWait }: TransactionOptions = {}) {
     this.disk = disk;
     this.#clock = clock;
     this.#onBegin = onBegin;
+    this.#onWait = onWait;
     this.root = new Scope(this, undefined, false);
   }
 
@@ -62,6 +64,7 @@ export class Unit {
       };
       const leave = this.disk.lock(granted);
       if (leave === 'locked') return resolve();
+      this.#onWait?.();
       const cancel = this.#clock.after(busyMs, () => {
         leave();
         reject(new WaybillError('STORE_BUSY', `the store was busy for ${busyMs} ms; run the transaction again`));

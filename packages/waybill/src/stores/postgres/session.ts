@@ -69,11 +69,11 @@ export async function openSession<Tx>(client: Client, { schema, host, owned, dir
     trouble: (where, error) => host.signals.emit('trouble', { where, error }),
   };
 
-  const attempt = async <R>(work: (tx: Scope<Tx>) => MaybePromise<R>, { lazy = false, onBegin }: TransactionOptions): Promise<R> => {
+  const attempt = async <R>(work: (tx: Scope<Tx>) => MaybePromise<R>, options: TransactionOptions): Promise<R> => {
     // A library's own transaction is there before its first statement, which nobody sees coming: it begins at once, and
     // whoever wanted to be told of that statement finds at the end that he was not.
-    const waits = lazy && owned;
-    const unit = new Unit<Tx>(transactions, waits ? onBegin : undefined);
+    const waits = options.lazy === true && owned;
+    const unit = new Unit<Tx>(transactions, waits ? options : {});
     try {
       if (!waits) await unit.begin();
       const result = await work(unit.root);

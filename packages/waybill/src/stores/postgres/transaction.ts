@@ -45,6 +45,7 @@ export class Unit<Tx> {
   readonly host: Transactions<Tx>;
   readonly root: Scope<Tx>;
   readonly #onBegin: TransactionOptions['onBegin'];
+  readonly #onWait: TransactionOptions['onWait'];
   #state: State = 'waiting';
   #begun: Promise<OpenTransaction> | undefined;
   #open: OpenTransaction | undefined;
@@ -58,9 +59,10 @@ export class Unit<Tx> {
   readonly #savepoints: Scope<Tx>[] = [];
   #afterCommit: (() => void)[] = [];
 
-  constructor(host: Transactions<Tx>, onBegin?: TransactionOptions['onBegin']) {
+  constructor(host: Transactions<Tx>, { onBegin, onWait }: TransactionOptions = {}) {
     this.host = host;
     this.#onBegin = onBegin;
+    this.#onWait = onWait;
     this.root = new Scope(this, undefined);
     this.#end.promise.catch(() => {});
   }
@@ -74,6 +76,7 @@ export class Unit<Tx> {
       this.#assertGoing();
       this.#state = 'beginning';
       this.#beganMs = this.host.monotonic();
+      this.#onWait?.(); // for a connection
       this.#open = await this.#opened();
       this.#assertGoing(); // it may have been given up while it waited
       this.host.entered(this.root, this.#open);

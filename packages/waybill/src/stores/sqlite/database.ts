@@ -89,7 +89,7 @@ export class Database implements SqliteDatabase, Writer {
   }
 
   async write<R>(work: (tx: SqliteTransaction) => MaybePromise<R>, options: TransactionOptions = {}): Promise<R> {
-    const unit = new Unit(this, options.lazy === true ? options.onBegin : undefined);
+    const unit = new Unit(this, options.lazy === true ? options : {});
     try {
       if (options.lazy !== true) await unit.begin();
       const result = await work(unit.root);

@@ -26,7 +26,7 @@ describe('first results', () => {
     const { once } = store.ports;
     host.nowMs = 10;
     await store.transaction(async (tx) => {
-      for (const [key, expires] of [['a', 30], ['b', 20], ['c', 40]] as const) await once.save(tx, entry(key, '1', expires - host.nowMs));
+      for (const [key, expires] of [['a', 30], ['b', 20], ['c', 40]] as const) await once.save(tx, entry(key, '1', expires - 10));
     });
     host.nowMs = 30;
     await store.transaction(async (tx) => {

@@ -39,6 +39,7 @@ export class Unit {
   readonly writer: Writer;
   readonly root: Scope;
   readonly #onBegin: TransactionOptions['onBegin'];
+  readonly #onWait: TransactionOptions['onWait'];
   #state: State = 'waiting';
   #begun: Promise<void> | undefined;
   /** Whether the writing connection is ours now. */
@@ -49,9 +50,10 @@ export class Unit {
   readonly #savepoints: Scope[] = [];
   #afterCommit: (() => void)[] = [];
 
-  constructor(writer: Writer, onBegin?: TransactionOptions['onBegin']) {
+  constructor(writer: Writer, { onBegin, onWait }: TransactionOptions = {}) {
     this.writer = writer;
     this.#onBegin = onBegin;
+    this.#onWait = onWait;
     this.root = new Scope(this, undefined);
   }
 
@@ -75,7 +77,10 @@ export class Unit {
 
   async #beginSlowly(wait: Promise<void> | undefined): Promise<void> {
     try {
-      if (wait !== undefined) await wait;
+      if (wait !== undefined) {
+        this.#onWait?.();
+        await wait;
+      }
       this.#taken();
       if (this.#onBegin !== undefined) await this.#runOnBegin(this.#onBegin);
       this.#opened();

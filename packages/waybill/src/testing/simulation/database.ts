@@ -211,7 +211,8 @@ function isOver(transaction: Transaction): boolean {
 class Unit {
   readonly session: Session;
   readonly root: Scope;
-  readonly onBegin: TransactionOptions['onBegin'];
+  /** Whom to tell of a wait, and of its beginning. */
+  readonly told: TransactionOptions;
   hooks: (() => void)[] = [];
   transaction: Transaction | undefined;
   isOver = false;
@@ -221,9 +222,9 @@ class Unit {
   #line: Promise<void> = Promise.resolve();
   #atBegin: (() => void) | undefined;
 
-  constructor(session: Session, onBegin: TransactionOptions['onBegin']) {
+  constructor(session: Session, told: TransactionOptions) {
     this.session = session;
-    this.onBegin = onBegin;
+    this.told = told;
     this.root = new Scope(this, undefined, false);
   }
 
@@ -234,15 +235,16 @@ class Unit {
 
   async #begin(): Promise<void> {
     const { database } = this.session;
+    this.told.onWait?.();
     await this.call('begin', async () => {
       if (!database.reachable) throw new Failure('down', 'the database cannot be reached');
       const transaction = new Transaction(database, this.session.process);
       this.transaction = transaction;
       if (!database.options.parallel) await database.locks.take(transaction, 'the file');
     });
-    if (this.onBegin) {
+    if (this.told.onBegin) {
       const early = new Scope(this, this.root, true);
-      await this.onBegin(early);
+      await this.told.onBegin(early);
       early.over = true;
     }
     this.#atBegin = this.transaction!.mark();
@@ -377,14 +379,14 @@ class Session {
 
   async #transaction<R>(
     work: (tx: StoreTransaction<SimulatedTransaction>) => MaybePromise<R>,
-    { lazy = false, onBegin }: TransactionOptions = {},
+    options: TransactionOptions = {},
   ): Promise<R> {
     if (this.process.dead) return new Promise(() => {});
     if (this.#closed) throw new WaybillError('STOPPED', 'this session of the database was closed');
-    const unit = new Unit(this, lazy ? onBegin : undefined);
+    const unit = new Unit(this, options.lazy === true ? options : {});
     this.#units.add(unit);
     try {
-      if (!lazy) await unit.begin();
+      if (options.lazy !== true) await unit.begin();
       const result = await work(unit.root);
       await unit.commit();
       unit.isOver = true;
