@@ -259,6 +259,27 @@ describe('the ledger out of the log', { skip }, () => {
     await lease.release();
   });
 
+  it('what was open when the stream began, and is in neither, comes before what was committed behind it', async () => {
+    const one = await world();
+    await (await one.acquire()).release(); // the slot is there
+    const publish = (what: string): Promise<unknown> => one.sql(`alter publication ${publicationName(one.schema)} set (publish = '${what}')`);
+    const client = await connect(server.url());
+    await client.query('begin');
+    await client.query('select pg_current_xact_id()');
+    const lease = (await one.store.ports.outbox.acquire('two', 30_000, { log: true }))!;
+    await streaming(lease);
+    assert.deepEqual(await lease.read(500), []);
+    await publish('delete'); // so that the log does not bring it, as if its commit lay before the slot
+    await insert(client, one, 'older');
+    await client.query('commit');
+    await publish('insert');
+    await one.append('younger');
+    await come(lease, server);
+    assert.deepEqual(await drain(lease), ['older', 'younger']);
+    assert.ok(!one.states.includes('lost'), 'found by the check, and so too late');
+    await Promise.all([client.end(), lease.release()]);
+  });
+
   it('does not give what no snapshot shows yet: a commit that waits for its standby', async () => {
     const one = await world();
     const lease = await one.acquire();

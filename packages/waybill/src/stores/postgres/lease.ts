@@ -197,7 +197,7 @@ export class Lease implements OutboxLease {
     }
     const whole = rows.length <= max;
     await this.#append({ base, target: seen }, whole ? rows : undefined);
-    this.mine?.begin(stream);
+    this.mine?.begin(stream, seen);
     return whole ? rows : [];
   }
 

@@ -40,7 +40,7 @@ export type Mined =
   | { readonly kind: 'rows'; readonly rows: readonly OutboxRow[] }
   /** Everything up to `target` was read, or (`missed`) the ledger has more. */
   | { readonly kind: 'checked'; readonly target: Snapshot; readonly missed: boolean }
-  /** The base is too old: it is polled from once. */
+  /** The base is too old, or what was open when the stream began has ended: the ledger is polled once. */
   | { readonly kind: 'far' };
 
 interface Look {
@@ -57,6 +57,11 @@ export class Mine {
   readonly #wake: () => void;
   /** What was committed before this stream began has been read. */
   #begun: number | undefined;
+  /**
+   * Transactions that were open when this stream's beginning was polled. One of them may have its commit in the log before the
+   * slot begins, and show only now (it waited for a standby): then nothing brings it. Its locks it has held until it shows.
+   */
+  #open: { readonly stream: number; readonly xids: Set<bigint> } | undefined;
   #mark: { readonly seen: Ids; readonly lsn: Lsn; readonly stream: number } | undefined;
   #markedMs = -Infinity;
 
@@ -68,10 +73,13 @@ export class Mine {
     this.#wake = wake;
   }
 
-  /** The ledger was read after this stream had begun: from here on the log has everything. */
-  begin(stream: number | undefined): void {
+  /** The ledger was read, as `seen` shows it, after this stream had begun: from here on the log has everything. */
+  begin(stream: number | undefined, seen: Snapshot): void {
     if (stream === undefined || stream !== this.reader.stream) return;
     this.#begun = stream;
+    const { xip } = idsOf(seen);
+    const before = this.#open?.stream === stream ? this.#open.xids : xip;
+    this.#open = { stream, xids: new Set([...xip].filter((xid) => before.has(xid))) };
     this.#mark = undefined;
     this.#markedMs = this.#clock.monotonic();
   }
@@ -96,6 +104,10 @@ export class Mine {
     if (next === undefined && !due) return undefined;
     const { seen, stream } = await this.#look(due);
     if (stream === undefined || stream !== this.reader.stream) return undefined;
+    if (this.#hasShown(seen)) {
+      this.#begun = undefined;
+      return { kind: 'far' };
+    }
     let hidden = false;
     let far = false;
     const taken = this.reader.take(max, (xid) => {
@@ -112,6 +124,12 @@ export class Mine {
     if (!far || hidden) return undefined;
     this.#begun = undefined;
     return { kind: 'far' };
+  }
+
+  /** Whoever locked a key after one of them shows no sooner than that one: it is polled for before anything else is taken. */
+  #hasShown(seen: Ids): boolean {
+    for (const xid of this.#open?.xids ?? []) if (includes(seen, xid)) return true;
+    return false;
   }
 
   /** Snapshot first, then the end of the log: all that the one shows lies before the other. */
