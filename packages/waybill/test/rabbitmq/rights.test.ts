@@ -1,9 +1,6 @@
 /** Who may connect, and what he may do: TLS, mutual TLS, virtual hosts, permissions on names and on routing keys. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
@@ -14,6 +11,7 @@ import { labels, message } from '../../src/testing/conformance/message.ts';
 import { to } from '../../src/testing/conformance/transport/world.ts';
 import { rabbitmq, type RabbitOptions } from '../../src/transports/rabbitmq/index.ts';
 import { needs } from '../../../../test/support/needs.ts';
+import { type Certificates, makeCertificates } from '../support/certificates.ts';
 import { freePort, rabbitServer, type RabbitServer } from '../support/rabbitmq-server.ts';
 
 const { skip } = needs('rabbitmq');
@@ -22,10 +20,10 @@ const denied = (error: unknown): boolean => WaybillError.is(error, 'TRANSPORT_DE
 
 describe('at RabbitMQ', { skip }, () => {
   let server: RabbitServer;
-  let certificates: string;
+  let certificates: Certificates;
   let tlsPort: number;
   const open: TransportSession[] = [];
-  const file = (name: string): string => readFileSync(join(certificates, name), 'utf8');
+  const file = (name: string): string => certificates.read(name);
   const connect = async (service: string, url: string, options: RabbitOptions = {}): Promise<TransportSession> => {
     const host = recordingHost(service, systemClock());
     const session = await rabbitmq(url, { settleMs: 0, ...options }).connect({ ...host, store: await memory().open(host) });
@@ -46,9 +44,9 @@ describe('at RabbitMQ', { skip }, () => {
     tlsPort = await freePort();
     server = await rabbitServer([
       `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
-      `ssl_options.cacertfile = ${certificates}/ca.pem`,
-      `ssl_options.certfile = ${certificates}/server.pem`,
-      `ssl_options.keyfile = ${certificates}/server.key`,
+      `ssl_options.cacertfile = ${certificates.folder}/ca.pem`,
+      `ssl_options.certfile = ${certificates.folder}/server.pem`,
+      `ssl_options.keyfile = ${certificates.folder}/server.key`,
       'ssl_options.verify = verify_peer',
       'ssl_options.fail_if_no_peer_cert = true',
     ]);
@@ -56,7 +54,7 @@ describe('at RabbitMQ', { skip }, () => {
   after(async () => {
     await Promise.all(open.map((session) => session.close()));
     await server.close();
-    rmSync(certificates, { recursive: true, force: true });
+    certificates.close();
   });
 
   it('a client with a certificate gets in over TLS; one without, or who does not know the authority, does not', async () => {
@@ -105,16 +103,3 @@ describe('at RabbitMQ', { skip }, () => {
     await assert.rejects(connect('basket', server.urlOf({ user: 'basket', password: 'secret' })), denied, 'in another virtual host');
   });
 });
-
-/** An authority, a certificate for localhost, and one for a client. */
-function makeCertificates(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'waybill-tls-'));
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
-  openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=Test authority');
-  for (const [name, subject] of [['server', '/CN=localhost'], ['client', '/CN=basket']] as const) {
-    writeFileSync(join(folder, `${name}.ext`), 'subjectAltName=DNS:localhost\n');
-    openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', subject);
-    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`, '-out', `${name}.pem`);
-  }
-  return folder;
-}

@@ -35,6 +35,22 @@ export function asStoreError(error: unknown): unknown {
   return storeError('STORE_UNREACHABLE', `${textOf(error)}: check that the server runs and takes connections`, error);
 }
 
+/** The same of a first connection: the server may not let this client in, or be none that this client trusts. */
+export function asOpenError(error: unknown): unknown {
+  if (!isUnwelcome(error)) return asStoreError(error);
+  return storeError('STORE_UNREACHABLE', `${textOf(error)}: check user, password, database and certificates`, error);
+}
+
+function isUnwelcome(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  if (state !== undefined) return state.startsWith('28') || state === '3D000'; // invalid authorization; no such database
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  return (typeof code === 'string' && tlsCodes.test(code)) || (typeof message === 'string' && message.startsWith('The server does not support SSL'));
+}
+
+/** https://nodejs.org/api/tls.html#x509-certificate-error-codes, and those of the handshake. */
+const tlsCodes = /^(?:ERR_TLS_|ERR_SSL_|CERT_|CRL_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_CA|HOSTNAME_MISMATCH)/;
+
 /** A statement of our own in an open transaction failed. */
 export function asStatementError(error: unknown): unknown {
   if (WaybillError.is(error) || !isConnectionLost(error)) return error;

@@ -14,7 +14,7 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { Host, Store, StoreSession } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { configOf, directTo, loadPg } from './direct.ts';
-import { asStoreError } from './errors.ts';
+import { asOpenError } from './errors.ts';
 import type { Client } from './port.ts';
 import { quoted } from './schema.ts';
 import { openSession } from './session.ts';
@@ -66,7 +66,7 @@ async function open(client: Client, options: Parameters<typeof openSession>[1]):
     return await openSession(client, options);
   } catch (error) {
     await client.close?.();
-    throw asStoreError(error);
+    throw asOpenError(error);
   }
 }
 
