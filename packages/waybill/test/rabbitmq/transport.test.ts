@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import amqplib, { type ChannelModel } from 'amqplib';
 import { systemClock } from '../../src/contract/clock.ts';
+import { heartbeatType } from '../../src/contract/control.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
 import type { WireMessage } from '../../src/contract/message.ts';
 import type { Consumer, Declaration, TransportSession } from '../../src/contract/transport.ts';
@@ -216,6 +217,25 @@ describe('the RabbitMQ transport', { skip }, () => {
     assert.deepEqual([dead.content.toString(), dead.properties.messageId, dead.properties.headers!['nested']], ['bytes', 'odd', { table: 1 }]);
     assert.match(String(dead.properties.headers!['waybill-dead-reason']), /"nested"/);
     assert.equal(dead.properties.headers!['waybill-dead-queue'], `${system}.basket.prices`);
+    await channel.close();
+  });
+
+  it('keeps what the broker drops by a policy, but no heartbeat that ran out', async () => {
+    const system = newSystem();
+    const [catalog, basket] = [await connect('catalog', { system }), await connect('basket', { system })];
+    const { bindings } = prices;
+    await basket.declare(to('basket.prices', { bindings: [...bindings, { type: heartbeatType, kind: 'event' }] }));
+    await server.ctl('set_policy', system, `^${system}\\.basket\\.prices$`, '{"message-ttl":50}', '--apply-to', 'queues');
+    await catalog.send([message('beat', { type: heartbeatType })]);
+    await catalog.send([message('kept'), message('kept too')]);
+    const channel = await admin.createChannel();
+    const dead: string[] = [];
+    for (const untilMs = performance.now() + 10_000; dead.length < 2 && performance.now() < untilMs; await sleep(20)) {
+      const found = await channel.get(`${system}.basket~dead`, { noAck: true });
+      if (found) dead.push(found.content.toString());
+    }
+    assert.deepEqual([dead.toSorted(), (await channel.checkQueue(`${system}.basket.prices`)).messageCount], [['kept', 'kept too'], 0]);
+    assert.equal((await channel.checkQueue(`${system}.basket~dead`)).messageCount, 0);
     await channel.close();
   });
 

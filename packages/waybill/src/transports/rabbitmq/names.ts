@@ -9,7 +9,7 @@ import type { Declaration } from '../../contract/transport.ts';
  *     waybill                            the exchange (topic): everything goes through it
  *     waybill.basket.prices              the queue of subscription basket.prices
  *     waybill.basket.prices~3            the fourth partition, with order by-key; `~members`: see there
- *     waybill.basket~dead                what service basket could not read
+ *     waybill.basket~dead                what service basket could not read (queue), what the broker dropped (exchange)
  *     waybill.basket~i.<id>              one instance: replies to it, and what its siblings tell it
  *
  * Routing keys, where slot is a number made of the message's key:

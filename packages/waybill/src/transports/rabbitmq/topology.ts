@@ -1,12 +1,14 @@
 /**
- * What stands at the broker: one topic exchange, one dead-letter queue per service, per subscription one queue or (order
- * by-key) its partitions. All durable, declared again by whoever starts: declaring is idempotent. Nothing is ever unbound
- * but by `remove` and by a rename, for an older instance may still rely on it.
+ * What stands at the broker: one topic exchange; per service a dead-letter queue, with an exchange of its own for what the
+ * broker itself drops; per subscription one queue or (order by-key) its partitions. All durable, declared again by whoever
+ * starts: declaring is idempotent. Nothing is ever unbound but by `remove` and by a rename, for an older instance may still
+ * rely on it.
  *
  * A crash in the middle of `declare` leaves part of it, which the next start completes. A crash in the middle of moving a
  * renamed queue leaves some messages in both: they have the same ids.
  */
 import { type Clock, sleep } from '../../contract/clock.ts';
+import { heartbeatType } from '../../contract/control.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Declaration } from '../../contract/transport.ts';
 import { type AmqpChannel, type AmqpQueue, codeOf, goodbye, replyCode, unreachable } from './client.ts';
@@ -109,8 +111,7 @@ export class Topology {
         durable: true,
         arguments: {
           'x-queue-type': queueType,
-          'x-dead-letter-exchange': names.exchange,
-          'x-dead-letter-routing-key': route.toDead(service),
+          'x-dead-letter-exchange': names.dead(service),
           ...(queueType === 'quorum' && { 'x-delivery-limit': deliveryLimit }),
           ...(partition && { 'x-single-active-consumer': true }),
         },
@@ -121,19 +122,28 @@ export class Topology {
     }
   }
 
+  /**
+   * What the broker drops (a policy of its operators: a length, a time to live, a delivery limit) goes to the exchange of the
+   * same name, under its own routing key: so heartbeats that ran out, for which nothing is bound, do not fill the queue.
+   */
   async #deadLetters(channel: AmqpChannel): Promise<void> {
     const { names, service, queueType } = this.#options;
     const queue = names.dead(service);
     try {
+      await channel.assertExchange(queue, 'topic', { durable: true });
       await channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': queueType } });
       await channel.bindQueue(queue, names.exchange, route.toDead(service));
+      await channel.bindQueue(queue, queue, route.toQueue('#'));
     } catch (error) {
       throw this.#explained(`the queue ${queue}`, error);
     }
   }
 
   async #bind(channel: AmqpChannel, declaration: Declaration, queues: readonly string[]): Promise<void> {
-    for (const [queue, pattern] of this.#bindings(declaration, queues)) await channel.bindQueue(queue, this.#options.names.exchange, pattern);
+    const { names, service } = this.#options;
+    for (const [queue, pattern] of this.#bindings(declaration, queues)) await channel.bindQueue(queue, names.exchange, pattern);
+    const own = { bindings: declaration.bindings.filter(({ type }) => type !== heartbeatType) };
+    for (const pattern of route.patterns(own, service, undefined)) await channel.bindQueue(names.dead(service), names.dead(service), pattern);
   }
 
   #bindings(declaration: Pick<Declaration, 'bindings'>, queues: readonly string[]): [queue: string, pattern: string][] {
