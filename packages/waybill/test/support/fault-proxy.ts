@@ -3,6 +3,8 @@ import { connect, createServer, type Socket } from 'node:net';
 
 export interface FaultProxy {
   readonly port: number;
+  /** Where new connections lead: after a fail-over, to another server. */
+  target: number;
   /**
    * `pass`; `refuse`: nobody gets in; `swallow`: connections stay, what is sent is lost (half-open: cut them afterwards);
    * `stall`: connections stay, what is sent arrives when it is over.
@@ -25,6 +27,7 @@ export async function faultProxy(target: number): Promise<FaultProxy> {
   let mode: FaultProxy['mode'] = 'pass';
   const proxy = {
     port: 0,
+    target,
     get mode() {
       return mode;
     },
@@ -59,7 +62,7 @@ export async function faultProxy(target: number): Promise<FaultProxy> {
   };
   const listener = createServer((client) => {
     if (proxy.mode === 'refuse') return void client.destroy();
-    const server = connect({ host: '127.0.0.1', port: target });
+    const server = connect({ host: '127.0.0.1', port: proxy.target });
     const pair = { client, server, bytes: 0 };
     pairs.add(pair);
     const end = (): void => {
