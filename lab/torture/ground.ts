@@ -61,7 +61,7 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
   try {
     const disk = ownDisk ? await mountDisk(data, join(folder, 'disk')) : undefined;
     if (disk) closing.push(() => disk.close());
-    const postgres = pair.store === 'postgres' ? await preparePostgres(closing, data, ownDisk) : undefined;
+    const postgres = pair.store === 'postgres' ? await preparePostgres(closing, { folder: data, isDurable: ownDisk, tables: new Map(services.map((service) => [service, tablesOf(service, 'postgres')])) }) : undefined;
     const rabbit = pair.transport === 'rabbitmq' ? await prepareRabbit(closing) : undefined;
     const azure = pair.transport === 'azure-service-bus' ? await prepareAzure(closing, folder) : undefined;
     const file = (service: string): string => join(data, `${service}.db`);
@@ -92,19 +92,26 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
   }
 }
 
-async function preparePostgres(closing: (() => Promise<void>)[], folder: string, isDurable: boolean): Promise<Ground['postgres']> {
+export interface PostgresGround {
+  readonly folder: string;
+  readonly isDurable: boolean;
+  /** By database: what makes its tables. */
+  readonly tables: ReadonlyMap<string, readonly string[]>;
+}
+
+export async function preparePostgres(closing: (() => Promise<void>)[], { folder, isDurable, tables }: PostgresGround): Promise<NonNullable<Ground['postgres']>> {
   const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }) } });
   closing.push(() => server.close());
-  for (const service of services) {
-    await server.query(`create database ${service}`);
-    for (const sql of tablesOf(service, 'postgres')) await server.query(sql, [], service);
+  for (const [database, statements] of tables) {
+    await server.query(`create database ${database}`);
+    for (const sql of statements) await server.query(sql, [], database);
   }
   const proxy = await faultProxy(server.port);
   closing.push(() => proxy.close());
   return { server, proxy };
 }
 
-async function prepareRabbit(closing: (() => Promise<void>)[]): Promise<Ground['rabbit']> {
+export async function prepareRabbit(closing: (() => Promise<void>)[]): Promise<NonNullable<Ground['rabbit']>> {
   const server = await rabbitServer();
   closing.push(() => server.close());
   const proxy = await faultProxy(server.port);

@@ -8,15 +8,20 @@ import type { Ground } from './ground.ts';
 import type { Processes } from './processes.ts';
 
 export interface NemesisOptions {
-  readonly ground: Ground;
-  readonly processes: Processes;
+  readonly ground: Grounds;
+  readonly processes: Victims;
   /** In [0, 1). */
   readonly random: () => number;
   readonly seconds: number;
   /** Frozen processes wake up after this time at the latest. */
   readonly freezeMaxMs: number;
+  /** Servers that were killed are away for so long at most. @default 1,500 */
+  readonly outageMaxMs?: number;
   readonly onFault?: (counts: Readonly<Record<string, number>>) => void;
 }
+
+type Grounds = Pick<Ground, 'postgres' | 'rabbit' | 'azure' | 'disk'>;
+type Victims = Omit<Processes<never>, 'start'>;
 
 interface Fault {
   readonly weight: number;
@@ -76,7 +81,7 @@ function draw(faults: readonly [string, Fault][], random: () => number): [string
   return faults[0]!;
 }
 
-function faultsOf({ ground, processes, random, freezeMaxMs, seconds }: NemesisOptions): Record<string, Fault> {
+function faultsOf({ ground, processes, random, freezeMaxMs, outageMaxMs = 1_500, seconds }: NemesisOptions): Record<string, Fault> {
   const { postgres, rabbit, azure, disk } = ground;
   const between = (min: number, max: number): number => min + random() * (max - min);
   /** Mostly one that works, now and then one that starts. */
@@ -108,8 +113,8 @@ function faultsOf({ ground, processes, random, freezeMaxMs, seconds }: NemesisOp
       },
     };
   }
-  if (postgres) Object.assign(faults, proxyFaults('database', postgres.proxy, between), postgresFaults(postgres.server, between));
-  if (rabbit) Object.assign(faults, proxyFaults('broker', rabbit.proxy, between), rabbitFaults(rabbit.server, between));
+  if (postgres) Object.assign(faults, proxyFaults('database', postgres.proxy, between), postgresFaults(postgres.server, between, outageMaxMs));
+  if (rabbit) Object.assign(faults, proxyFaults('broker', rabbit.proxy, between), rabbitFaults(rabbit.server, between, outageMaxMs));
   if (azure) Object.assign(faults, proxyFaults('broker', azure.proxy, between), azureFaults(azure.server, between, seconds));
   if (disk) {
     faults['disk full'] = {
@@ -162,7 +167,7 @@ function proxyFaults(what: string, proxy: NonNullable<Ground['postgres']>['proxy
   };
 }
 
-function postgresFaults(server: NonNullable<Ground['postgres']>['server'], between: (min: number, max: number) => number): Record<string, Fault> {
+function postgresFaults(server: NonNullable<Ground['postgres']>['server'], between: (min: number, max: number) => number, outageMaxMs: number): Record<string, Fault> {
   const place = 'database';
   return {
     'database: backends terminated': {
@@ -184,14 +189,14 @@ function postgresFaults(server: NonNullable<Ground['postgres']>['server'], betwe
       place,
       async strike() {
         await server.kill();
-        await sleep(between(0, 1_500));
+        await sleep(between(0, outageMaxMs));
         await server.start();
       },
     },
   };
 }
 
-function rabbitFaults(server: NonNullable<Ground['rabbit']>['server'], between: (min: number, max: number) => number): Record<string, Fault> {
+function rabbitFaults(server: NonNullable<Ground['rabbit']>['server'], between: (min: number, max: number) => number, outageMaxMs: number): Record<string, Fault> {
   const place = 'broker';
   return {
     'broker: killed': {
@@ -199,7 +204,7 @@ function rabbitFaults(server: NonNullable<Ground['rabbit']>['server'], between: 
       place,
       async strike() {
         await server.kill();
-        await sleep(between(0, 1_500));
+        await sleep(between(0, outageMaxMs));
         await server.start();
         await sleep(warmUpMs);
       },
@@ -272,7 +277,7 @@ function azureFaults(server: NonNullable<Ground['azure']>['server'], between: (m
 }
 
 /** The machine of the stores loses its power: with SQLite the processes too, as they run on it. */
-async function cutPower({ disk, postgres }: Ground, processes: Processes): Promise<void> {
+async function cutPower({ disk, postgres }: Grounds, processes: Victims): Promise<void> {
   if (postgres) {
     postgres.server.freeze();
     await disk!.snapshot();

@@ -3,14 +3,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Line, monotonicMs, parseLines } from './history.ts';
-import { type Role, skewVariable } from './role.ts';
+import { skewVariable } from './role.ts';
 
-const program = join(import.meta.dirname, 'process.ts');
 const preload = join(import.meta.dirname, 'skew.ts');
 /** What a process said on stderr that is kept. */
 const stderrMax = 2_000;
 
-export interface Processes {
+/** @typeParam Role what a process is told, as JSON in argv, with its name as `by` */
+export interface Processes<Role extends object> {
   /** Everything that was said, in the order in which it came. */
   readonly history: Line[];
   readonly names: readonly string[];
@@ -19,7 +19,7 @@ export interface Processes {
   say(line: Omit<Line, 't' | 'by'>): void;
   /** False when it is not running. */
   signal(name: string, signal: NodeJS.Signals): boolean;
-  start(name: string, role: Omit<Role, 'by'>): void;
+  start(name: string, role: Role): void;
   /** Resolves when all have ended; nobody is started again. */
   killAll(): Promise<void>;
   /** While it is set, whoever ends stays dead. */
@@ -28,10 +28,17 @@ export interface Processes {
   skewMs: () => number;
 }
 
-/** @param file the history, as JSON lines */
-export function createProcesses(file: string, random: () => number): Processes {
+export interface ProcessesOptions<Role> {
+  /** The history goes there, as JSON lines. */
+  readonly file: string;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly programOf: (role: Role) => string;
+}
+
+export function createProcesses<Role extends object>({ file, random, programOf }: ProcessesOptions<Role>): Processes<Role> {
   const history: Line[] = [];
-  const roles = new Map<string, Omit<Role, 'by'>>();
+  const roles = new Map<string, Role>();
   const running = new Map<string, ChildProcess>();
   const working = new Set<string>();
   const incarnations = new Map<string, number>();
@@ -50,7 +57,8 @@ export function createProcesses(file: string, random: () => number): Processes {
     const by = `${name}#${incarnation}`;
     const skewMs = self.skewMs();
     const env = { ...process.env, [skewVariable]: `${skewMs}` };
-    const child = spawn(process.execPath, ['--import', preload, program, JSON.stringify({ ...roles.get(name)!, by })], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const role = roles.get(name)!;
+    const child = spawn(process.execPath, ['--import', preload, programOf(role), JSON.stringify({ ...role, by })], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     running.set(name, child);
     if (skewMs !== 0) keep([{ t: monotonicMs(), by: 'nemesis', what: 'fault', text: `clock of ${by} off by ${skewMs} ms` }]);
     child.once('message', () => running.get(name) === child && working.add(name));
@@ -72,7 +80,7 @@ export function createProcesses(file: string, random: () => number): Processes {
     });
   };
 
-  const self: Processes = {
+  const self: Processes<Role> = {
     history,
     skewMs: () => 0,
     get names() {

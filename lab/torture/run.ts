@@ -49,6 +49,7 @@ export interface TortureReport {
   readonly history: readonly Line[];
 }
 
+const program = join(import.meta.dirname, 'process.ts');
 const startMaxMs = 120_000;
 /** Transactions that have committed before anything goes wrong: a slow machine shall have something to lose too. */
 const committedMin = 40;
@@ -59,7 +60,7 @@ const drainMaxMs = 1_200_000;
 export async function torture(options: TortureOptions): Promise<TortureReport> {
   const { pair, folder, random } = options;
   const ground = await prepareGround({ pair, folder, ownDisk: options.ownDisk ?? false });
-  const processes = createProcesses(join(folder, 'history.jsonl'), random);
+  const processes = createProcesses<Omit<Role, 'by'>>({ file: join(folder, 'history.jsonl'), random, programOf: () => program });
   const holding = new AbortController();
   const { postgres } = ground;
   const held = postgres ? Promise.all(['bank', 'postgres'].map((database) => holdOpen(postgres.server, database, holding.signal))) : undefined;
@@ -124,13 +125,13 @@ function rolesOn(ground: Ground, small: boolean): Map<string, Omit<Role, 'by'>> 
   return roles;
 }
 
-async function allWork(processes: Processes): Promise<void> {
+export async function allWork(processes: Omit<Processes<never>, 'start'>): Promise<void> {
   for (const untilMs = performance.now() + startMaxMs; processes.working.length < processes.names.length; await sleep(20)) {
     if (performance.now() > untilMs) throw new Error(`not all processes have started: ${JSON.stringify(processes.history.slice(-10))}`);
   }
 }
 
-async function allWell({ history }: Processes): Promise<void> {
+export async function allWell({ history }: Pick<Processes<never>, 'history'>): Promise<void> {
   const untilMs = performance.now() + startMaxMs;
   for (let seen = 0, committed = 0; committed < committedMin && performance.now() < untilMs; await sleep(20)) {
     for (; seen < history.length; seen++) if (history[seen]!.what === 'committed') committed++;
@@ -138,7 +139,7 @@ async function allWell({ history }: Processes): Promise<void> {
 }
 
 /** Nothing new is published, nothing goes wrong. */
-async function drain(ground: Ground, processes: Processes, roles: ReadonlyMap<string, Omit<Role, 'by'>>, onProgress?: (line: string) => void): Promise<number | undefined> {
+async function drain(ground: Ground, processes: Processes<Omit<Role, 'by'>>, roles: ReadonlyMap<string, Omit<Role, 'by'>>, onProgress?: (line: string) => void): Promise<number | undefined> {
   processes.say({ what: 'healed', text: 'everything' });
   for (const [name, role] of roles) processes.start(name, { ...role, publishes: false, selfKill: 0, throws: 0 });
   const beganMs = performance.now();
@@ -156,7 +157,8 @@ async function drain(ground: Ground, processes: Processes, roles: ReadonlyMap<st
   return undefined;
 }
 
-function troublesOf({ history }: Processes): [string, number][] {
+/** What processes complained of, with counts; the most frequent first. */
+export function troublesOf({ history }: Pick<Processes<never>, 'history'>): [string, number][] {
   const counts = new Map<string, number>();
   for (const { what, by, text = '' } of history) {
     const unexpected = (what === 'trouble' && !text.includes('has failed for good')) || (what === 'ended' && !/^(SIG|0$)/.test(text));
