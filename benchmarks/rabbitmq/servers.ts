@@ -41,7 +41,10 @@ export async function startServers(kind: 'replica' | 'logical' | 'no-rabbitmq' =
       const times = processTimes();
       const used = process.cpuUsage();
       let pg = 0;
-      for (const [pid, { parent, ms }] of times) if (pid === postmaster || parent === postmaster) pg += ms;
+      for (const [pid, { parent, ms, endedMs }] of times) {
+        if (pid === postmaster) pg += ms + endedMs; // of connections that were closed meanwhile, too
+        else if (parent === postmaster) pg += ms;
+      }
       return { node: (used.user + used.system) / 1000, rabbit: times.get(beam)?.ms ?? 0, postgres: pg };
     },
     close() {
@@ -53,14 +56,17 @@ export async function startServers(kind: 'replica' | 'logical' | 'no-rabbitmq' =
   };
 }
 
-/** proc(5): utime and stime are fields 14 and 15, in ticks of 10 ms; the name may hold spaces and ends with a bracket. */
-function processTimes(): Map<number, { parent: number; ms: number }> {
-  const times = new Map<number, { parent: number; ms: number }>();
+/**
+ * proc(5): utime and stime are fields 14 and 15, those of children that have ended 16 and 17, in ticks of 10 ms; the name may
+ * hold spaces and ends with a bracket.
+ */
+function processTimes(): Map<number, { parent: number; ms: number; endedMs: number }> {
+  const times = new Map<number, { parent: number; ms: number; endedMs: number }>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      times.set(Number(pid), { parent: Number(fields[1]), ms: (Number(fields[11]) + Number(fields[12])) * 10 });
+      times.set(Number(pid), { parent: Number(fields[1]), ms: (Number(fields[11]) + Number(fields[12])) * 10, endedMs: (Number(fields[13]) + Number(fields[14])) * 10 });
     } catch {
       // it has ended
     }

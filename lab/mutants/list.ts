@@ -60,7 +60,7 @@ export const mutants: readonly Mutant[] = [
   { name: 'watermark raised by what is overtaken', file: inbox, find: 'if (reached !== undefined && reached.sequence >= mark.sequence) return false;\n', put: '' },
   { name: '`formerly` without its inbox', file: 'inbox/subscription.ts', find: 'if (plan.formerly.length === 0) return;', put: 'if (plan.formerly.length >= 0) return;', also: { file: 'inbox/names.ts', find: 'if (formerly.length === 0) return inbox;', put: 'if (formerly.length >= 0) return inbox;' } },
   // --- order
-  { name: 'keys are spread over lanes at will', file: 'inbox/lanes.ts', find: 'key === undefined ? shortest()', put: "key !== '' ? shortest()" },
+  { name: 'keys are spread over lanes at will', file: 'inbox/lanes.ts', find: 'const found = key === undefined ?', put: "const found = key !== '' ?" },
   { name: 'a message passes the one that waits before it', file: apply, find: 'if (inOrder && key !== undefined && blocked.has(key))', put: "if (inOrder && key === '' && blocked.has(key))" },
   { name: 'of a key that waits, anyone may run', file: waiting, find: 'if (passed.has(key)) return false;\n', put: '' },
   // --- retries and failures

@@ -86,7 +86,7 @@ export interface CommonOptions {
   /** Deliveries to one shared transaction at most. @default 100 */
   batch?: number;
   retry?: false | Retry;
-  /** Lanes in this process. @default 16 */
+  /** Lanes in this process: runs beside each other at most, a key's always one after another. @default 16 */
   concurrency?: number;
   /**
    * For one run of the handler, in milliseconds; then `signal` is aborted and the transaction undone. Counts anew from when

@@ -82,14 +82,3 @@ export function halve(items: readonly Item[]): void {
   const half = items.length >> 1;
   items.forEach((item, i) => (item.together = Math.max(1, i < half ? half : items.length - half)));
 }
-
-/** How many of the queued items may share the next transaction: from the front, `most` at most. */
-export function takenTogether(queued: readonly Item[], most: number): number {
-  let n = 0;
-  for (const item of queued) {
-    most = Math.min(most, item.together);
-    if (n >= most) break;
-    n++;
-  }
-  return n;
-}

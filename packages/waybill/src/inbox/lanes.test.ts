@@ -1,8 +1,51 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createLanes } from './lanes.ts';
+import type { Clock } from '../contract/clock.ts';
+import { createLanes, type LanesOptions } from './lanes.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+/** A clock that stands still until it is set. */
+function handClock() {
+  let nowMs = 0;
+  const timers = new Set<{ atMs: number; fn: () => void }>();
+  const clock = {
+    monotonic: () => nowMs,
+    after(ms: number, fn: () => void) {
+      const timer = { atMs: nowMs + ms, fn };
+      timers.add(timer);
+      return () => void timers.delete(timer);
+    },
+  } as unknown as Clock;
+  return {
+    clock,
+    timers,
+    pass(ms: number) {
+      nowMs += ms;
+      for (const timer of timers) if (timer.atMs <= nowMs && timers.delete(timer)) timer.fn();
+    },
+  };
+}
+
+/** Lanes whose works end when they are told to, the oldest first. */
+function held<T>(options: Partial<LanesOptions<T>>) {
+  const works: { items: T[]; putBack: (items: readonly T[]) => void; end: () => void }[] = [];
+  const lanes = createLanes<T>({
+    room: () => 1,
+    most: Infinity,
+    beside: () => ({ atOnce: Infinity, withinMs: 0 }),
+    clock: handClock().clock,
+    work: (items, putBack) => new Promise((end) => works.push({ items, putBack, end })),
+    ...options,
+  });
+  return {
+    lanes,
+    works,
+    begun: async () => (await turn(), works.map(({ items }) => items)),
+  };
+}
+
+const beside = (full: boolean) => (full ? { atOnce: 3, withinMs: 100 } : { atOnce: 1, withinMs: 20 });
 
 describe('lanes', () => {
   it('do the work of a key one after another, in order, and of others side by side', async () => {
@@ -10,8 +53,10 @@ describe('lanes', () => {
     let running = 0;
     let most = 0;
     const lanes = createLanes<string>({
-      count: 8,
-      take: () => 1,
+      room: () => 1,
+      most: 3,
+      beside: () => ({ atOnce: Infinity, withinMs: 0 }),
+      clock: handClock().clock,
       async work([item]) {
         most = Math.max(most, ++running);
         await turn();
@@ -24,86 +69,136 @@ describe('lanes', () => {
     await lanes.idle();
     assert.equal(lanes.size, 0);
     for (const key of ['a', 'b', 'c', 'd']) assert.deepEqual(done.filter((item) => item.startsWith(key)), Array.from({ length: 10 }, (_, i) => `${key}${i}`));
-    assert.ok(most > 1);
+    assert.equal(most, 3);
   });
 
-  it('spread what has no key over all lanes', async () => {
-    const per = new Map<number, number>();
-    const gate = Promise.withResolvers<void>();
-    const lanes = createLanes<number>({
-      count: 4,
-      take: () => 1,
-      async work(items, lane) {
-        per.set(lane, (per.get(lane) ?? 0) + items.length);
-        await gate.promise;
-      },
-    });
-    for (let i = 0; i < 40; i++) lanes.push(i, undefined);
-    gate.resolve();
-    await lanes.idle();
-    assert.deepEqual([...per.values()], [10, 10, 10, 10]);
+  it('of several keys share a work, up to its room, in the order in which all came', async () => {
+    const { lanes, begun, works } = held<string>({ room: () => 4 });
+    for (const item of ['a1', 'b1', 'a2', 'c1', 'd1', 'b2', 'e1']) lanes.push(item, item[0]);
+    assert.deepEqual(await begun(), [['a1', 'b1', 'a2', 'b2'], ['c1', 'd1', 'e1']]);
+    lanes.push('a3', 'a');
+    lanes.push('f1', 'f');
+    assert.deepEqual((await begun())[2], ['f1']); // a is under way
+    works[0]!.end();
+    assert.deepEqual((await begun())[3], ['a3']);
   });
 
-  it('take together what was pushed in one step, as much as they are told', async () => {
-    const batches: number[][] = [];
-    const lanes = createLanes<number>({ count: 1, take: (queued) => Math.min(3, queued.length), work: async (items) => void batches.push(items) });
-    for (let i = 0; i < 7; i++) lanes.push(i, 'k');
-    await lanes.idle();
-    assert.deepEqual(batches, [[0, 1, 2], [3, 4, 5], [6]]);
+  it('keep the order of what has no key, and run it side by side', async () => {
+    const { lanes, begun } = held<number>({ room: () => 2 });
+    for (let i = 0; i < 5; i++) lanes.push(i, undefined);
+    assert.deepEqual(await begun(), [[0, 1], [2, 3], [4]]);
   });
 
-  it('put back at the front what was taken and not done', async () => {
-    const done: number[] = [];
-    let first = true;
-    const lanes = createLanes<number>({
-      count: 1,
-      take: (queued) => queued.length,
-      async work(items, lane) {
-        if (first) {
-          first = false;
-          done.push(items[0]!);
-          lanes.unshift(items.slice(1), lane);
-          lanes.push(99, 'k');
-          return;
-        }
-        done.push(...items);
-      },
-    });
-    for (const i of [1, 2, 3]) lanes.push(i, 'k');
-    await lanes.idle();
-    assert.deepEqual(done, [1, 2, 3, 99]);
-    assert.equal(lanes.size, 0);
+  it('take the oldest first, also of what had to wait for its key', async () => {
+    const { lanes, begun, works } = held<string>({ room: () => 2, most: 2 });
+    for (const item of ['a1', 'b1', 'c1', 'd1', 'a2', 'e1', 'f1']) lanes.push(item, item[0]);
+    assert.deepEqual(await begun(), [['a1', 'a2'], ['b1', 'c1']]);
+    for (const item of ['b2', 'g1']) lanes.push(item, item[0]);
+    works[1]!.end();
+    assert.deepEqual((await begun())[2], ['d1', 'e1']);
+    works[2]!.end();
+    assert.deepEqual((await begun())[3], ['f1', 'b2']);
+  });
+
+  it('begin so many works at once as they are told, and fewer that are not full', async () => {
+    const { lanes, begun, works } = held<string>({ room: () => 2, beside });
+    for (const item of ['a', 'b', 'c', 'd', 'e']) lanes.push(item, item);
+    assert.deepEqual(await begun(), [['a', 'b'], ['c', 'd']]); // e waits for more
+    lanes.push('f', 'f');
+    lanes.push('g', 'g');
+    assert.deepEqual((await begun())[2], ['e', 'f']);
+    lanes.push('h', 'h');
+    assert.equal((await begun()).length, 3);
+    for (const { end } of works.slice(0, 2)) end();
+    assert.deepEqual((await begun())[3], ['g', 'h']);
+  });
+
+  it('begin what is not full when nothing is under way', async () => {
+    const { lanes, begun, works } = held<string>({ room: () => 2, beside });
+    lanes.push('a', 'a');
+    assert.deepEqual(await begun(), [['a']]);
+    lanes.push('b', 'b');
+    assert.equal((await begun()).length, 1);
+    works[0]!.end();
+    assert.deepEqual((await begun())[1], ['b']);
+  });
+
+  it('do not count what lasts long, up to the most', async () => {
+    const { clock, timers, pass } = handClock();
+    const { lanes, begun, works } = held<string>({ room: () => 2, most: 3, beside, clock });
+    for (const item of ['a', 'b', 'c']) {
+      lanes.push(item, item);
+      assert.equal((await begun()).at(-1)![0], item);
+      lanes.push(`${item}-`, item); // waits for its key whatever happens
+      pass(20);
+    }
+    for (const item of ['d', 'e']) lanes.push(item, item);
+    await begun();
+    pass(1_000);
+    assert.deepEqual([await begun(), timers.size], [[['a'], ['b'], ['c']], 0]);
+    works[1]!.end();
+    assert.deepEqual((await begun())[3], ['b-', 'd']);
+  });
+
+  it('wait for others no longer than they are told, and by one timer', async () => {
+    const { clock, timers, pass } = handClock();
+    const { lanes, begun } = held<string>({ room: () => 2, beside, clock });
+    lanes.push('a', 'a');
+    await begun();
+    pass(5);
+    lanes.push('b', 'b');
+    assert.deepEqual([await begun(), timers.size], [[['a']], 1]);
+    pass(14);
+    assert.equal((await begun()).length, 1);
+    pass(1);
+    assert.deepEqual([await begun(), timers.size], [[['a'], ['b']], 0]);
+    lanes.push('c', 'c');
+    await begun();
+    assert.equal(timers.size, 1);
+    assert.deepEqual([lanes.clear(), timers.size], [['c'], 0]);
+  });
+
+  it('let what must stand alone stand alone, in its turn', async () => {
+    const alone = new Set(['b1', 'd1']);
+    const { lanes, begun } = held<string>({ room: () => 4, together: (item) => (alone.has(item) ? 1 : Infinity) });
+    for (const item of ['a1', 'b1', 'b2', 'c1', 'd1']) lanes.push(item, item[0]);
+    assert.deepEqual(await begun(), [['a1', 'c1'], ['b1'], ['d1']]);
+  });
+
+  it('put back at the front what was taken and not done, each into its lane', async () => {
+    const { lanes, begun, works } = held<string>({ room: () => 5, most: 1 });
+    for (const item of ['a1', 'b1', 'a2']) lanes.push(item, item[0]);
+    await begun();
+    for (const item of ['a3', 'b2', 'c1']) lanes.push(item, item[0]);
+    works[0]!.putBack(['b1', 'a2']);
+    assert.equal(lanes.size, 8); // until the work ends its items count as taken
+    works[0]!.end();
+    assert.deepEqual((await begun())[1], ['b1', 'a2', 'a3', 'b2', 'c1']);
+    assert.equal(lanes.size, 5);
   });
 
   it('give up what is queued, not what runs, and wake those that wait', async () => {
-    const gate = Promise.withResolvers<void>();
-    const done: number[] = [];
-    const lanes = createLanes<number>({
-      count: 1,
-      take: () => 1,
-      async work([item]) {
-        await gate.promise;
-        done.push(item!);
-      },
-    });
+    const { lanes, begun, works } = held<number>({ most: 1 });
     for (const i of [1, 2, 3]) lanes.push(i, 'k');
-    await turn();
+    for (const i of [4, 5]) lanes.push(i, undefined);
+    await begun();
     const finished = lanes.finished();
-    assert.deepEqual(lanes.clear(), [2, 3]);
+    assert.deepEqual(lanes.clear(), [2, 3, 4, 5]);
     await finished;
     assert.equal(lanes.size, 1);
-    gate.resolve();
+    works[0]!.end();
     await lanes.idle();
-    assert.deepEqual(done, [1]);
+    assert.equal(works.length, 1);
+    lanes.push(6, 'k');
+    assert.deepEqual((await begun())[1], [6]);
   });
 
-  it('of a key are always the same', async () => {
-    const seen = new Map<string, Set<number>>();
-    const lanes = createLanes<string>({ count: 16, take: () => 1, work: async ([item], lane) => void (seen.get(item!) ?? seen.set(item!, new Set()).get(item!))!.add(lane) });
-    for (let i = 0; i < 3; i++) {
-      for (const key of ['', 'a', '🚚', '__proto__', 'x'.repeat(500)]) lanes.push(key, key);
-      await lanes.idle();
-    }
-    assert.ok([...seen.values()].every((used) => used.size === 1));
+  it('take any text for a key', async () => {
+    const { lanes, begun, works } = held<string>({});
+    const keys = ['', 'a', '🚚', '__proto__', 'x'.repeat(500)];
+    for (const key of [...keys, ...keys]) lanes.push(key, key);
+    assert.deepEqual((await begun()).flat(), keys);
+    for (const { end } of works.slice(0)) end();
+    assert.deepEqual((await begun()).flat(), [...keys, ...keys]);
   });
 });

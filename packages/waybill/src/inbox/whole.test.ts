@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { StoreSession, StoreTransaction } from '../contract/store.ts';
 import type { Plan } from '../contract/handling.ts';
 import type { Apply } from './apply.ts';
-import { type Item, halve, takenTogether } from './item.ts';
+import { type Item, halve } from './item.ts';
 import { Fit, Spoilt, createWhole } from './whole.ts';
 
 const tx = { native: 'tx' } as unknown as StoreTransaction;
@@ -107,23 +107,19 @@ describe('a batch as a whole', () => {
 });
 
 describe('what shares a transaction', () => {
-  it('is as much as allowed, up to what must stand alone', () => {
-    const items = ['a', 'b', 'c', 'd'].map(item);
-    assert.equal(takenTogether(items, 3), 3);
-    items[2]!.together = 1;
-    assert.deepEqual([takenTogether(items, 9), takenTogether(items.slice(2), 9), takenTogether(items.slice(3), 9)], [2, 1, 1]);
-  });
-
   it('is halved until each stands alone', () => {
     const items = ['a', 'b', 'c', 'd', 'e'].map(item);
+    const together = (): number[] => items.map((one) => one.together);
     halve(items);
-    assert.deepEqual([takenTogether(items, 9), takenTogether(items.slice(2), 9)], [2, 3]);
+    assert.deepEqual(together(), [2, 2, 3, 3, 3]);
     halve(items.slice(2));
-    assert.deepEqual([takenTogether(items.slice(2), 9), takenTogether(items.slice(3), 9)], [1, 2]);
+    assert.deepEqual(together(), [2, 2, 1, 2, 2]);
+    halve(items.slice(3));
+    assert.deepEqual(together(), [2, 2, 1, 1, 1]);
   });
 
   it('fits into the time it may last, by what the last ones took', () => {
-    const fit = new Fit(100, 100);
+    const fit = new Fit(100, 100, 100);
     fit.took(100, 1_000);
     assert.equal(fit.most, 10);
     fit.took(10, 40);
@@ -134,5 +130,25 @@ describe('what shares a transaction', () => {
     assert.equal(fit.most, 100);
     fit.took(1, 10_000);
     assert.equal(fit.most, 1);
+  });
+
+  it('is little until it has shown how long it takes', () => {
+    const fit = new Fit(100, 100);
+    assert.equal(fit.most, 16);
+    fit.took(16, 10);
+    assert.equal(fit.most, 32);
+    assert.equal(new Fit(10, 100).most, 10);
+  });
+
+  it('goes side by side with few others where messages are quick, in every lane where they wait for something', () => {
+    const fit = new Fit(100, 100);
+    const atOnce = (): number[] => [fit.beside(true).atOnce, fit.beside(false).atOnce];
+    assert.deepEqual(atOnce(), [4, 1]);
+    for (let i = 0; i < 20; i++) fit.took(100, 50);
+    assert.deepEqual(atOnce(), [4, 1]);
+    for (let i = 0; i < 40; i++) fit.took(2, 100);
+    assert.deepEqual(atOnce(), [50, 13]);
+    for (let i = 0; i < 40; i++) fit.took(100, 50);
+    assert.deepEqual(atOnce(), [4, 1]);
   });
 });

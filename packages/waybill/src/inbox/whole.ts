@@ -69,8 +69,11 @@ export function createWhole(
 
   const asSet = async (tx: StoreTransaction, items: readonly Item[], fresh: Fresh): Promise<Outcome[]> => {
     const outcomes = new Map<Item, Outcome>();
+    const none = new Set<string>();
     for (const item of items) {
-      const taken = await apply.takeOn(tx, item, await fresh(item), new Set());
+      const isNew = fresh(item);
+      const taking = apply.takeOn(tx, item, isLater(isNew) ? await isNew : isNew, none);
+      const taken = isLater(taking) ? await taking : taking;
       if (taken) outcomes.set(item, taken);
     }
     const runnable = items.filter((item) => !outcomes.has(item));
@@ -114,14 +117,30 @@ async function insertAll(inbox: Pick<InboxPort, 'insert'>, subscription: string,
   return (item) => item.row !== undefined || fresh.has(item);
 }
 
-/** The next transaction's size, so that it lasts about `boundMs`; found by what the last ones took. */
+/** A transaction begins with so many, and with more once these have shown how long they take. */
+const firstMost = 16;
+/** So many full transactions at once keep a database busy while a handler's statements travel to and fro. */
+const fewAtOnce = 4;
+/** Of messages that take longer each, as many transactions run at once as it takes to end one at this pace. */
+const paceMs = 1;
+/** The same for transactions that are not full: while messages are quick the next one waits until it is, or alone. */
+const partPaceMs = 4;
+/** Nobody waits longer for others to fill his transaction. */
+const partMs = 20;
+
+/**
+ * How many messages the next transaction takes so that it lasts about `boundMs`, and how many transactions may run beside
+ * each other: found by what the last ones took. Few and full where handlers are quick, since each has its BEGIN, inbox
+ * insert and COMMIT; up to all lanes where they wait for something, since others can run meanwhile.
+ */
 export class Fit {
   #most: number;
+  #eachMs = 0;
   readonly #max: number;
   readonly #boundMs: number;
 
-  constructor(max: number, boundMs: number) {
-    this.#most = max;
+  constructor(max: number, boundMs: number, first: number = firstMost) {
+    this.#most = Math.min(max, first);
     this.#max = max;
     this.#boundMs = boundMs;
   }
@@ -130,9 +149,15 @@ export class Fit {
     return this.#most;
   }
 
+  /** How many may be under way when another one begins, of those that were begun within so long: what lasts longer waits for something. */
+  beside(full: boolean): { readonly atOnce: number; readonly withinMs: number } {
+    if (full) return { atOnce: Math.ceil(Math.max(fewAtOnce, this.#eachMs / paceMs)), withinMs: this.#boundMs };
+    return { atOnce: Math.ceil(Math.max(1, this.#eachMs / partPaceMs)), withinMs: partMs };
+  }
+
   took(count: number, ms: number): void {
+    this.#eachMs += (ms / count - this.#eachMs) / 4;
     if (ms > this.#boundMs) this.#most = Math.max(1, Math.min(this.#most, Math.floor((count * this.#boundMs) / ms)));
     else if (count >= this.#most) this.#most = Math.min(this.#max, this.#most * 2);
   }
 }
-

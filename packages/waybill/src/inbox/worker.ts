@@ -9,7 +9,8 @@
  * makes the second delivery a duplicate.
  *
  * Cost per message in a shared transaction on SQLite: one insert (inbox), the handler, for a while after a handler threw
- * a savepoint; per batch (up to `batch` messages or 20 ms) the fence, the position and one fsync. See `whole.ts`.
+ * a savepoint; per batch (up to `batch` messages or 20 ms) the fence, the position and one fsync. On a server: the handler;
+ * per batch (up to `batch` messages or 250 ms) three or four statements and one acknowledgement. See `whole.ts`.
  */
 import { sleep } from '../contract/clock.ts';
 import { isHeartbeat } from '../contract/control.ts';
@@ -22,7 +23,7 @@ import type { Consumer, Delivery } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
 import { createClaims } from './claims.ts';
-import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst, takenTogether } from './item.ts';
+import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
 import { Fit, Spoilt, createWhole } from './whole.ts';
@@ -57,7 +58,9 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
 /** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
 const batchMs = 20;
 /** Where others need not wait for it, a round trip per statement may take longer: locks are held until its end. */
-const wholeBatchMs = 100;
+const wholeBatchMs = 250;
+/** In hand at most, in batches: with what the next transactions take is decoded while others run. */
+const batchesAhead = 12;
 /** What waits is looked at again this soon although nothing announced it: another process may have put it there. */
 export const pollMs = 1_000;
 /** Waiting rows taken at once. */
@@ -115,14 +118,21 @@ export function createWorker(options: WorkerOptions): Worker {
   const report = createReport({ plan, clock, signals, attempts: options.attempts });
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
-  const capacity = count * (ownTransactions() ? 2 : plan.batch);
-  const fit = new Fit(plan.batch, wholeBatchMs);
+  const ahead = store.capabilities.parallelTransactions ? Math.min(count + 1, batchesAhead) : 1;
+  const capacity = ownTransactions() ? count * 2 : ahead * plan.batch;
+  const fit = new Fit(plan.batch, wholeBatchMs, plan.setBased || store.capabilities.cheapSavepoints ? plan.batch : undefined);
 
   const lanes = createLanes<Item>({
-    count,
-    take: (queued) => (ownTransactions() ? 1 : takenTogether(queued, fit.most)),
-    work: (items, lane) => work(items, lane),
+    room: () => (ownTransactions() ? 1 : fit.most),
+    most: count,
+    beside: (full) => (ownTransactions() ? any : fit.beside(full)),
+    clock,
+    together: (item) => item.together,
+    work: (items, putBack) => work(items, putBack),
   });
+
+  /** One lane for all where there is but one transaction at a time: its order is that of the deliveries. */
+  const laneOf = (item: Item): string | undefined => (count === 1 ? '' : keyOf(item));
 
   // --- taking ---------------------------------------------------------------------------------------------------------
 
@@ -163,7 +173,7 @@ export function createWorker(options: WorkerOptions): Worker {
       items.push({ ...plain, incoming: isLater(decoding) ? await decoding : decoding, delivery });
     }
     if (mayNotRun()) return consumer.release(deliveries);
-    for (const item of readableFirst(items)) lanes.push(item, keyOf(item)); // in one step: they share a transaction
+    for (const item of readableFirst(items)) lanes.push(item, laneOf(item)); // in one step: they share a transaction
   };
 
   /** A publisher's word that it has sent everything: taken, and nothing is done. */
@@ -213,7 +223,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const items: Item[] = [];
     for (const row of fresh) items.push(await fromWaiting(row));
     if (mayNotRun()) for (const { row } of fresh) held.delete(row);
-    else for (const item of items) lanes.push(item, keyOf(item));
+    else for (const item of items) lanes.push(item, laneOf(item));
     // What is due and in hand wakes this loop when it is finished.
     const untilMs = nextDueMs === undefined ? pollMs : nextDueMs - nowMs;
     return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
@@ -244,11 +254,11 @@ export function createWorker(options: WorkerOptions): Worker {
    * A suspect has the gate until it has its verdict: while the store is away it is still on record as begun, and whoever
    * ran beside it then and took the process along would be charged to it.
    */
-  const work = (taken: Item[], lane: number): Promise<void> =>
-    taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, lane, (run) => run())) : insist(taken, lane, gate.pass);
+  const work = (taken: Item[], putBack: PutBack): Promise<void> =>
+    taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, putBack, (run) => run())) : insist(taken, putBack, gate.pass);
 
   /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
-  const insist = async (taken: Item[], lane: number, within: <R>(run: () => Promise<R>) => Promise<R>): Promise<void> => {
+  const insist = async (taken: Item[], putBack: PutBack, within: <R>(run: () => Promise<R>) => Promise<R>): Promise<void> => {
     let items = taken;
     let pauseMs = pauseFirstMs;
     for (;;) {
@@ -262,7 +272,7 @@ export function createWorker(options: WorkerOptions): Worker {
           return items.length === 0 ? [] : handle(items);
         });
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
-        if (rest.length > 0) lanes.unshift(rest, lane);
+        if (rest.length > 0) putBack(rest);
         else await clock.turn(); // others get their turn between two batches
         return;
       } catch (error) {
@@ -478,6 +488,10 @@ export function createWorker(options: WorkerOptions): Worker {
     inFlight: () => lanes.size,
   };
 }
+
+const any = { atOnce: Infinity, withinMs: 0 };
+
+type PutBack = (items: readonly Item[]) => void;
 
 /** As it is delivered, when nothing is known of it yet. */
 const plain = { delivery: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };

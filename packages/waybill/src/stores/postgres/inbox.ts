@@ -11,10 +11,13 @@ import type { Access } from './port.ts';
 export function createInboxPort({ schema: s, sql, clock, in: within }: Access): InboxPort {
   // In the order of the key: two batches that meet in several keys meet in the same order, and none waits for the other
   // in a circle. `do nothing` waits for an insert under way, and sees how it ended.
-  const insert = `insert into ${s}.inbox (subscription, source, id)
+  // Mostly all are new: then they are counted and not sent back.
+  const insert = `with fresh as (insert into ${s}.inbox (subscription, source, id)
     select $1::text, m.source, m.id from json_to_recordset($2::text::json) as m(source text, id text)
-    order by m.source collate "C", m.id collate "C" on conflict do nothing
-    returning source, id, pg_current_xact_id()::text as xid`;
+    order by m.source collate "C", m.id collate "C" on conflict do nothing returning source, id)
+    select f.n::text as count, case when f.n > 0 then pg_current_xact_id()::text end as xid,
+      case when f.n < $3::text::int then (select json_agg(json_build_array(source, id))::text from fresh) end as keys
+    from (select count(*) as n from fresh) f`;
   // search by primary key
   const has = `select id from ${s}.inbox where subscription = $1::text and source = $2::text and id = $3::text`;
   // search by primary key, once for each source
@@ -44,12 +47,12 @@ export function createInboxPort({ schema: s, sql, clock, in: within }: Access): 
     async insert(tx, subscription, keys) {
       if (keys.length === 0) return [];
       const statements = within(tx);
-      const rows = await statements.query<{ source: string; id: string; xid: string }>(insert, [
-        subscription,
-        JSON.stringify(keys.map(({ source, id }) => ({ source, id }))),
-      ]);
-      if (rows[0] !== undefined) statements.told(rows[0].xid);
-      const fresh = new Set(rows.map(({ source, id }) => JSON.stringify([source, id])));
+      const asked = JSON.stringify(keys.map(({ source, id }) => ({ source, id })));
+      const [inserted] = await statements.query<{ count: string; xid: string | null; keys: string | null }>(insert, [subscription, asked, keys.length]);
+      const { count, xid, keys: some } = inserted!;
+      if (xid !== null) statements.told(xid);
+      if (Number(count) === keys.length) return keys.map(() => true);
+      const fresh = new Set((JSON.parse(some ?? '[]') as [source: string, id: string][]).map((key) => JSON.stringify(key)));
       return keys.map(({ source, id }) => fresh.delete(JSON.stringify([source, id]))); // twice in one call: new once
     },
 

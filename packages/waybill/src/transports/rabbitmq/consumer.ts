@@ -22,17 +22,21 @@ import type { Link } from './link.ts';
 import { Progress, type Word } from './progress.ts';
 import { type Entry, Reader } from './reader.ts';
 import type { Recollection } from './recollection.ts';
+import { partitionsAtOnce } from './names.ts';
 
 /** How often the share of partitions and unused prefetch are looked at. */
 const tidyMs = 2_000;
 /** A worker that has not asked for so long (paused, or busy) leaves what it has not received to others. */
 const unusedMs = 5_000;
+/** Bodies in hand of one subscription, about: of messages so large that the prefetch would hold more it is made smaller. */
+const bytesMax = 64 * 1024 * 1024;
 
 export interface ConsumerHost {
   readonly link: Link;
   readonly clock: Clock;
   readonly declaration: Declaration;
   readonly queues: readonly string[];
+  /** Of each queue. */
   readonly prefetch: number;
   readonly recollection: Recollection;
   readonly unreadable: (message: AmqpMessage, queue: string, reason: string) => Promise<void>;
@@ -55,6 +59,8 @@ export class QueueConsumer implements Consumer {
   readonly #held = new Map<Delivery, Entry>();
   readonly #waiting = new Set<() => void>();
   readonly #progress: Progress;
+  /** Of each reader. */
+  #prefetch: number;
   #turn = 0;
   #askedMs: number;
   #cancelTidy: () => void = () => {};
@@ -68,6 +74,7 @@ export class QueueConsumer implements Consumer {
   constructor(host: ConsumerHost) {
     this.#host = host;
     this.name = host.declaration.name;
+    this.#prefetch = host.prefetch;
     this.#readers = host.queues.map(() => undefined);
     this.#progress = new Progress(host.queues.length);
     this.#askedMs = host.clock.monotonic();
@@ -105,7 +112,7 @@ export class QueueConsumer implements Consumer {
   }
 
   async #openReader(index: number): Promise<void> {
-    const { link, prefetch, clock, queues, recollection } = this.#host;
+    const { link, clock, queues, recollection } = this.#host;
     const queue = queues[index]!;
     const before = this.#readers[index];
     if (before?.state === 'leaving') return; // gives back first
@@ -118,12 +125,13 @@ export class QueueConsumer implements Consumer {
         remember: (entries) => this.#remember(entries),
         isSuspect: (message) => !recollection.knows(message),
         unreadable: (message, reason) => this.#host.unreadable(message, queue, reason),
+        heavy: (heavy, eachBytes) => this.#takeFewer(heavy, eachBytes),
         ended: (ended, how, inHand, error) => this.#ended(ended, how, inHand, error),
       },
       others === 0,
     );
     try {
-      await reader.open(link, prefetch);
+      await reader.open(link, { prefetch: this.#prefetch, bytesMax: this.#bytesMax });
     } catch (error) {
       if (codeOf(error) === replyCode.notFound) this.#gone = true;
       throw unreachable(`consuming ${queue}`, error);
@@ -131,6 +139,21 @@ export class QueueConsumer implements Consumer {
     if (this.state !== 'working') await reader.close();
     else this.#readers[index] = reader;
     this.#look();
+  }
+
+  get #bytesMax(): number {
+    return bytesMax / Math.min(this.#host.queues.length, partitionsAtOnce);
+  }
+
+  /** What it has not begun with goes back, and it reads on with a smaller prefetch. */
+  #takeFewer(reader: Reader, eachBytes: number): void {
+    this.#prefetch = Math.max(1, Math.min(this.#prefetch, Math.floor(this.#bytesMax / 2 / eachBytes)));
+    this.#leave(reader);
+  }
+
+  #leave(reader: Reader): void {
+    if (this.#host.queues.length === 1) reader.share();
+    else reader.leave();
   }
 
   #remember(entries: readonly Entry[]): void {
@@ -299,8 +322,7 @@ export class QueueConsumer implements Consumer {
     if (this.#waiting.size === 0 && clock.monotonic() - this.#askedMs > unusedMs) {
       for (const reader of this.#readers) {
         if (!reader || reader.buffer.length === 0) continue;
-        if (queues.length === 1) reader.share();
-        else reader.leave();
+        this.#leave(reader);
       }
       return;
     }

@@ -22,7 +22,7 @@ export interface RabbitOptions {
   readonly system?: string;
   /** The type of new queues. Quorum queues are replicated, and confirm faster. @default 'quorum' */
   readonly queues?: 'quorum' | 'classic';
-  /** Messages that one subscription of this instance has in hand at most; bounds its memory. @default 300 */
+  /** Messages that one subscription of this instance has in hand at most; fewer once they are so large that it were more than 64 MiB. @default 1_200 */
   readonly prefetch?: number;
   /** TLS for `amqps:` URLs. */
   readonly tls?: TlsOptions;
@@ -43,7 +43,7 @@ export interface RabbitOptions {
  * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; when it connects `DRIVER_MISSING`, `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`
  */
 export function rabbitmq(at: string | readonly string[] | Dial, options: RabbitOptions = {}): Transport {
-  const { system = 'waybill', queues = 'quorum', prefetch = 300, settleMs = 2_000, tls, auth } = options;
+  const { system = 'waybill', queues = 'quorum', prefetch = 1_200, settleMs = 2_000, tls, auth } = options;
   const refuse = (option: string, why: string): never => {
     throw new WaybillError('INVALID_OPTION', `rabbitmq: ${option} ${why}`);
   };

@@ -24,6 +24,8 @@ import type { Declaration } from '../../contract/transport.ts';
 export const slots = 16;
 /** Queues of a by-key subscription: at most so many instances work on it at once. Divides the slots. */
 export const partitions = 8;
+/** An instance is active on some of them: what it has in hand at most is shared among as many. */
+export const partitionsAtOnce = 4;
 
 /** Two of them and the words around fit. A service's name and a contract's are shorter anyway. */
 const partMax = 180;

@@ -13,6 +13,9 @@ export interface Entry extends Omit<Received, 'delivery'> {
   acknowledged: boolean;
 }
 
+/** Of the prefetch: acknowledgements that may wait for what lies before them. */
+const behindPart = 1 / 2;
+
 /**
  * One queue on one channel of its own:
  *
@@ -35,6 +38,12 @@ export class Reader {
   readonly held: Set<Entry> = new Set();
   /** Everything that the broker counts as ours, in the order of its tags. */
   #ours: Entry[] = [];
+  /** Settled behind something that is not, and not acknowledged yet: at most so many. */
+  #behind = 0;
+  #behindMax = 0;
+  /** Of what is ours and not settled. */
+  #bytes = 0;
+  #bytesMax = Infinity;
   /** Whether this is the consumer that the broker gives messages to, as far as is known. */
   active: boolean;
 
@@ -45,13 +54,15 @@ export class Reader {
   }
 
   /** @throws when the channel cannot be had, or the queue is not there */
-  async open(link: Link, prefetch: number): Promise<void> {
+  async open(link: Link, { prefetch, bytesMax }: { prefetch: number; bytesMax: number }): Promise<void> {
     const channel = await link.channel();
     let closedWith: unknown;
     channel.on('error', (error) => (closedWith = error));
     channel.on('close', () => this.#closed(closedWith));
     try {
       await channel.prefetch(prefetch);
+      this.#behindMax = Math.floor(prefetch * behindPart);
+      this.#bytesMax = bytesMax;
       this.#channel = channel;
       this.state = 'open';
       this.#tag = (await channel.consume(this.queue, (message) => this.#take(message), { noAck: false })).consumerTag;
@@ -77,9 +88,12 @@ export class Reader {
     const read = received(message, message.fields.redelivered && this.#events.isSuspect(message));
     const entry = typeof read === 'string' ? this.#unreadable(message, read) : { ...read, ...this.#ownership(message) };
     this.#ours.push(entry);
+    this.#bytes += message.content.length;
     if (typeof read === 'string') return;
     this.buffer.push(entry);
     this.#events.came();
+    const count = this.buffer.length + this.held.size;
+    if (this.#bytes > this.#bytesMax && count > 1 && this.state === 'open') this.#events.heavy(this, this.#bytes / count);
   }
 
   #ownership(message: AmqpMessage): Pick<Entry, 'message' | 'reader' | 'settled' | 'acknowledged'> {
@@ -104,23 +118,41 @@ export class Reader {
     return taken;
   }
 
-  /** Acknowledges: the prefix of what is ours with one frame, what lies behind something unsettled one by one. */
+  /**
+   * Acknowledges the prefix of what is ours with one frame. What lies behind something unsettled waits to be part of it: a
+   * frame each costs the broker several times as much as all the rest of a message. Until it is a good part of the
+   * prefetch, or the reader is closed: then one by one. Whoever dies before gets it again, and the inbox knows it.
+   */
   settle(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      if (this.held.delete(entry)) entry.settled = true;
+      if (!this.held.delete(entry)) continue;
+      entry.settled = true;
+      this.#behind++;
+      this.#bytes -= entry.message.content.length;
     }
     if (this.state === 'closed') return; // they come again
     let prefix = 0;
     let last: Entry | undefined;
-    for (; this.#ours[prefix]?.settled; prefix++) if (!this.#ours[prefix]!.acknowledged) last = this.#ours[prefix];
-    for (const entry of this.#ours.splice(0, prefix)) entry.acknowledged = true;
+    for (; this.#ours[prefix]?.settled; prefix++) {
+      const entry = this.#ours[prefix]!;
+      if (entry.acknowledged) continue;
+      entry.acknowledged = true;
+      this.#behind--;
+      last = entry;
+    }
+    this.#ours.splice(0, prefix);
     if (last) this.#ack(last, true);
-    for (const entry of entries) {
+    if (this.#behind > this.#behindMax) this.#acknowledgeAll();
+    this.#leaveWhenIdle();
+  }
+
+  #acknowledgeAll(): void {
+    for (const entry of this.#ours) {
       if (!entry.settled || entry.acknowledged) continue;
       entry.acknowledged = true;
       this.#ack(entry, false);
     }
-    this.#leaveWhenIdle();
+    this.#behind = 0;
   }
 
   #ack({ message }: Entry, allUpTo: boolean): void {
@@ -157,7 +189,10 @@ export class Reader {
     const channel = this.#channel!;
     channel.cancel(this.#tag).then(
       () => {
-        for (const { message } of this.buffer) channel.nack(message, false, true);
+        for (const { message } of this.buffer) {
+          channel.nack(message, false, true);
+          this.#bytes -= message.content.length;
+        }
         this.#events.remember(this.buffer);
         this.#ours = this.#ours.filter((entry) => !this.buffer.includes(entry));
         this.buffer = [];
@@ -176,6 +211,7 @@ export class Reader {
   async close(): Promise<void> {
     if (this.state === 'closed') return;
     const channel = this.#channel;
+    this.#acknowledgeAll();
     this.#drop('left');
     if (channel) await goodbye(channel, this.#events.clock);
   }
@@ -204,6 +240,8 @@ export interface ReaderEvents {
   /** Of a redelivered message: whether it may have been in flight when a process died. */
   isSuspect(message: AmqpMessage): boolean;
   unreadable(message: AmqpMessage, reason: string): Promise<void>;
+  /** More bytes are in hand than may be, so many per message. */
+  heavy(reader: Reader, eachBytes: number): void;
   ended(reader: Reader, how: 'left' | 'lost' | 'broken' | 'cancelled', inHand: readonly Entry[], error: unknown): void;
 }
 

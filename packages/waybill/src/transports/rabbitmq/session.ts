@@ -8,7 +8,7 @@ import { examine } from './examine.ts';
 import { Instance, told } from './instance.ts';
 import { Link, stopped } from './link.ts';
 import { publishAll } from './move.ts';
-import { createNames, type Names, route } from './names.ts';
+import { createNames, type Names, partitionsAtOnce, route } from './names.ts';
 import type { Word } from './progress.ts';
 import { Publisher } from './publisher.ts';
 import { Recollection } from './recollection.ts';
@@ -328,6 +328,3 @@ export class Session implements TransportSession {
     for (const link of [this.#publishing, this.#consuming]) link.cut();
   }
 }
-
-/** An instance is active on some of the partitions: the prefetch is shared among as many. */
-const partitionsAtOnce = 4;
