@@ -187,6 +187,7 @@ export class AzureConsumer implements Consumer, Sink {
       arrived: fromAzure(message),
       source,
       place: this.#places++,
+      sinceMs: this.#clock.monotonic(),
       state: 'buffered',
       again: false,
       suspect,
@@ -252,9 +253,14 @@ export class AzureConsumer implements Consumer, Sink {
     for (const delivery of deliveries) {
       const held = this.#given.get(delivery);
       if (!held) continue; // it went back meanwhile, and comes again
-      this.#end(held);
+      this.#given.delete(delivery);
+      this.#progress.ended(held);
       held.state = 'done';
-      const completion = held.source.complete(held).catch((error: unknown) => this.#notCompleted(error)).finally(() => this.#completions.delete(completion));
+      const completion = held.source.complete(held).catch((error: unknown) => this.#notCompleted(error)).finally(() => {
+        this.#completions.delete(completion);
+        held.free();
+      });
+      if (!held.source.isBehind) held.free();
       this.#completions.add(completion);
     }
     if (this.#completions.size > completionsMax) return Promise.all(this.#completions).then(() => {});

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { virtualClock } from '../../testing/clock.ts';
 import type { AzureHandlers, AzureReceived, AzureSession } from './client.ts';
-import type { Sink } from './held.ts';
-import { HeldSession, holdMaxMs } from './held-session.ts';
+import type { Held, Sink } from './held.ts';
+import { creditPerSession, HeldSession, holdMaxMs } from './held-session.ts';
 
 const lockMs = 30_000;
 const lost = Object.assign(new Error('gone'), { code: 'SessionLockLost' });
@@ -14,6 +14,7 @@ function ground({ renew = async () => {}, aheadMs = 0 }: { renew?: (n: number) =
   const clock = virtualClock();
   const told: string[] = [];
   const inHand: (() => void)[] = [];
+  const acks: (() => void)[] = [];
   let handlers: AzureHandlers | undefined;
   let renewals = 0;
   let untilMs = 0;
@@ -26,6 +27,7 @@ function ground({ renew = async () => {}, aheadMs = 0 }: { renew?: (n: number) =
       await renew(++renewals);
       return lock();
     },
+    completeMessage: () => new Promise<void>((resolve) => acks.push(resolve)),
     setSessionState: async (state: unknown) => void told.push(`state ${String(state)}`),
     close: async () => void told.push('closed'),
   } as unknown as AzureSession;
@@ -40,7 +42,7 @@ function ground({ renew = async () => {}, aheadMs = 0 }: { renew?: (n: number) =
   const held = new HeldSession(session, { kind: 'event', sink, clock, silentMs: 10_000, lockMs, suspects: 0, ended: () => told.push('ended'), closed: () => {} });
   void held.start();
   const bring = (): Promise<void> => handlers!.processMessage({ body: 'x' } as AzureReceived);
-  return { clock, held, told, inHand, bring, renewals: () => renewals, leftMs: () => untilMs - clock.now() };
+  return { clock, held, told, inHand, acks, bring, renewals: () => renewals, leftMs: () => untilMs - clock.now() };
 }
 
 describe('a session that is held', () => {
@@ -101,5 +103,23 @@ describe('a session that is held', () => {
     assert.deepEqual(told, ['ended', 'state null', 'closed']);
     void bring();
     assert.equal(inHand.length, 3);
+  });
+
+  it('asks for no more while the broker is behind with acknowledgements, and is not left before they came through', async () => {
+    const { clock, held, bring, inHand, acks, told } = ground();
+    const message = { message: {} } as Held;
+    void bring();
+    for (let n = 0; n < creditPerSession; n++) void held.complete(message);
+    assert.equal(held.isBehind, false);
+    void held.complete(message);
+    assert.equal(held.isBehind, true);
+    await clock.advance(holdMaxMs);
+    inHand[0]!();
+    await clock.advance(1);
+    assert.deepEqual(told, []);
+    for (const ack of acks) ack();
+    await clock.advance(1);
+    assert.equal(held.isBehind, false);
+    assert.deepEqual(told, ['ended', 'state null', 'closed']);
   });
 });

@@ -45,6 +45,7 @@ export class HeldSession implements Source {
   #state: 'working' | 'left' | 'lost' = 'working';
   #suspects: number;
   #inHand = 0;
+  #acknowledging = 0;
   #stopped = false;
   #cancelIdle = (): void => {};
   #cancelRenewal = (): void => {};
@@ -93,8 +94,9 @@ export class HeldSession implements Source {
   }
 
   #emptied(): void {
-    if (this.#stopped) void this.leave();
-    else this.#restartIdle();
+    if (this.#state !== 'working') return;
+    if (!this.#stopped) this.#restartIdle();
+    else if (this.#acknowledging === 0) void this.leave();
   }
 
   #restartIdle(): void {
@@ -107,7 +109,7 @@ export class HeldSession implements Source {
   /** It is left with the last message in hand: no more come than credit was given for. */
   #retire(): void {
     this.stop();
-    if (this.#inHand === 0) void this.leave();
+    if (this.#inHand === 0) this.#emptied();
   }
 
   // --- its lock ---------------------------------------------------------------------------------------------------------
@@ -147,7 +149,17 @@ export class HeldSession implements Source {
   }
 
   async complete({ message }: Held): Promise<void> {
-    await this.#session.completeMessage(message);
+    this.#acknowledging++;
+    try {
+      await this.#session.completeMessage(message);
+    } finally {
+      this.#acknowledging--;
+      if (this.#stopped && this.#inHand === 0) this.#emptied();
+    }
+  }
+
+  get isBehind(): boolean {
+    return this.#acknowledging > creditPerSession;
   }
 
   async abandon({ message }: Held, changes: { [name: string]: number } | undefined): Promise<void> {

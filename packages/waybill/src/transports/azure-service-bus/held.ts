@@ -17,6 +17,8 @@ export interface Held {
   readonly source: Source;
   /** Its rank among what came to this consumer, kept when it goes back to the buffer. */
   readonly place: number;
+  /** When it came, by the monotonic clock. */
+  readonly sinceMs: number;
   state: 'buffered' | 'given' | 'done' | 'lost';
   /** Was given before, here. */
   again: boolean;
@@ -46,6 +48,11 @@ export interface Source {
   readonly kind: 'event' | 'command' | 'reply';
   complete(held: Held): Promise<void>;
   abandon(held: Held, changes: { [name: string]: number } | undefined): Promise<void>;
+  /**
+   * So many acknowledgements are under way that they make no room for other messages before they have come through: a broker that is
+   * slow to take them would else be asked for ever more, until locks run out on the way.
+   */
+  readonly isBehind: boolean;
   /** Whether its messages may still be settled: false once its session is lost. */
   readonly holds: boolean;
 }

@@ -58,6 +58,7 @@ export class Links implements Source {
   readonly #links = new Set<Link>();
   readonly #holding: Holding;
   #account = account();
+  #acknowledging = 0;
   #watch: Watch | undefined;
   #closed = false;
   readonly #renewals = new Map<Held, () => void>();
@@ -136,11 +137,10 @@ export class Links implements Source {
     // Every message of ours names a session. Here it means nothing, but the SDK would refuse to settle it once its link is gone.
     (message as { sessionId?: string | undefined }).sessionId = undefined;
     this.#watch?.heard();
-    const sinceMs = this.#clock.monotonic();
     return new Promise((resolve) => {
       account.inHand++;
       this.#sink.arrived(this, message, false, () => {
-        this.#holding.finished(this.#clock.monotonic() - sinceMs, account.inHand--);
+        account.inHand--;
         if (account.credit <= this.#holding.size) return resolve(); // which gives credit for another one
         account.credit--;
         account.spare.push(resolve);
@@ -192,6 +192,7 @@ export class Links implements Source {
       await this.#settler.renewMessageLock(held.message); // which also sets its `lockedUntilUtc`
     } catch (error) {
       if (isLockLost(error)) {
+        this.#finished(held);
         held.free();
         held.state = 'lost';
         this.#renewals.delete(held);
@@ -211,7 +212,22 @@ export class Links implements Source {
 
   async complete(held: Held): Promise<void> {
     this.#drop(held);
-    await this.#settler.completeMessage(held.message);
+    this.#acknowledging++;
+    try {
+      await this.#settler.completeMessage(held.message);
+    } finally {
+      this.#finished(held);
+      this.#acknowledging--;
+    }
+  }
+
+  /** With its acknowledgement, or its lock: what takes long may be the broker. */
+  #finished({ sinceMs }: Held): void {
+    this.#holding.finished(this.#clock.monotonic() - sinceMs, this.#account.inHand + this.#acknowledging);
+  }
+
+  get isBehind(): boolean {
+    return this.#acknowledging > this.#holding.size;
   }
 
   async abandon(held: Held, changes: { [name: string]: number } | undefined): Promise<void> {
