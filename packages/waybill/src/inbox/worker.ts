@@ -120,6 +120,8 @@ export function createWorker(options: WorkerOptions): Worker {
   const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
   const ahead = store.capabilities.parallelTransactions ? Math.min(count + 1, batchesAhead) : 1;
   const capacity = ownTransactions() ? count * 2 : ahead * plan.batch;
+  /** One transaction at a time takes a whole batch: two parts in turn would go on as two, each with its commit. */
+  const roomMin = capacity === plan.batch ? capacity : 1;
   const fit = new Fit(plan.batch, wholeBatchMs, plan.setBased || store.capabilities.cheapSavepoints ? plan.batch : undefined);
 
   const lanes = createLanes<Item>({
@@ -156,7 +158,7 @@ export function createWorker(options: WorkerOptions): Worker {
   };
 
   const take = async (): Promise<void> => {
-    if (lanes.size >= capacity) return lanes.finished(); // also when the lanes are cleared, as by stop
+    if (capacity - lanes.size < roomMin) return lanes.finished(); // also when the lanes are cleared, as by stop
     receiving = new AbortController();
     const waitMs = consumer.active ? await lookAtWaiting() : pollMs;
     if (!consumer.active) lookAsked = true; // once it is
