@@ -6,7 +6,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { child, folder, openStore, skipUnless, testHost, wire } from '../../../test/sqlite/support.ts';
 import { sqlite } from './index.ts';
 import { isSqliteSession } from './port.ts';
-import { formatNow } from './schema.ts';
+import { formatNow, migrations } from './schema.ts';
 
 const refusal = async (file: string, host = testHost()): Promise<Error & { code: string }> => {
   const store = await sqlite(file).open(host).catch((error: Error & { code: string }) => error); // prettier-ignore
@@ -48,6 +48,27 @@ describe('sqlite(file)', () => {
     await store.transaction((tx) => store.ports.outbox.append(tx, [wire()]));
     const modes = readdirSync(path).map((name) => [name, (statSync(join(path, name)).mode & 0o777).toString(8)]);
     assert.deepEqual(Object.fromEntries(modes), { 'catalog.db': '660', 'catalog.db-shm': '660', 'catalog.db-turn': '660', 'catalog.db-wal': '660' });
+  });
+
+  it('takes up a file of an earlier format: its rows as they were, and no position twice', async (t) => {
+    for (const isTrimmed of [false, true]) {
+      const file = join(folder(t), 'catalog.db');
+      const old = new DatabaseSync(file);
+      for (const migration of migrations.slice(0, 4)) old.exec(migration);
+      old.exec("insert into waybill_identity (one, service, incarnation, format) values (1, 'catalog', 'made before', 4)");
+      const add = old.prepare("insert into waybill_ledger (kind, id, source, type, key, time, headers, body, appended) values ('event', ?, 'catalog', 't.v1', 'k', 7, ?, x'7b7d', 8)");
+      for (const id of ['a', 'b']) add.run(id, JSON.stringify({ 'ce-id': id, own: 'header' }));
+      if (isTrimmed) old.exec('delete from waybill_ledger');
+      old.close();
+      const store = await openStore(t, file);
+      assert.equal(store.database.incarnation, 'made before');
+      await store.transaction((tx) => store.ports.outbox.append(tx, [wire({ id: 'c' })]));
+      const rows = await (await store.ports.outbox.acquire('me', 3_000))!.read(10);
+      assert.deepEqual(rows.map(({ position, id }) => [position, id]), isTrimmed ? [[3, 'c']] : [[1, 'a'], [2, 'b'], [3, 'c']]); // prettier-ignore
+      if (isTrimmed) continue;
+      const { headers, key, time, body } = rows[0]!;
+      assert.deepEqual({ headers, key, time, body: String.fromCharCode(...body) }, { headers: { 'ce-id': 'a', own: 'header' }, key: 'k', time: 7, body: '{}' });
+    }
   });
 
   it('finds its rows and its incarnation again', async (t) => {

@@ -47,6 +47,41 @@ describe('the ledger', () => {
     assert.deepEqual(await positions(store), [3]); // and not 1, although the table was empty
   });
 
+  it('has the rows of one transaction in the order of the calls, those of an undone part not at all', async (t) => {
+    const store = await openStore(t, ':memory:');
+    const many = Array.from({ length: 70 }, (_, n) => `m${n}`);
+    await store.transaction(async (tx) => {
+      const add = (...ids: string[]): unknown => store.ports.outbox.append(tx, ids.map((id) => wire({ id })));
+      await add('before');
+      await assert.rejects(
+        tx.savepoint(async () => {
+          await add('undone');
+          await tx.savepoint(async () => void (await add('kept in what is undone')));
+          await add('undone too');
+          throw new Error('no');
+        }),
+      );
+      await tx.savepoint(async () => void (await add('kept', ...many)));
+      await add('last');
+    });
+    const rows = await (await store.ports.outbox.acquire('me', 3_000))!.read(1_000);
+    assert.deepEqual(rows.map(({ id }) => id), ['before', 'kept', ...many, 'last']);
+    assert.deepEqual(rows.map(({ position }) => position), rows.map((_, at) => at + 1));
+  });
+
+  it('commits nothing of a transaction whose rows cannot be written', async (t) => {
+    const store = await openStore(t, ':memory:');
+    await store.transaction((tx) => tx.native.query('create table item as select 0 as n'));
+    const refused = store.transaction(async (tx) => {
+      await tx.native.query('update item set n = 1');
+      await store.ports.outbox.append(tx, [wire({ time: 'no number' as unknown as number })]);
+    });
+    await assert.rejects(refused);
+    assert.deepEqual({ ...(await store.database.read((statements) => statements.get('select n from item'))) }, { n: 0 });
+    await append(store, 'next');
+    assert.deepEqual(await positions(store), [1]);
+  });
+
   it('tells `published` with the position, after the commit only', async (t) => {
     const host = testHost();
     const store = await openStore(t, ':memory:', host);

@@ -3,10 +3,10 @@
  * which is commit order, since SQLite has one writer. A row is never updated: what has been sent is told by a position
  * (this file's, for a relay; the readers' own, where they read the ledger themselves). A crash leaves a row or none.
  *
- * Appending costs one insert per message and no fsync of its own; settling one transaction of 2 statements per window;
+ * Appending costs one insert per 32 messages, held until COMMIT or a savepoint, and no fsync of its own; settling one transaction of 2 statements per window;
  * trimming one transaction of 2 statements per 500 rows (4–5 ms).
  */
-import type { Host, OutboxLease, OutboxPort, OutboxRow, StoreTransaction } from '../../contract/store.ts';
+import type { Host, MaybePromise, OutboxLease, OutboxPort, OutboxRow } from '../../contract/store.ts';
 import type { FailureRow } from '../../contract/store.ts';
 import type { HistoryPage, HistoryQuery } from '../../contract/history.ts';
 import type { WireMessage } from '../../contract/message.ts';
@@ -15,7 +15,7 @@ import { addFailure } from './failures.ts';
 import { isFree, readLease, releaseLease, renewLease, takeLease } from './lease.ts';
 import type { Hold } from './lease.ts';
 import { sqliteTransaction } from './port.ts';
-import type { SqliteDatabase, Statements } from './port.ts';
+import type { RowWriter, SqliteDatabase, SqlValue, Statements } from './port.ts';
 import { messageColumns, messageOf, messageValues } from './wire.ts';
 import type { MessageRow } from './wire.ts';
 
@@ -24,26 +24,56 @@ export const relayName = '$relay';
 /** Rows to one deleting transaction: 4–5 ms, so that nobody waits long for the file. */
 const trimPiece = 500;
 
-const insert = `insert into waybill_ledger (${messageColumns}, appended) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+/** Rows to one statement; each costs a third less than alone. */
+const insertMax = 32;
+const inserts = Array.from({ length: insertMax + 1 }, (_, count) => {
+  const rows = Array.from({ length: count }, () => '(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').join(', ');
+  return `insert into waybill_ledger (position, ${messageColumns}, appended) values ${rows}`;
+});
+
+// the end of the integer primary key, and a table of one row: 2 µs
+const end = 'select (select max(position) from waybill_ledger) as last, trimmed_to as trimmed from waybill_identity';
 
 // search by integer primary key, in its order; 4 µs when nothing is new
 const next = `select position, ${messageColumns} from waybill_ledger where position > ? order by position limit ?`;
 
+/** A message in the hands of its transaction. */
+interface Appended {
+  readonly message: WireMessage;
+  /** Known once it is written. */
+  position: number;
+}
+
 export function createOutboxPort(database: SqliteDatabase, { clock, signals, service }: Host): OutboxPort {
-  const append = (tx: StoreTransaction, statements: Statements, messages: readonly WireMessage[]): void => {
-    const heard = signals.has('published');
-    const nowMs = clock.now();
-    for (const message of messages) {
-      const position = statements.run(insert, ...messageValues(message), Math.floor(nowMs)).lastInsertRowid;
-      if (!heard) continue;
-      const { id, source, type, key } = message;
-      tx.afterCommit(() => signals.emit('published', { id, source, type, key, position }));
-    }
+  const ledger: RowWriter<Appended> = {
+    rowsMax: insertMax,
+    write(statements, rows) {
+      const { last, trimmed } = statements.get<{ last: number | null; trimmed: number }>(end)!;
+      const appended = Math.floor(clock.now());
+      let position = Math.max(last ?? 0, trimmed); // what was trimmed is never given again
+      const values: SqlValue[] = [];
+      for (const row of rows) {
+        row.position = ++position;
+        values.push(position, ...messageValues(row.message), appended);
+      }
+      statements.run(inserts[rows.length]!, ...values);
+    },
   };
 
   return {
-    append: (tx, messages) =>
-      sqliteTransaction(tx, database).writing((statements) => append(tx, statements, messages)),
+    append(tx, messages) {
+      const transaction = sqliteTransaction(tx, database);
+      const heard = signals.has('published');
+      let held: MaybePromise<void> = undefined;
+      for (const message of messages) {
+        const row: Appended = { message, position: 0 };
+        held = transaction.hold(row, ledger); // in a lazy transaction all of them wait for the same BEGIN
+        if (!heard) continue;
+        const { id, source, type, key } = message;
+        tx.afterCommit(() => signals.emit('published', { id, source, type, key, position: row.position }));
+      }
+      return held;
+    },
 
     // One writer to a file: being in the transaction is having every key's lock.
     lockKey: (tx) => sqliteTransaction(tx, database).writing(() => undefined),

@@ -23,6 +23,18 @@ export interface SqliteTransaction extends StoreTransaction<SqlTransaction> {
   readonly statements: Statements;
   /** Runs `work` in the transaction; a lazy one begins first. Answers at once when it has begun. */
   writing<R>(work: (statements: Statements) => R): MaybePromise<R>;
+  /**
+   * Rows that are written together: before COMMIT at the latest, and before a savepoint begins or ends, so that they are
+   * on the side of it where they were given. What is undone before is never written.
+   */
+  hold<Row>(row: Row, writer: RowWriter<Row>): MaybePromise<void>;
+}
+
+/** Writes rows of one kind with as few statements as it can. One object per kind: rows are told apart by it. */
+export interface RowWriter<Row> {
+  /** So many are written although more may come. */
+  readonly rowsMax: number;
+  write(statements: Statements, rows: readonly Row[]): void;
 }
 
 /** One service's file: the writing connection behind its mutex and door, and a reading one. */

@@ -88,7 +88,17 @@ create table waybill_event (position integer primary key autoincrement, stream t
 create table waybill_projection (name text primary key, position integer not null, moved integer, error_code text,
   error_message text, error_stream text, error_version integer, attempts integer not null default 0) strict, without rowid;
 `,
-  `-- From here on headers may leave out what the columns say: see wire.ts. A reader that does not know it must not try.`,
+  `
+-- From here on headers may leave out what the columns say: see wire.ts. A reader that does not know it must not try.
+
+-- The writer gives positions, and never one again: see outbox.ts. autoincrement wrote a page of its own with each commit.
+create table waybill_ledger_new (position integer primary key, ${message}, appended integer not null) strict;
+insert into waybill_ledger_new select position, kind, id, source, type, recipient, key, time, headers, body, appended from waybill_ledger;
+update waybill_identity set trimmed_to = max(trimmed_to, coalesce((select seq from sqlite_sequence where name = 'waybill_ledger'), 0))
+  where not exists (select 1 from waybill_ledger);
+drop table waybill_ledger;
+alter table waybill_ledger_new rename to waybill_ledger;
+`,
 ];
 
 /** The format that this version of Waybill reads and writes. */

@@ -1,7 +1,7 @@
 import { WaybillError } from '../../contract/errors.ts';
 import type { MaybePromise } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
-import type { SqliteDatabase, SqliteTransaction, SqlValue, Statements } from './port.ts';
+import type { RowWriter, SqliteDatabase, SqliteTransaction, SqlValue, Statements } from './port.ts';
 import type { Unit } from './transaction.ts';
 
 /** A handle on a transaction: on the whole of it, on a savepoint's part, or (`early`) for what runs right after BEGIN. */
@@ -38,6 +38,16 @@ export class Scope implements SqliteTransaction {
     const wait = this.unit.begin(this);
     if (wait === undefined) return work(this.statements);
     return wait.then(() => work(this.statements));
+  }
+
+  hold<Row>(row: Row, writer: RowWriter<Row>): MaybePromise<void> {
+    this.unit.assertUsable(this);
+    const wait = this.unit.begin(this);
+    if (wait === undefined) return this.unit.hold(row, writer);
+    return wait.then(() => {
+      this.unit.assertUsable(this);
+      this.unit.hold(row, writer);
+    });
   }
 
   async savepoint<R>(work: (native: SqlTransaction) => MaybePromise<R>): Promise<R> {

@@ -14,7 +14,7 @@
 import { WaybillError } from '../../contract/errors.ts';
 import type { TransactionOptions } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
-import type { SqliteDatabase, Statements } from './port.ts';
+import type { RowWriter, SqliteDatabase, Statements } from './port.ts';
 import { Scope } from './scope.ts';
 
 /** What a database lends to its transactions. */
@@ -49,6 +49,8 @@ export class Unit {
   /** Open savepoints, outermost first. */
   readonly #savepoints: Scope[] = [];
   #afterCommit: (() => void)[] = [];
+  /** Rows that are still to be written, and by whom. */
+  #held: { readonly rows: unknown[]; readonly writer: RowWriter<any> } | undefined;
 
   constructor(writer: Writer, { onBegin, onWait }: TransactionOptions = {}) {
     this.writer = writer;
@@ -106,6 +108,7 @@ export class Unit {
   #opened(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
     this.#state = 'open';
+    this.#writeHeld(); // of onBegin: it stands before all savepoints
     for (const at of this.#savepoints.keys()) this.writer.statements.run(`savepoint waybill_${at}`);
   }
 
@@ -141,7 +144,27 @@ export class Unit {
     };
   }
 
+  hold<Row>(row: Row, writer: RowWriter<Row>): void {
+    if (this.#held !== undefined && this.#held.writer !== writer) this.#writeHeld();
+    const { rows } = (this.#held ??= { rows: [], writer });
+    if (rows.push(row) >= writer.rowsMax) this.#writeHeld();
+  }
+
+  /** Where it fails, nothing of the transaction is committed: whoever gave the rows has gone on. */
+  #writeHeld(): void {
+    if (this.#held === undefined) return;
+    const { rows, writer } = this.#held;
+    this.#held = undefined;
+    try {
+      writer.write(this.writer.statements, rows);
+    } catch (error) {
+      this.#failure ??= { error };
+      throw error;
+    }
+  }
+
   enter(scope: Scope): void {
+    this.#writeHeld();
     this.#savepoints.push(scope);
     if (this.#state === 'open') this.#command(`savepoint waybill_${this.#savepoints.length - 1}`);
   }
@@ -157,8 +180,12 @@ export class Unit {
     if (this.#failure !== undefined) throw this.#failure.error;
     if (this.#state === 'over') throw over('transaction');
     this.#savepoints.pop();
-    if (outcome === 'undo') this.#afterCommit.length = scope.callbacksBefore;
+    if (outcome === 'undo') {
+      this.#afterCommit.length = scope.callbacksBefore;
+      this.#held = undefined; // of this part: what was there before it was written when it began
+    }
     if (this.#state !== 'open') return; // nothing was written in it
+    this.#writeHeld();
     if (outcome === 'undo') this.#command(`rollback to waybill_${at}`);
     this.#command(`release waybill_${at}`);
   }
@@ -190,6 +217,7 @@ export class Unit {
     if (this.#failure !== undefined) return this.#fail(this.#failure.error);
     if (this.#holds) {
       try {
+        this.#writeHeld();
         this.writer.statements.run('commit');
       } catch (error) {
         this.#fail(error); // a full disk has rolled back already; a deferred constraint has not
@@ -219,6 +247,7 @@ export class Unit {
   #rollback(): void {
     this.#state = 'over';
     this.root.over = true;
+    this.#held = undefined;
     if (!this.#holds) return;
     try {
       if (this.writer.inTransaction) this.writer.statements.run('rollback');

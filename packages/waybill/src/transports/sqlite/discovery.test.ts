@@ -275,7 +275,7 @@ test('what a rewound ledger brings again says so', async (t) => {
   await publish(catalog, 'one', 'two');
   await applyNew(basket, consumer, name, 2);
   await basket.stop();
-  inside(join(directory, 'catalog.db'), (db) => db.exec("delete from waybill_ledger where position = 2; update sqlite_sequence set seq = 1"));
+  inside(join(directory, 'catalog.db'), (db) => db.exec("delete from waybill_ledger where position = 2"));
   await publish(catalog, 'other');
   const after = await start(t, directory, 'basket');
   await after.session.declare(prices);
