@@ -14,6 +14,7 @@ const known = new Set([
   'logger',
   'horizonMs',
   'handleSignals',
+  'accept',
   'hopsMax',
 ]);
 
@@ -36,6 +37,7 @@ export function checkOptions<Tx>(
   if (!Array.isArray(propagate) || propagate.some((name) => typeof name !== 'string')) refuse('propagate must be a list of header names');
   if (!Number.isFinite(horizonMs) || horizonMs < horizonMinMs) refuse(`horizonMs must be a number of milliseconds from ${horizonMinMs} on`);
   if (!Number.isSafeInteger(hopsMax) || hopsMax < 1) refuse('hopsMax must be a whole number from 1 on');
+  if (options.accept !== undefined && !Array.isArray(options.accept)) refuse("accept must be a list of findings, ['POSTGRES_FSYNC_OFF'] for instance");
   if (typeof handleSignals !== 'boolean') refuse('handleSignals must be true or false');
   if (options.requireTransaction !== undefined && typeof options.requireTransaction !== 'boolean') refuse('requireTransaction must be true or false');
   for (const name of ['store', 'transport'] as const) {

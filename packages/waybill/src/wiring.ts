@@ -48,6 +48,7 @@ import { type Schedules, createSchedules } from './waiting/schedules.ts';
 import { createHistoryExchange } from './wiring/history.ts';
 import { createLink } from './wiring/link.ts';
 import { createReplies } from './wiring/replies.ts';
+import { acceptedOf, refuseUnsafe } from './wiring/unsafe.ts';
 
 /** What a bus runs on; tests bring their own clock and wrap drivers. */
 export interface Ground {
@@ -132,6 +133,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
   let losses: Loop | undefined;
   let listening: Promise<{ address: string; close(): Promise<void> }> | undefined;
 
+  const accepted = acceptedOf(options.accept, ground.env);
   const driver: { store?: Promise<Store>; transport?: Promise<Transport> } = {};
   const storeDriver = (): Promise<Store> => (driver.store ??= loadStore(options, ground.env));
   const transportDriver = (): Promise<Transport> => (driver.transport ??= loadTransport(options, ground.env));
@@ -432,6 +434,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     const { store } = await rooms();
     refuseSagas(store);
     refuseLog(store);
+    await refuseUnsafe([store, link.session()], accepted, (error) => trouble('looking at what this bus runs on', error));
     const first = [...subscriptions.values()];
     const whenConnected = async (session: TransportSession | undefined, when: 'at start' | 'late'): Promise<void> => {
       if (!session || stopping.signal.aborted) return;

@@ -10,7 +10,7 @@ import { rabbitmq } from 'waybill/transports/rabbitmq';
 import { needs } from '../../../test/support/needs.ts';
 import { assembleBus } from '../src/bus.ts';
 import { systemClock } from '../src/contract/clock.ts';
-import { findingCodes } from '../src/contract/doctor.ts';
+import { type FindingCode, findingCodes } from '../src/contract/doctor.ts';
 import { internalsOf } from '../src/contract/internals.ts';
 import type { SqliteStoreSession } from '../src/stores/sqlite/port.ts';
 import { examine as examinePostgres } from '../src/stores/postgres/examine.ts';
@@ -18,6 +18,7 @@ import { examine as examineRabbit } from '../src/transports/rabbitmq/examine.ts'
 import { Link } from '../src/transports/rabbitmq/link.ts';
 import { createNames } from '../src/transports/rabbitmq/names.ts';
 import type { Topology } from '../src/transports/rabbitmq/topology.ts';
+import { refuseUnsafe } from '../src/wiring/unsafe.ts';
 import { Priced } from './support/contracts.ts';
 import { type PostgresServer, startPostgres } from './support/postgres-server.ts';
 import { rabbitServer, type RabbitServer } from './support/rabbitmq-server.ts';
@@ -54,6 +55,36 @@ describe('on SQLite files the doctor', () => {
     assert.deepEqual([finding!.code, finding!.severity], ['SQLITE_NOT_DURABLE', 'unsafe']);
     assert.match(finding!.message, /desk\.db is written with synchronous = 1/);
     assert.match(finding!.next, /FULL/);
+  });
+
+  it('is asked by start, which refuses what is unsafe unless it is accepted by name', async () => {
+    const careless = (accept?: string[]) => {
+      const bus = embedded({ accept });
+      return internalsOf(bus).store().then((store) => {
+        (store as SqliteStoreSession & { database: { connection: { exec(sql: string): void } } }).database.connection.exec('pragma synchronous = normal');
+        return bus;
+      });
+    };
+    {
+      await using bus = await careless();
+      await assert.rejects(bus.start(), (error) => WaybillError.is(error, 'UNSAFE') && /SQLITE_NOT_DURABLE: .*FULL.*accept: \['SQLITE_NOT_DURABLE'\]/.test(error.message));
+      assert.equal((await bus.health()).checks.find(({ name }) => name === 'started')?.ok, false);
+    }
+    {
+      await using bus = await careless(['POSTGRES_FSYNC_OFF']); // another name is not this one
+      await assert.rejects(bus.start(), (error) => WaybillError.is(error, 'UNSAFE'));
+    }
+    await using bus = await careless(['SQLITE_NOT_DURABLE']);
+    await bus.start();
+    assert.deepEqual(await codes(bus), ['SQLITE_NOT_DURABLE'], 'accepted, and told all the same');
+  });
+
+  it('lets nobody accept what it does not know', async () => {
+    for (const accept of [['SQLITE_UNSAFE'], 'SQLITE_NOT_DURABLE', [1]]) {
+      assert.throws(() => embedded({ accept }), (error) => WaybillError.is(error, 'INVALID_OPTION') && /accept/.test(error.message), String(accept));
+    }
+    const env = { WAYBILL_ACCEPT: 'SQLITE_NOT_DURABLE,nothing' };
+    assert.throws(() => assembleBus({ service: 'desk', logger: quiet }, { env }), (error) => WaybillError.is(error, 'INVALID_OPTION') && /"nothing"/.test(error.message));
   });
 
   it('finds a file that has left its write-ahead log', async () => {
@@ -125,10 +156,30 @@ describe('on PostgreSQL the doctor', { skip: postgresql.skip }, () => {
     await using careless = await startPostgres({ bin: dirname(postgresql.path!), settings: { fsync: 'off', full_page_writes: 'off' } }).then((started) => ({ ...started, [Symbol.asyncDispose]: () => started.close() }));
     await using bus = createBus({ service: 'desk', store: careless.url(), transport: 'memory:', logger: quiet });
     assert.deepEqual(await codes(bus), ['POSTGRES_FSYNC_OFF', 'POSTGRES_FULL_PAGE_WRITES_OFF', 'POSTGRES_SUPERUSER']);
+    const start = async (accept: readonly FindingCode[]): Promise<void> => {
+      await using one = createBus({ service: 'desk', store: careless.url(), transport: 'memory:', logger: quiet, accept });
+      await one.start();
+    };
+    await assert.rejects(start([]), (error) => WaybillError.is(error, 'UNSAFE') && /POSTGRES_FSYNC_OFF: .*POSTGRES_FULL_PAGE_WRITES_OFF: /.test(error.message) && !/SUPERUSER/.test(error.message));
+    await assert.rejects(start(['POSTGRES_FSYNC_OFF']), (error) => WaybillError.is(error, 'UNSAFE') && !/POSTGRES_FSYNC_OFF/.test(error.message));
+    await start(['POSTGRES_FSYNC_OFF', 'POSTGRES_FULL_PAGE_WRITES_OFF']);
   });
 });
 
 describe('a doctor who is told', () => {
+  it('by a look that fails, refuses nothing, and says so', async () => {
+    const troubles: unknown[] = [];
+    await refuseUnsafe([{ examine: () => Promise.reject(new Error('no right to look')) }, undefined, {}], [], (error) => troubles.push(error));
+    assert.match(String(troubles), /no right to look/);
+  });
+
+  it('that a queue is missing, leaves it to the start to make it', async () => {
+    const missing = { code: 'QUEUE_MISSING', severity: 'unsafe', message: 'm', next: 'n' } as const;
+    const warned = { code: 'CLOCK_SKEW', severity: 'warning', message: 'm', next: 'n' } as const;
+    await refuseUnsafe([{ examine: async () => [missing, warned] }], [], (error) => assert.fail(String(error)));
+    await assert.rejects(refuseUnsafe([{ examine: async () => [missing, { ...warned, code: 'RABBITMQ_TOO_OLD', severity: 'unsafe' }] }], [], (error) => assert.fail(String(error))), /RABBITMQ_TOO_OLD/);
+  });
+
   it('that the server is old, or a standby, says what that means', async () => {
     const row = { version: '120004', fsync: 'on', pages: 'on', commits: 'on', standby: 'true', superuser: 'false', now: `${Date.now()}`, slots: null, behind: 'false' };
     const findings = await examinePostgres({ query: async () => [row] as never }, '"waybill"', systemClock());
@@ -156,8 +207,8 @@ describe('on RabbitMQ the doctor', { skip }, () => {
     server = await rabbitServer();
   });
   after(() => server?.close());
-  const on = (service: string, options: object = {}) =>
-    createBus({ service, store: 'sqlite::memory:', transport: rabbitmq(server.url, { settleMs: 0, ...options }), logger: quiet });
+  const on = (service: string, options: object = {}, more: object = {}) =>
+    createBus({ service, store: 'sqlite::memory:', transport: rabbitmq(server.url, { settleMs: 0, ...options }), logger: quiet, ...more });
   const found = async (bus: object): Promise<string[]> => (await codes(bus)).filter((code) => code !== 'STORE_FORGETS');
 
   it('finds nothing where nothing is wrong, and then the queues that somebody removed', async () => {
@@ -178,7 +229,11 @@ describe('on RabbitMQ the doctor', { skip }, () => {
 
   it('finds a broker that is too old', async (t) => {
     t.mock.getter(Link.prototype, 'version' as never, (() => '3.8.9') as never);
-    await using bus = on('early');
+    {
+      await using bus = on('early');
+      await assert.rejects(bus.start(), (error) => WaybillError.is(error, 'UNSAFE') && /RABBITMQ_TOO_OLD/.test(error.message));
+    }
+    await using bus = on('early', {}, { accept: ['RABBITMQ_TOO_OLD'] });
     await bus.start();
     assert.deepEqual(await found(bus), ['RABBITMQ_TOO_OLD']);
   });

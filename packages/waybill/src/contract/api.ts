@@ -1,5 +1,6 @@
 /** The bus as its users see it, in types. No third-party type is named here. */
 import type { CommandContract, Draft, EventContract, MessageOptions } from './contracts.ts';
+import type { FindingCode } from './doctor.ts';
 import type { Message, OutgoingMessage } from './message.ts';
 import type { Logger, SignalMap, SignalName } from './signals.ts';
 import type { Saga } from './saga.ts';
@@ -297,6 +298,7 @@ export interface Bus<out Tx = unknown> extends AsyncDisposable {
 
   use(middleware: Middleware): void;
   on<N extends SignalName>(signal: N, listener: (detail: SignalMap[N]) => void): () => void;
+  /** @throws WaybillError `UNSAFE` where the store or broker is set up so that a promise does not hold, unless `accept` names it */
   start(): Promise<void>;
   stop(options?: { drainMs?: number }): Promise<void>;
   health(): Promise<Health>;
@@ -327,4 +329,9 @@ export interface BusOptions<Tx = SqlTransaction> {
   hopsMax?: number;
   /** SIGTERM and SIGINT call `stop`. @default false */
   handleSignals?: boolean;
+  /**
+   * What `start` finds unsafe and does not refuse, by name (docs/doctor.md). @default process.env.WAYBILL_ACCEPT, names with
+   * commas between; else nothing
+   */
+  accept?: readonly FindingCode[];
 }

@@ -29,6 +29,7 @@ export type WaybillErrorCode =
   | 'CAPABILITY_MISSING' // the driver cannot do what was asked
   | 'DUPLICATE_SUBSCRIPTION' // two subscriptions of one name
   | 'DUPLICATE_HANDLER' // two handlers for one command or event of a subscription
+  | 'UNSAFE' // the store or broker is set up so that a promise does not hold
   | 'NOT_STARTED' // needs `start()` first
   | 'STOPPED' // the bus was stopped
   // handling

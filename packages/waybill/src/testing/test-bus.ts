@@ -3,6 +3,7 @@
  * real bus on another ground. What is wrapped are its clock, its store and its transport: so the test knows when nothing
  * is going on any more, sees what was published, and can let the process die at a point of its choice.
  */
+import { type FindingCode, findingCodes } from '../contract/doctor.ts';
 import type { Bus, BusOptions, Middleware, Subscription } from '../contract/api.ts';
 import { assembleBus } from '../bus.ts';
 import { type CommandContract, type ContractDefinition, type EventContract, definitionOf } from '../contract/contracts.ts';
@@ -26,6 +27,8 @@ import { type Remembered, type Tap, watchTransport } from './transport.ts';
 import { type Inhabitant, type World, createWorld } from './world.ts';
 
 export interface TestBusOptions<Tx = SqlTransaction> extends Omit<BusOptions<Tx>, 'service' | 'handleSignals'> {
+  /** @default every finding: what tests run on may forget */
+  accept?: readonly FindingCode[];
   /** @default 'test' */
   service?: string;
   /** Factory or URL; the environment is not asked. @default SQLite in memory */
@@ -205,7 +208,7 @@ export function createTestBus<Tx = SqlTransaction>(options: TestBusOptions<Tx> =
       },
     };
     const bus = assembleBus<Tx>(
-      { logger: silent, ...rest, service, store, transport },
+      { logger: silent, accept: findingCodes, ...rest, service, store, transport },
       { clock: life.clock, signals: life.signals, env: {}, instance },
     );
     const incarnation: Incarnation = { life, bus, subscriptions: [], sessions, taps, started: undefined };

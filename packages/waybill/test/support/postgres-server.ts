@@ -54,6 +54,8 @@ export interface ServerOptions {
 const settingsDefault = { fsync: 'off', shared_buffers: '32MB', max_connections: 60, max_prepared_transactions: 20, log_min_messages: 'fatal' };
 
 export async function startPostgres(options: ServerOptions): Promise<PostgresServer> {
+  // A bus refuses such a server, unless it is accepted by name: for this process and what it starts.
+  if ({ ...settingsDefault, ...options.settings }.fsync === 'off') process.env.WAYBILL_ACCEPT ??= 'POSTGRES_FSYNC_OFF';
   const folder = mkdtempSync(join(options.folder ?? tmpdir(), 'waybill-postgres-'));
   const data = join(folder, 'data');
   const as = user === undefined ? {} : { uid: user.uid, gid: user.gid };
