@@ -85,7 +85,6 @@ export const mutants: readonly Mutant[] = [
   { name: 'a saga that takes back goes on all the same', file: saga, find: "if (instance.status !== 'running') return late(found, ctx);\n    const taken = instance.definition.events", put: 'const taken = instance.definition.events' },
   { name: 'a timeout fires early', file: saga, find: 'const dueMs = Math.ceil(nowMs + afterMs);', put: 'const dueMs = Math.ceil(nowMs + afterMs / 2);' },
   { name: 'a timeout that was set again fires when it was first to', file: saga, find: 'if (ledger.timeouts[timeout]) await take(timeout);', put: '', also: { file: saga, find: '?.generation === own.generation;', put: ' !== undefined;' } },
-  { name: 'a timeout is set outside the transaction of its step', file: saga, find: "await addOwn(tx, { key, does: 'timeout', name: timeout, generation }, { dueMs, afterMs }, ctx.message);", put: "tx.afterCommit(() => void transact(store(), clock, (own) => addOwn(own, { key, does: 'timeout', name: timeout, generation }, { dueMs, afterMs }, ctx.message)).catch(() => {}));" },
   { name: 'a step of a saga that is not saved', file: saga, find: 'await save(found, instance);\n    if (was', put: 'if (instance.status !== \'running\' || was === undefined) await save(found, instance);\n    if (was' },
   { name: 'what failed for good does not hold its key', file: apply, find: "plan.afterFailure === 'hold' && key", put: "plan.afterFailure !== 'pass' && key === '' && key" },
   // --- streams

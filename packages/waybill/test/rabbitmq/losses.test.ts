@@ -24,6 +24,12 @@ async function until(what: string, condition: () => boolean): Promise<void> {
   }
 }
 
+/** Warnings, kept. */
+function remembering() {
+  const lines: { detail: unknown; text: string }[] = [];
+  return { logger: { ...quiet, warn: (detail: unknown, text?: string) => void lines.push({ detail, text: text ?? '' }) }, of: (text: string) => lines.filter((line) => line.text.includes(text)) };
+}
+
 let server: RabbitServer;
 before(async () => {
   if (!skip) server = await rabbitServer([]);
@@ -33,7 +39,8 @@ after(() => server?.close());
 it('a broker that forgets what it confirmed is noticed, and republishing heals it; one that only restarts is not', { skip }, async () => {
   const clock = hastenedClock();
   await using catalog = createBus({ service: 'catalog', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: quiet });
-  await using desk = assembleBus({ service: 'desk', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: quiet }, { clock });
+  const warned = remembering();
+  await using desk = assembleBus({ service: 'desk', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: warned.logger }, { clock });
   const applied: string[] = [];
   const lost: SignalMap['lost'][] = [];
   const signals: string[] = [];
@@ -80,6 +87,8 @@ it('a broker that forgets what it confirmed is noticed, and republishing heals i
   signals.length = 0;
   await server.start();
   await until('the queue is made again', () => signals.includes('queue-made'));
+  const told = warned.of('made again').filter(({ detail }) => (detail as { subscription: string }).subscription === 'desk.prices');
+  assert.equal(told.length, 1, 'not once for each partition');
   await publish(1);
   await until('what is published now is applied', () => applied.includes(`a${revision - 1}`) && applied.includes(`b${revision}`));
   for (let i = 0; i < 100 && lost.length === 0; i++) await lookTwice();
@@ -90,4 +99,26 @@ it('a broker that forgets what it confirmed is noticed, and republishing heals i
   await until('all are applied', () => applied.length >= revision);
   assert.equal(new Set(applied).size, revision);
   assert.equal(applied.length, revision);
+});
+
+it('one partition that somebody deletes is made again, told once, and its loss is looked for', { skip }, async () => {
+  const warned = remembering();
+  await using catalog = createBus({ service: 'seller', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: quiet });
+  await using desk = createBus({ service: 'counter', store: 'sqlite::memory:', transport: rabbitmq(server.url), logger: warned.logger });
+  const applied = new Set<string>();
+  let made = 0;
+  desk.on('queue-made', ({ subscription }) => subscription === 'counter.prices' && made++);
+  desk.subscribe(Priced, { name: 'prices', order: 'by-key' }, ({ id }, ctx) => ctx.afterCommit(() => void applied.add(id)));
+  await desk.start();
+  await catalog.start();
+  made = 0;
+  const names = (await server.ctl('list_queues', 'name')).split(/\s+/).filter((name) => name.startsWith('waybill.counter.prices~') && /~\d$/.test(name));
+  assert.equal(names.length, 8);
+  await server.ctl('delete_queue', names.toSorted()[2]!);
+  await until('it is made again', () => made > 0);
+  const ids = Array.from({ length: 40 }, (_, i) => `key${i}`); // some of them for each partition
+  await catalog.publishAll(ids.map((id) => Priced.of({ id, price: 1, revision: 1 })));
+  await until('all are applied', () => applied.size === ids.length);
+  assert.equal(made, 1);
+  assert.deepEqual(warned.of('made again').map(({ detail }) => detail), [{ subscription: 'counter.prices', queues: [names.toSorted()[2]] }]);
 });

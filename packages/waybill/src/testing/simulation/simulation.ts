@@ -26,7 +26,7 @@ import { type Machine, Process } from './process.ts';
 import { createScheduler } from './scheduler.ts';
 import { type Told, storyOf } from './retell.ts';
 import type { Run, Story, Violation } from './story.ts';
-import { type Knobs, canonical, drawKnobs, subscribeAll, subscribed } from './workload.ts';
+import { type Knobs, canonical, drawKnobs, isHeld, subscribeAll, subscribed } from './workload.ts';
 
 /** What is to be run; as data, so that it can be checked in. */
 export interface Scenario {
@@ -301,15 +301,17 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     process.jump(0);
     process.wake();
   }
-  /** An operator has run again what holds its key: one subscription's at a time. */
+  /** An operator has run again what holds its key, or was to. */
+  const isToRetry = ({ subscription, holds }: { subscription: string | undefined; holds: boolean }): boolean =>
+    subscription !== undefined && (holds || (subscription === 'basket.steps' && isHeld(knobs)));
   const operate = (): string | undefined => {
     for (const { up, process, stopping, database, bus } of instances) {
-      const rows = [...database.disk.failures.committed.values()].filter(({ subscription, holds }) => holds && subscription !== undefined).map(({ row }) => row);
+      const rows = [...database.disk.failures.committed.values()].filter(isToRetry).map(({ row }) => row);
       if (rows.length === 0) continue;
       if (up && !process.dead && !stopping) {
         void internalsOf(bus).failures().then((failures) => failures.retry(rows)).catch(() => {}); // prettier-ignore
       }
-      return `${rows.length} failures hold their keys`;
+      return `${rows.length} failures are to be run again`;
     }
     return undefined;
   };

@@ -66,6 +66,8 @@ export class QueueConsumer implements Consumer {
   #cancelTidy: () => void = () => {};
   /** A queue that was there is not there any more. */
   #gone = false;
+  /** Of all partitions together. */
+  #remaking: Promise<void> | undefined;
   /** Stands at the queue of the members. */
   #member: AmqpChannel | undefined;
   /** What the broker closed a channel for. */
@@ -97,7 +99,8 @@ export class QueueConsumer implements Consumer {
   /** @throws WaybillError `TRANSPORT_UNREACHABLE` */
   async open(): Promise<void> {
     if (this.#gone) {
-      await this.#host.redeclare();
+      this.#remaking ??= this.#host.redeclare().finally(() => (this.#remaking = undefined));
+      await this.#remaking;
       this.#gone = false;
     }
     await Promise.all(this.#readers.flatMap((reader, index) => (reader ? [] : [this.#openOne(index)])));

@@ -153,8 +153,12 @@ export class Session implements TransportSession {
     await sleep(this.#host.clock, tellMs / 2, this.#closed.signal); // the word of its removal may be on its way
     const { name } = declaration;
     if (this.#closed.signal.aborted || ![...this.#consumers].some((one) => one.name === name && one.state === 'working')) return;
-    this.#host.logger.warn({ subscription: name }, 'its queue is gone from RabbitMQ, with what it held: it is made again');
-    if (await this.#topology.declare({ ...declaration, from: 'now' })) this.#host.signals.emit('queue-made', { subscription: name });
+    const gone: string[] = [];
+    for (const queue of this.#names.queuesOf(declaration)) if (!(await this.#topology.inspect(queue))) gone.push(queue);
+    await this.#topology.declare({ ...declaration, from: 'now' });
+    if (gone.length === 0) return; // another instance was quicker
+    this.#host.logger.warn({ subscription: name, queues: gone }, 'its queue was gone from RabbitMQ, with what it held: it is made again');
+    this.#host.signals.emit('queue-made', { subscription: name });
   }
 
   /** Bytes and properties as they came, with the reason. */
