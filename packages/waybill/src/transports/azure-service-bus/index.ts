@@ -12,6 +12,7 @@ import type { Transport } from '../../contract/transport.ts';
 import type { AzureAdministration, AzureClient } from './client.ts';
 import { closeForGood } from './clients.ts';
 import { connect, readConnection } from './connection.ts';
+import { mendLinks } from './mend-links.ts';
 import { openSession } from './session.ts';
 
 export interface AzureServiceBusOptions {
@@ -56,6 +57,7 @@ export function azureServiceBus(connection: string | AzureClient, options: Azure
   return {
     kind: 'azure-service-bus',
     async connect(host) {
+      mendLinks();
       if (!read) {
         const client = connection as AzureClient;
         return openSession({ client, make: undefined, administration: options.administration, timeoutMs, prefix, lockMs }, host);
