@@ -3,7 +3,7 @@ import { createBus, defineEvent, type Bus } from 'waybill';
 import * as z from 'zod';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
 import { filler, workload } from '../workload.ts';
-import type { Servers } from './servers.ts';
+import { type Measured, measured, type Servers } from './servers.ts';
 
 export const Counted = defineEvent('bench.counted', {
   schema: z.object({ key: z.string(), n: z.number(), filler: z.string() }),
@@ -62,13 +62,13 @@ export async function drainQueue(
 
 /**
  * The limit: copies of a message that the bus sent (same bytes, same properties, same exchange and queue), in a window of
- * 1,000 confirms with the same client and no database.
+ * 1,000 confirms with the same client and no database. From the first to the last: connected before.
  */
-export async function publishRaw(servers: Servers, sample: amqplib.ConsumeMessage, count: number, window = 1_000): Promise<void> {
+export async function publishRaw(servers: Servers, sample: amqplib.ConsumeMessage, count: number, window = 1_000): Promise<Measured> {
   const connection = await amqplib.connect(servers.amqp, { noDelay: true });
   const channel = await connection.createConfirmChannel();
   const { exchange, routingKey } = sample.fields;
-  await new Promise<void>((resolve, reject) => {
+  const publish = (): Promise<void> => new Promise<void>((resolve, reject) => {
     let sent = 0;
     let confirmed = 0;
     const pump = (): void => {
@@ -83,7 +83,9 @@ export async function publishRaw(servers: Servers, sample: amqplib.ConsumeMessag
     };
     pump();
   });
+  const rate = await measured(servers, count, publish);
   await connection.close();
+  return rate;
 }
 
 export async function purge(servers: Servers, queue: string): Promise<void> {

@@ -1,28 +1,28 @@
 /**
  * A backlog of committed rows, PostgreSQL → one RabbitMQ quorum queue, against the same client publishing without any
  * database (`relay-drain`), and against the relays that are usually written (`relay-vs-usual`): one message at a time, and
- * 500 claimed, published, confirmed and marked. Interleaved, in one run; each drained queue is read back and checked.
+ * 500 claimed, published, confirmed and marked. All send the same messages (bytes, properties, exchange, queue), connected
+ * before the clock starts. Interleaved, in one run; each drained queue is read back and checked.
  */
 import amqplib from 'amqplib';
 import pg from 'pg';
 import { atLeast, median, type Report } from '../report.ts';
-import { drainQueue, fill, publishRaw, purge } from './contract.ts';
-import { measured, type Servers, startServers } from './servers.ts';
-import { bindSink, drain, sinkQueue } from './sink.ts';
+import { drainQueue, publishRaw, purge } from './contract.ts';
+import { type Measured, measured, type Servers, startServers } from './servers.ts';
+import { bindSink, drainRunning, sinkQueue } from './sink.ts';
 
 export async function relayDrain({ quick }: { quick: boolean }): Promise<Report> {
   const count = quick ? 20_000 : 100_000;
   const servers = await startServers();
   try {
     await bindSink(servers);
-    const [ours, limit] = [[], []] as { rate: number; cpu: Record<string, number> }[][];
+    const [ours, limit] = [[], []] as Measured[][];
     const checks = [];
     for (let round = 0; round < 3; round++) {
-      await fill(servers, 'bench', count, round * count);
-      ours!.push(await measured(servers, count, () => drain(servers, count)));
+      ours!.push(await drainRunning(servers, count, round * count));
       checks.push(await drainQueue(servers, sinkQueue, count));
       const { sample } = checks.at(-1)!;
-      limit!.push(await measured(servers, count, () => publishRaw(servers, sample, count)));
+      limit!.push(await publishRaw(servers, sample, count));
       await purge(servers, sinkQueue);
     }
     const ratio = median(ours!.map(({ rate }) => rate)) / median(limit!.map(({ rate }) => rate));
@@ -33,7 +33,7 @@ export async function relayDrain({ quick }: { quick: boolean }): Promise<Report>
       messages: count,
       
       perSecond: { waybill: ours!.map(({ rate }) => Math.round(rate)), limit: limit!.map(({ rate }) => Math.round(rate)) },
-      cpuMicrosecondsPerMessage: { waybill: ours!.at(-1)!.cpu, limit: limit!.at(-1)!.cpu },
+      cpuMicrosecondsPerMessage: { waybill: ours!.map(({ cpu }) => cpu), limit: limit!.map(({ cpu }) => cpu) },
       copies: checks.map(({ copies }) => copies),
     };
   } finally {
@@ -47,18 +47,20 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
   const servers = await startServers();
   try {
     await bindSink(servers);
-    const rates: Record<'waybill' | 'one' | 'claim', number[]> = { waybill: [], one: [], claim: [] };
+    const all: Record<'waybill' | 'one' | 'claim', Measured[]> = { waybill: [], one: [], claim: [] };
     let correct = true;
     for (let round = 0; round < 3; round++) {
-      await fill(servers, 'bench', count, round * count);
-      rates.waybill.push((await measured(servers, count, () => drain(servers, count))).rate);
-      const { distinct, inverted } = await drainQueue(servers, sinkQueue, count);
+      all.waybill.push(await drainRunning(servers, count, round * count));
+      const { distinct, inverted, sample } = await drainQueue(servers, sinkQueue, count);
       correct &&= distinct === count && inverted === 0;
       if (!correct) console.log({ distinct, count, inverted });
-      rates.one.push((await usual(servers, few, 1)) as number);
-      rates.claim.push((await usual(servers, count, 500)) as number);
+      all.one.push(await usual(servers, sample, few, 1));
+      await purge(servers, sinkQueue);
+      all.claim.push(await usual(servers, sample, count, 500));
+      await purge(servers, sinkQueue);
     }
-    const beside = (name: 'one' | 'claim'): number => median(rates.waybill) / median(rates[name]);
+    const rates = (name: keyof typeof all): number[] => all[name].map(({ rate }) => rate);
+    const beside = (name: 'one' | 'claim'): number => median(rates('waybill')) / median(rates(name));
     return {
       name: 'relay-vs-usual',
       ratios: [
@@ -67,29 +69,45 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
       ],
       correct,
       messages: count,
-      perSecond: Object.fromEntries(Object.entries(rates).map(([name, values]) => [name, values.map(Math.round)])),
+      perSecond: Object.fromEntries(Object.entries(all).map(([name, values]) => [name, values.map(({ rate }) => Math.round(rate))])),
+      cpuMicrosecondsPerMessage: Object.fromEntries(Object.entries(all).map(([name, values]) => [name, values.map(({ cpu }) => cpu)])),
     };
   } finally {
     await servers.close();
   }
 }
 
-/** The relay of the books, on a table and an index of its own. */
-export async function usual(servers: Servers, count: number, batch: number, around: (work: () => Promise<void>) => Promise<unknown> = (work) => work()): Promise<number> {
+/**
+ * The relay of the books, on a table and an index of its own: the same envelope out of a row, the same bytes to the same
+ * exchange and queue as `sample`.
+ */
+export async function usual(
+  servers: Servers,
+  sample: amqplib.ConsumeMessage,
+  count: number,
+  batch: number,
+  around: (work: () => Promise<void>) => Promise<unknown> = (work) => work(),
+): Promise<Measured> {
+  const { properties, fields, content } = sample;
   const pool = new pg.Pool({ connectionString: servers.postgres, max: 1 });
   await pool.query('drop table if exists usual');
-  await pool.query('create table usual (id bigserial primary key, body text not null, published boolean not null default false)');
+  await pool.query(`create table usual (id bigserial primary key, message_id text not null, type text not null, routing_key text not null,
+    headers text not null, body text not null, published boolean not null default false)`);
   await pool.query('create index on usual (id) where not published');
-  await pool.query("insert into usual (body) select rpad('{', 200, 'x') from generate_series(1, $1)", [count]);
+  await pool.query(`insert into usual (message_id, type, routing_key, headers, body)
+    select gen_random_uuid(), $2, $3, $4, $5 from generate_series(1, $1)`, [count, properties.type, fields.routingKey, JSON.stringify(properties.headers), content.toString()]);
   const connection = await amqplib.connect(servers.amqp, { noDelay: true });
   const channel = await connection.createConfirmChannel();
-  await channel.assertQueue('usual', { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+  type Row = Record<'id' | 'message_id' | 'type' | 'routing_key' | 'headers' | 'body', string>;
   const work = async (): Promise<void> => {
     for (let sent = 0; sent < count; ) {
       const client = await pool.connect();
       await client.query('begin');
-      const { rows } = await client.query<{ id: string; body: string }>('select id, body from usual where not published order by id limit $1 for update skip locked', [batch]);
-      for (const { id, body } of rows) channel.publish('', 'usual', Buffer.from(body), { persistent: true, messageId: id });
+      const { rows } = await client.query<Row>('select id, message_id, type, routing_key, headers, body from usual where not published order by id limit $1 for update skip locked', [batch]);
+      for (const { message_id: messageId, type, routing_key: key, headers, body } of rows) {
+        const { contentType, appId } = properties as { contentType: string; appId: string };
+        channel.publish(fields.exchange, key, Buffer.from(body), { persistent: true, mandatory: true, messageId, type, appId, contentType, headers: JSON.parse(headers) as object });
+      }
       await channel.waitForConfirms();
       await client.query('update usual set published = true where id = any($1)', [rows.map(({ id }) => id)]);
       await client.query('commit');
@@ -97,9 +115,8 @@ export async function usual(servers: Servers, count: number, batch: number, arou
       sent += rows.length;
     }
   };
-  const { rate } = await measured(servers, count, async () => void (await around(work)));
-  await channel.deleteQueue('usual');
+  const result = await measured(servers, count, async () => void (await around(work)));
   await connection.close();
   await pool.end();
-  return rate;
+  return result;
 }

@@ -74,8 +74,13 @@ function processTimes(): Map<number, { parent: number; ms: number; endedMs: numb
   return times;
 }
 
-/** What `work` takes: messages per second, and CPU microseconds per message of each process. */
-export async function measured(servers: Servers, messages: number, work: () => Promise<void>): Promise<{ rate: number; cpu: Record<string, number> }> {
+/** Messages per second, and CPU microseconds per message of each process. */
+export interface Measured {
+  readonly rate: number;
+  readonly cpu: Readonly<Record<'node' | 'rabbit' | 'postgres', number>>;
+}
+
+export async function measured(servers: Servers, messages: number, work: () => Promise<void>): Promise<Measured> {
   const [before, began] = [servers.cpu(), performance.now()];
   await work();
   const [after, seconds] = [servers.cpu(), (performance.now() - began) / 1000];

@@ -26,9 +26,9 @@ export async function walPerMessage({ quick }: { quick: boolean }): Promise<Repo
     await bindSink(servers);
     await fill(servers, 'bench', count, 0);
     const ours = (await bytes(() => drain(servers, count))) / count;
-    const { distinct, inverted } = await drainQueue(servers, sinkQueue, count);
+    const { distinct, inverted, sample } = await drainQueue(servers, sinkQueue, count);
     let marking = 0;
-    await usual(servers, count, 500, async (work) => {
+    await usual(servers, sample, count, 500, async (work) => {
       marking = (await bytes(work)) / count;
     });
     const bus = busOf(servers, 'bench');
