@@ -54,6 +54,42 @@ describe('the ledger on PostgreSQL', { skip }, () => {
     await store.close();
   });
 
+  it('gives rows out while it writes them down, and settles after that; who dies in between leaves them to be read again', async () => {
+    const { store, url, database } = await fresh();
+    const lease = await acquire(store);
+    const other = await connect(url);
+    /** Nobody writes a position until `end`. */
+    const heldUp = async (work: () => Promise<unknown>): Promise<void> => {
+      await other.query('begin; lock table waybill.position in share mode');
+      await work();
+      await other.query('rollback');
+    };
+    await append(store, 'a');
+    let settled: Promise<void> | undefined;
+    await heldUp(async () => {
+      const [row] = await lease.read(500); // does not wait
+      let over = false;
+      settled = lease.settle(row!.position, []).then(() => void (over = true));
+      await append(store, 'b');
+      assert.deepEqual([row!.id, over], ['a', false]);
+    });
+    await settled;
+    assert.deepEqual(await drain(lease), ['b']);
+    await append(store, 'c');
+    await heldUp(async () => {
+      assert.deepEqual(ids(await lease.read(500)), ['c']);
+      for (let waiting = 0; waiting === 0; ) {
+        const { rows } = await server.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`, [database]);
+        waiting = rows.length;
+      }
+      await append(store, 'd');
+    });
+    await assert.rejects(async () => lease.settle(3, []));
+    assert.deepEqual(await drain(await acquire(store, 'one')), ['c', 'd']);
+    await other.end();
+    await store.close();
+  });
+
   it('reads the same batches in the same order after a crash, from the last settled row on', async () => {
     const { store, url, database } = await fresh();
     const writer = await connect(url);
