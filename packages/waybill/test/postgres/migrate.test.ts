@@ -1,5 +1,6 @@
 /** Making and checking Waybill's tables, and roles that may do little. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import type pg from 'pg';
 import { systemClock } from '../../src/contract/clock.ts';
@@ -81,19 +82,10 @@ describe('the tables in PostgreSQL', { skip }, () => {
     before(async () => {
       database = await server.createDatabase();
       await server.query(migrationSql({ service: 'basket' }), undefined, database);
-      // as docs/postgres.md has it
-      await server.query(
-        `create role basket_service login; create role basket_relay login;
-         grant usage on schema waybill to basket_service, basket_relay;
-         grant select, insert, update, delete on all tables in schema waybill to basket_service;
-         revoke insert, update, delete on waybill.identity, waybill.position, waybill.ledger from basket_service;
-         grant insert (kind, id, source, type, recipient, key, time, headers, body) on waybill.ledger to basket_service;
-         grant select on waybill.identity, waybill.ledger, waybill.position, waybill.failures to basket_relay;
-         grant insert on waybill.position, waybill.failures to basket_relay;
-         grant delete on waybill.position, waybill.ledger to basket_relay`,
-        undefined,
-        database,
-      );
+      await server.query('create role basket_service login; create role basket_relay login');
+      const docs = readFileSync(new URL('../../../../docs/postgres.md', import.meta.url), 'utf8');
+      const [, grants] = /## Roles[^]*?```sql\n([^]*?)```/.exec(docs)!;
+      await server.query(grants!, undefined, database);
     });
 
     it('the service’s role publishes, handles and parks, and the relay’s role sends', async () => {
