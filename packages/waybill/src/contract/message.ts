@@ -61,6 +61,21 @@ export interface WireMessage {
   readonly body: Uint8Array;
 }
 
+/** An envelope and what a format made of it, or read it from. */
+export function wireOf(envelope: Envelope, { headers, body }: Pick<WireMessage, 'headers' | 'body'>): WireMessage {
+  return {
+    kind: envelope.kind,
+    id: envelope.id,
+    source: envelope.source,
+    type: envelope.type,
+    recipient: envelope.recipient,
+    key: envelope.key,
+    time: envelope.time.getTime(),
+    headers,
+    body,
+  };
+}
+
 /**
  * Limits, checked at publish and on receipt (`MESSAGE_TOO_LARGE`). The body's is below NATS' default maximum payload of
  * 1 MiB together with headers only if those are small: a driver with a smaller limit says so by itself.

@@ -5,7 +5,7 @@ import { checkReceived } from '../contract/bounds.ts';
 import type { Format } from '../contract/format.ts';
 import type { Decode, Incoming, Plan, Taker } from '../contract/handling.ts';
 import { tooLarge } from '../contract/json.ts';
-import { type Envelope, type WireMessage, limits } from '../contract/message.ts';
+import { type Envelope, type WireMessage, limits, wireOf } from '../contract/message.ts';
 import { callContract, checkKey, checkSequence, keyOf, sequenceFrom } from '../contract/order.ts';
 import type { ContractDefinition } from '../contract/contracts.ts';
 import { andThen, isLater } from '../contract/maybe.ts';
@@ -98,20 +98,6 @@ function runnable(route: Route, { envelope, wire }: Decoded, data: unknown, plan
     );
   }
   return { kind: 'run', wire, envelope, message: envelope, data, key, sequence, taker: route.taker };
-}
-
-function wireOf(envelope: Envelope, delivery: Pick<Delivery, 'headers' | 'body'>): WireMessage {
-  return {
-    kind: envelope.kind,
-    id: envelope.id,
-    source: envelope.source,
-    type: envelope.type,
-    recipient: envelope.recipient,
-    key: envelope.key,
-    time: envelope.time.getTime(),
-    headers: delivery.headers,
-    body: delivery.body,
-  };
 }
 
 /** What is no message still needs an identity, so that its copies are parked once: the hash of its bytes. */

@@ -12,7 +12,7 @@ import { checkHeaderSize, checkId } from '../contract/bounds.ts';
 import type { ContractDefinition, MessageOptions } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Format } from '../contract/format.ts';
-import { type Envelope, type Later, type OutgoingMessage, type WireMessage, replyType } from '../contract/message.ts';
+import { type Envelope, type Later, type OutgoingMessage, type WireMessage, replyType, wireOf } from '../contract/message.ts';
 import type { Middleware, Published } from '../contract/api.ts';
 import type { Signals } from '../contract/signals.ts';
 import { nextHop } from '../contract/hops.ts';
@@ -176,19 +176,9 @@ function castDown(contract: ContractDefinition, output: unknown): unknown {
 }
 
 function wire(envelope: Envelope, format: Format, json: string): WireMessage {
-  const { headers, body } = format.encode(envelope, json);
-  checkHeaderSize(headers, envelope.type);
-  return {
-    kind: envelope.kind,
-    id: envelope.id,
-    source: envelope.source,
-    type: envelope.type,
-    recipient: envelope.recipient,
-    key: envelope.key,
-    time: envelope.time.getTime(),
-    headers,
-    body,
-  };
+  const encoded = format.encode(envelope, json);
+  checkHeaderSize(encoded.headers, envelope.type);
+  return wireOf(envelope, encoded);
 }
 
 function inherit(headers: Readonly<Record<string, string>>, names: readonly string[]): Record<string, string> {

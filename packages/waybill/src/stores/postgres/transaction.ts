@@ -16,6 +16,7 @@ import type { Late } from '../../clients/client/late.ts';
 import { CommitFailed } from '../../clients/client/port.ts';
 import { isConnectionLost, sqlStateOf } from '../../clients/client/sql-state.ts';
 import { WaybillError } from '../../contract/errors.ts';
+import { runSavepoint } from '../../contract/savepoint.ts';
 import type { MaybePromise, TransactionOptions } from '../../contract/store.ts';
 import { asStatementError } from './errors.ts';
 import { textValues } from './port.ts';
@@ -342,20 +343,8 @@ export class Scope<Tx> implements PostgresTransaction<Tx> {
     }
   }
 
-  async savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R> {
-    this.unit.assertUsable(this);
-    if (this.early) throw new WaybillError('NESTED_TRANSACTION', 'There is no savepoint in onBegin: it stands before all of them.');
-    const part = new Scope(this.unit, this);
-    await this.unit.enter(part);
-    let result: R;
-    try {
-      result = await work(part.native);
-    } catch (error) {
-      await this.unit.leave(part, 'undo');
-      throw error;
-    }
-    await this.unit.leave(part, 'keep');
-    return result;
+  savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R> {
+    return runSavepoint(this.unit, { outer: this, begin: () => new Scope(this.unit, this) }, work);
   }
 
   afterCommit(fn: () => void): void {

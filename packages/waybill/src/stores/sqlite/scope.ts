@@ -1,4 +1,5 @@
 import { WaybillError } from '../../contract/errors.ts';
+import { runSavepoint } from '../../contract/savepoint.ts';
 import type { MaybePromise } from '../../contract/store.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import type { RowWriter, SqliteDatabase, SqliteTransaction, SqlValue, Statements } from './port.ts';
@@ -50,20 +51,8 @@ export class Scope implements SqliteTransaction {
     });
   }
 
-  async savepoint<R>(work: (native: SqlTransaction) => MaybePromise<R>): Promise<R> {
-    this.unit.assertUsable(this);
-    if (this.early) throw new WaybillError('NESTED_TRANSACTION', 'There is no savepoint in onBegin: it stands before all of them.');
-    const part = new Scope(this.unit, this);
-    this.unit.enter(part);
-    let result: R;
-    try {
-      result = await work(part.native);
-    } catch (error) {
-      await this.unit.leave(part, 'undo');
-      throw error;
-    }
-    await this.unit.leave(part, 'keep');
-    return result;
+  savepoint<R>(work: (native: SqlTransaction) => MaybePromise<R>): Promise<R> {
+    return runSavepoint(this.unit, { outer: this, begin: () => new Scope(this.unit, this) }, work);
   }
 
   afterCommit(fn: () => void): void {
