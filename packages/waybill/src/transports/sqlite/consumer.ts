@@ -11,6 +11,7 @@
  * A crash after `receive` leaves nothing; after the commit of `settleIn` the new position; rows settled beyond a gap are
  * read again, and the inbox drops them.
  */
+import { isHeartbeat } from '../../contract/control.ts';
 import type { MaybePromise, StoreTransaction } from '../../contract/store.ts';
 import type { Consumer, Delivery, SourceProgress, TransportHost } from '../../contract/transport.ts';
 import { sqliteTransaction, type Statements } from '../../stores/sqlite/port.ts';
@@ -107,7 +108,8 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   settle(deliveries: readonly Delivery[]): MaybePromise<void> {
     for (const row of deliveries.map(rowOf)) row.among.settle(row);
     this.#alarm.ring(); // there is room again
-    if (!this.#host.home.isStore) return this.#writePlaces();
+    // A heartbeat may be read again: its place is written with the next message's, or by and by with the lease.
+    if (!this.#host.home.isStore && !deliveries.every(isHeartbeat)) return this.#writePlaces();
   }
 
   release(deliveries: readonly Delivery[]): void {
