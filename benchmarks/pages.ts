@@ -54,7 +54,7 @@ ${machines.length === 0 ? 'Nothing has been measured yet.' : `Machine: ${machine
 | benchmark | beside | measured | goal | | commit |
 |---|---|---|---|---|---|
 ${rows.join('\n')}
-${costs(all)}
+${costs(all)}${peers(all)}${atRest(all)}
 What was tried for the embedded default, and what limits it: [performance-embedded](performance-embedded.md). What the figures mean for
 the size of a system: [capacity](capacity.md).
 `;
@@ -73,6 +73,52 @@ Processor time per message in microseconds, by process:
 
 | benchmark | way | Node | RabbitMQ | PostgreSQL |
 |---|---|---|---|---|
+${rows.join('\n')}
+`;
+}
+
+interface Contender {
+  readonly name: string;
+  readonly settings: string;
+  readonly guarantee: string;
+  readonly handledPerSecond: number;
+  readonly sentPerSecond: number;
+  readonly latency: Readonly<Record<string, { readonly p50Ms?: number; readonly p99Ms?: number; readonly messages: number; readonly notMeasured?: string }>>;
+  readonly lost: number;
+  readonly doubled: number;
+}
+
+/** Each at its defaults and at the best settings found. */
+function peers(all: readonly Kept[]): string {
+  return all
+    .filter(({ contenders }) => Array.isArray(contenders))
+    .map(({ name, contenders, payloadBytes }) => {
+      const rows = (contenders as Contender[]).map(({ name: of, settings, guarantee, handledPerSecond, sentPerSecond, latency, lost, doubled }) => {
+        const times = Object.values(latency ?? {}).map(({ p50Ms, p99Ms, notMeasured }) => (p50Ms === undefined ? 'not measured' : `${p50Ms} / ${p99Ms ?? '–'}${notMeasured === undefined ? '' : ' *'}`));
+        return `| ${of} | ${settings} | ${guarantee} | ${handledPerSecond} | ${sentPerSecond} | ${times.join(' | ')} | ${lost} | ${doubled} |`;
+      });
+      return `
+From the commit to the effect, messages of ${String(payloadBytes ?? 200)} B (${name}): a backlog handled per second; then p50 / p99 in ms at a share of what each can
+send and handle at once. – : fewer than 20 messages; * : it did not keep up with that pace.
+
+| | settings | guarantee | handled/s | sent/s | at 1 % | at 50 % | at 80 % | lost | doubled |
+|---|---|---|---|---|---|---|---|---|---|
+${rows.join('\n')}
+`;
+    })
+    .join('');
+}
+
+/** A service with a hundred subscriptions that has nothing to do. */
+function atRest(all: readonly Kept[]): string {
+  const found = all.find((one) => one.name === 'idle');
+  if (!found) return '';
+  const rows = Object.entries(found['atRest'] as Record<string, Record<string, number>>).map(([name, one]) => `| ${name.replace('-', ', ')} | ${one['shareOfACore']} | ${one['postgresShareOfACore']} | ${one['rabbitShareOfACore']} | ${one['timersPerSecond']} | ${one['statementsPerSecond']} | ${one['residentMegabytes']} |`);
+  return `
+A service with ${String(found['subscriptions'])} subscriptions and nothing to do, shares of a core:
+
+| store, transport | Node | PostgreSQL | RabbitMQ | timers/s | statements/s | MB resident |
+|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 `;
 }
@@ -166,7 +212,7 @@ ${overhead ? `${thousands(Math.max(...overhead.published))} commits a second` : 
 
 ## A hundred thousand messages a second
 
-On paper: none of this was run at that size. Cores at ${load * 100} %, replication and TLS not counted:
+By division: none of this was run at that size. Cores at ${load * 100} %, replication and TLS not counted:
 
 | part | cores | how |
 |---|---|---|
@@ -177,9 +223,51 @@ On paper: none of this was run at that size. Cores at ${load * 100} %, replicati
 | PostgreSQL under them | ${need(inbox?.postgres)} | the handlers' own work; a database per group of keys |
 | consumers of whole batches instead | ${need(batch?.node)} | \`subscribeBatch\` |
 
+${simulated(find('capacity'))}
 Ten times that is ten times as many of each: no part is shared by all of them but the broker's cluster, whose queues are divided among
 its nodes. Nothing in the design grows with the number of messages that were ever sent: the ledger is read from a position, and
 the inbox is trimmed by age.
+`;
+}
+
+interface Shaped {
+  readonly perSecond: number;
+  readonly services: number;
+  readonly queues: number;
+  readonly consumers: number;
+  readonly publisherDatabases: number;
+  readonly consumerDatabases: number;
+  readonly databaseCores: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly busiest: string;
+}
+
+/** What the simulation says, and how near it came to what was run. */
+function simulated(found: Kept | undefined): string {
+  if (!found) return '## By simulation\n\nNot measured.\n';
+  const { shapes, firstBottleneck: first, check, takeover } = found as unknown as {
+    shapes: Shaped[];
+    firstBottleneck: { perSecond: number; place: string };
+    check: { foretoldPerSecond: number; measuredPerSecond: number; ratio: number };
+    takeover: { perSecond: number; silentMs: number; p50Ms: number; p99Ms: number };
+  };
+  const rows = shapes.map((one) => `| ${one.perSecond.toLocaleString('en')} | ${one.services} | ${one.publisherDatabases} | ${one.queues} | ${one.consumers} | ${one.consumerDatabases} | ${one.p50Ms} / ${one.p99Ms} | ${one.busiest} |`);
+  return `## By simulation
+
+\`npm run bench -- capacity\` measures one relay and one consumer, each a process, and lets messages queue (at random times, with random keys)
+through publishers' databases of ${shapes[0]?.databaseCores} cores, relays, queues' leaders, instances of the consumer and their databases, in windows and batches as
+they are taken; no place is used more than ${load * 100} %. Beyond one machine this is a forecast. On this machine it was checked: two relays and
+two instances of the consumer were foretold ${check.foretoldPerSecond} messages a second and did ${check.measuredPerSecond}: **${check.ratio} times** as many as measured.
+
+One of each: the first to be full is **${first.place}**, at ${thousands(first.perSecond)} messages a second.
+
+| messages a second | services, a relay each | their databases | queues (partitions) | instances of consumers | their databases | p50 / p99 ms | busiest |
+|---|---|---|---|---|---|---|---|
+${rows.join('\n')}
+
+A relay that dies at ${thousands(takeover.perSecond)} messages a second is silent for ${takeover.silentMs / 1_000} s at most, until another holds the lease: over fifteen seconds around it p50 is
+${takeover.p50Ms} ms and p99 ${takeover.p99Ms} ms, and nothing else waits for it.
 `;
 }
 

@@ -9,8 +9,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { arch, cpus, platform, release } from 'node:os';
 import { azure } from './azure.ts';
+import { capacity } from './capacity/capacity.ts';
 import { embedded } from './embedded/embedded.ts';
 import { growth } from './growth/growth.ts';
+import { idle } from './idle/idle.ts';
+import { memory } from './memory/memory.ts';
 import { writePages } from './pages.ts';
 import { endToEnd } from './peers/end-to-end.ts';
 import { inbox, inboxBatch } from './rabbitmq/inbox.ts';
@@ -54,6 +57,9 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   'inbox-1kB': large(inbox, 'inbox-1kB'),
   'end-to-end-1kB': large(endToEnd, 'end-to-end-1kB'),
   growth,
+  memory,
+  idle,
+  capacity,
   start,
 };
 

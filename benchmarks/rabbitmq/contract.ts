@@ -1,6 +1,7 @@
 import amqplib from 'amqplib';
 import { createBus, defineEvent, type Bus } from 'waybill';
 import * as z from 'zod';
+import { postgres } from 'waybill/stores/postgres';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
 import { filler, workload } from '../workload.ts';
 import { type Measured, measured, type Servers } from './servers.ts';
@@ -12,14 +13,14 @@ export const Counted = defineEvent('bench.counted', {
 export const payload = (n: number): { key: string; n: number; filler: string } => ({ key: `key-${n % workload.keys}`, n, filler: filler(50) });
 export const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-export function busOf(servers: Servers, service: string, options: { relay?: 'inline' | 'off'; system?: string } = {}): Bus<any> {
-  const { relay = 'inline', system = 'waybill' } = options;
-  return createBus({ service, store: servers.postgres, transport: rabbitmq(servers.amqp, { system }), relay, logger: silent });
+export function busOf(servers: Servers, service: string, options: { relay?: 'inline' | 'off'; system?: string; schema?: string } = {}): Bus<any> {
+  const { relay = 'inline', system = 'waybill', schema } = options;
+  return createBus({ service, store: schema === undefined ? servers.postgres : postgres(servers.postgres, { schema }), transport: rabbitmq(servers.amqp, { system }), relay, logger: silent });
 }
 
 /** Writes `count` messages as a service would that is busy: 100 to a transaction, no relay running. */
-export async function fill(servers: Servers, service: string, count: number, from: number): Promise<void> {
-  const bus = busOf(servers, service, { relay: 'off' });
+export async function fill(servers: Servers, service: string, count: number, from: number, schema?: string): Promise<void> {
+  const bus = busOf(servers, service, { relay: 'off', ...(schema !== undefined && { schema }) });
   for (let n = 0; n < count; n += 100) {
     const size = Math.min(100, count - n);
     await bus.publishAll(Array.from({ length: size }, (_, i) => Counted.of(payload(from + n + i))));

@@ -22,6 +22,6 @@ console.log(JSON.stringify({ amqp: rabbit?.url, postgres: postgres.url(await pos
 createInterface({ input: process.stdin })
   .on('line', (line) => {
     const [, what] = /^rabbitmq (kill|start)$/.exec(line) ?? [];
-    if (rabbit && what) void rabbit[what as 'kill' | 'start']().then(async () => console.log(what === 'start' ? `${what}\n${await beamOf(rabbit)}` : what));
+    if (rabbit && what) void rabbit[what as 'kill' | 'start']().then(async () => console.log(JSON.stringify({ beam: what === 'start' ? await beamOf(rabbit) : 0 })));
   })
   .on('close', () => void Promise.all([rabbit?.close(), postgres.close()]).then(() => process.exit(0)));
