@@ -1,6 +1,6 @@
 /**
  * What a user waits for before anything happens: the package's size, its import, a process from its start to its first
- * handled message, and the type checking of a consumer with five hundred contracts beside the same schemas alone. All of
+ * handled message, what it holds of memory then, beside a bare Node, and the type checking of a consumer with five hundred contracts beside the same schemas alone. All of
  * the built package, as it is published.
  */
 import { execFileSync } from 'node:child_process';
@@ -40,6 +40,7 @@ export async function start({ quick }: { readonly quick: boolean }): Promise<Rep
       unpackedBytes: packed!.unpackedSize,
       importMs: imports,
       firstMessageMs: first.ms,
+      residentMegabytes: { idle: first.megabytes, bareNode: bareMegabytes(dir) },
       types,
     };
   } finally {
@@ -58,7 +59,7 @@ function importMs(entry: string, times: number): number {
   return median(Array.from({ length: times }, () => Number(node(['--input-type=module', '-e', code], peersHome))));
 }
 
-async function firstMessageMs(dir: string, times: number): Promise<{ ms: number; handled: number }> {
+async function firstMessageMs(dir: string, times: number): Promise<{ ms: number; handled: number; megabytes: number }> {
   const file = join(dir, 'first.mjs');
   await writeFile(
     file,
@@ -73,18 +74,26 @@ await bus.start();
 await bus.publish(Happened, { n: 7 });
 const n = await handled;
 const tookMs = performance.now(); // since the process began
+await new Promise((resolve) => setTimeout(resolve, 200)); // at rest
+const residentBytes = process.memoryUsage.rss();
 await bus.stop();
-console.log(JSON.stringify({ n, tookMs }));
+console.log(JSON.stringify({ n, tookMs, residentBytes }));
 `,
   );
   const runs: number[] = [];
+  const resident: number[] = [];
   for (let i = 0; i < times; i++) {
     const at = join(dir, `run-${i}`);
     await mkdir(at);
-    const { n, tookMs } = JSON.parse(node([file, at], dir)) as { n: number; tookMs: number };
+    const { n, tookMs, residentBytes } = JSON.parse(node([file, at], dir)) as { n: number; tookMs: number; residentBytes: number };
     if (n === 7) runs.push(tookMs);
+    resident.push(residentBytes / 1e6);
   }
-  return { ms: median(runs), handled: runs.length };
+  return { ms: median(runs), handled: runs.length, megabytes: median(resident) };
+}
+
+function bareMegabytes(dir: string): number {
+  return Number(node(['--input-type=module', '-e', 'setTimeout(() => console.log(process.memoryUsage.rss()), 200)'], dir)) / 1e6;
 }
 
 interface Checked {
