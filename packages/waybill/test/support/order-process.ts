@@ -18,11 +18,11 @@ export const VoidPayment = defineCommand('payment.void', { schema: order });
 export const OrderState = z.object({ orderId: z.string(), paid: z.boolean(), steps: z.array(z.string()) });
 
 /** A new definition each time: tests change what they get. */
-export const orderProcess = (of: { late?: 'drop' | 'fail' } = {}) =>
+export const orderProcess = ({ graceMs = 60_000, paymentMs = 30_000, ...of }: { late?: 'drop' | 'fail'; graceMs?: number; paymentMs?: number } = {}) =>
   defineSaga('order-process', {
     state: OrderState,
     initial: (orderId) => ({ orderId, paid: false, steps: [] }),
-    timeouts: { grace: 60_000, payment: 30_000 },
+    timeouts: { grace: graceMs, payment: paymentMs },
     steps: ['stock', 'payment'],
     ...of,
   })
