@@ -291,6 +291,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
           sinceMs: typeof from === 'number' ? from : undefined,
           ...joins(opened!.store, clock, plan.name),
         }),
+      isAnother: (name) => subscriptions.get(name)?.removed === false && name !== plan.name,
       isInHandler: () => scopes.current() !== undefined,
     });
     subscriptions.set(plan.name, subscription);

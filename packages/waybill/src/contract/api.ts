@@ -82,7 +82,7 @@ export interface Retry {
 export interface CommonOptions {
   /** Default `${service}.${event name}`. It is the queue, the inbox and the position. A given name is prefixed with the service. */
   name?: string;
-  /** Former names: queue, position and inbox are carried over. */
+  /** Former names: queue, position and inbox are carried over. One is enough: those before and after it are known to the store. */
   formerly?: readonly string[];
   /** Deliveries to one shared transaction at most. @default 100 */
   batch?: number;

@@ -20,7 +20,8 @@ export interface Plan {
   readonly retry: { readonly immediate: number; readonly delayed: number; readonly delayMs: number; readonly delayMaxMs: number };
   readonly timeoutMs: number;
   readonly from: Declaration['from'];
-  readonly formerly: readonly string[];
+  /** With the start those are added that the store knows of. */
+  formerly: readonly string[];
   readonly afterFailure: 'pass' | 'hold';
   readonly onFailed: ((event: unknown, ctx: unknown, error: unknown) => unknown) | undefined;
   /** By contract type; several for `subscription().on()`. */

@@ -6,6 +6,7 @@ import type { Clock } from '../contract/clock.ts';
 import type { Consumer, Declaration, SourceProgress, TransportSession } from '../contract/transport.ts';
 import { anyWaits, consumerOfNothing, dropWaiting, noneWaits } from './leftovers.ts';
 import { type Begun, begun, forget } from './begun.ts';
+import { namesBefore, writeNames } from './renames.ts';
 import type { Worker } from './worker.ts';
 
 /**
@@ -52,6 +53,8 @@ export function createSubscription(options: {
   work: (consumer: Consumer) => Worker;
   /** The same consumer, which first takes what publishers have sent before. */
   late: (consumer: Consumer, begun: Begun) => Consumer & { readonly joining: number; gave(source: string): boolean };
+  /** Whether another subscription of this bus has this name. */
+  isAnother: (name: string) => boolean;
   /** Whether the running code is a handler's, or a transaction's. */
   isInHandler: () => boolean;
 }): RunningSubscription {
@@ -98,6 +101,7 @@ export function createSubscription(options: {
     if (plan.formerly.length === 0) return;
     await transact(store, clock, async (tx) => {
       for (const old of plan.formerly) await store.ports.inbox.rename(tx, old, plan.name);
+      await writeNames(store, tx, plan.name, plan.formerly);
     });
   };
 
@@ -142,6 +146,7 @@ export function createSubscription(options: {
         if (plan.handlers.size === 0) {
           throw new WaybillError('INVALID_OPTION', `subscription ${plan.name} has no handler: call .on(event, handler) before start()`);
         }
+        plan.formerly = await namesBefore(options.store(), clock, plan, options.isAnother);
         await session.declare(declaration());
         await carryOver();
         beginning = await begun(options.store(), clock, plan);
