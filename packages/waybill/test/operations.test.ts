@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { operations } from 'waybill/operations';
 import { createTestBus } from 'waybill/testing';
+import { memory } from 'waybill/transports/memory';
 import { Noted, Priced, Seen, Ship } from './support/contracts.ts';
 import { overStores } from './support/stores.ts';
 
@@ -45,7 +46,9 @@ overStores('operations(bus).failures', (store) => {
     const page = await failures.list({ limit: 3 });
     const next = await failures.list({ limit: 100, after: page.at(-1)!.row });
     assert.deepEqual([...page, ...next].map(({ row }) => row), all.map(({ row }) => row));
-    assert.deepEqual(await operations(bus).status(), { ready: 0, waiting: 0, failed: 7 });
+    const { sentences, ...counts } = await operations(bus).status();
+    assert.deepEqual(counts, { ready: 0, waiting: 0, failed: 7 });
+    assert.match(sentences.join(), /^7 messages have failed, 5 of them in desk\.desk\.noted /);
   });
 
   it('takes no misspelt or unset filter for everything', async () => {
@@ -222,4 +225,43 @@ overStores('operations(bus).outbox', (store) => {
     await bus.advance(130_000);
     assert.deepEqual(await operations(bus).outbox.list(), []);
   });
+});
+
+overStores('operations(bus).status', (store) => {
+  it('says what is failing, stuck, behind and silent, and nothing when all is well', async () => {
+    const transport = memory();
+    await using catalog = createTestBus({ service: 'catalog', store, transport });
+    await using stock = createTestBus({ service: 'stock', store, transport });
+    await using desk = createTestBus({ service: 'desk', store, transport });
+    const { status } = operations(desk);
+    const notes = desk.subscribe(Noted, { name: 'notes', retry: false }, ({ text }) => {
+      if (text === 'bad') throw new Error('no');
+    });
+    desk.subscribe(Seen, { name: 'sights' }, () => {});
+    await catalog.publish(Noted, { text: 'a' });
+    await stock.publish(Seen, { what: 'b' });
+    await desk.settled();
+    assert.deepEqual((await status()).sentences, []);
+
+    await catalog.publish(Noted, { text: 'bad' });
+    await desk.settled();
+    await notes.pause();
+    await catalog.publishAll([Noted.of({ text: 'c' }), Noted.of({ text: 'd' })]);
+    await stock.stop();
+    await desk.advance(30_000);
+    const { sentences } = await status();
+    assert.equal(sentences.length, 2, sentences.join('\n'));
+    assert.equal(sentences[0], '1 message has failed, all of them in desk.notes (HANDLER_FAILED: no): see failures.groups(), mend the cause, then failures.retry().');
+    assert.match(sentences[1]!, /^stock has not been heard of, for \d+ s at most: is it running\?$/);
+    await operations(desk).failures.delete({});
+    assert.match((await status()).sentences[0]!, /^1 subscription is behind, desk\.notes most: 2 messages of catalog wait\.$/);
+  });
+});
+
+it('operations(bus).status says what is committed and cannot be sent', async () => {
+  await using desk = createTestBus({ service: 'desk', store: 'memory:', relay: 'off' });
+  await desk.publish(Noted, { text: 'a' });
+  assert.deepEqual((await operations(desk).status()).sentences, [], 'it may be sent in a moment');
+  await desk.advance(90_000);
+  assert.deepEqual((await operations(desk).status()).sentences, ['1 message was committed and not sent, the oldest 90 s ago: is the broker there, and a bus with a relay?']);
 });

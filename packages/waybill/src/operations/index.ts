@@ -16,6 +16,7 @@ import { doctor } from './doctor.ts';
 import { editFailure } from './edit.ts';
 import { type AuditEntry, type AuditRange, audit } from './audit.ts';
 import { type ListedReplay, type Replay, type ReplayOptions, abortReplay, listReplays, replay } from './replay.ts';
+import { type Status, sentencesOf } from './status.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
 
 export type { Finding, FindingCode } from '../contract/doctor.ts';
@@ -23,6 +24,7 @@ export type { AuditEntry, AuditRange, Gap } from './audit.ts';
 export type { ListedReplay, Replay, ReplayOptions, ReplayProgress } from './replay.ts';
 export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
 export type { SagaFilter, SagaInstance } from './sagas.ts';
+export type { Status } from './status.ts';
 
 /** A message that was given up. */
 export interface Failure {
@@ -138,7 +140,8 @@ export interface Operations {
    * empty when all is well. docs/doctor.md lists the findings.
    */
   doctor(): Promise<Finding[]>;
-  status(): Promise<{ readonly ready: number; readonly waiting: number; readonly failed: number }>;
+  /** Is anything failing, stuck (unsent for a minute), behind or silent? Counts, and a sentence for each that is so. */
+  status(): Promise<Status>;
 }
 
 export interface Topology {
@@ -235,7 +238,7 @@ export function operations(bus: Bus): Operations {
     audit: (range) => audit(internals, range),
     topology: () => topologyOf(internals),
     doctor: () => doctor(internals),
-    status: () => countsOf(internals),
+    status: () => statusOf(bus, internals),
   };
 }
 
@@ -291,10 +294,11 @@ function isReplay({ service }: BusInternals, row: WaitingRow): boolean {
   return row.subscription === replaysOf(service);
 }
 
-async function countsOf(internals: BusInternals): Promise<Awaited<ReturnType<Operations['status']>>> {
+async function statusOf(bus: Bus, internals: BusInternals): Promise<Status> {
   const { inspect } = (await internals.store()).ports;
   const [counts, replays] = await Promise.all([inspect.counts(), inspect.waiting({ subscription: replaysOf(internals.service), limit: 1_000 })]);
-  return { ...counts, waiting: Math.max(0, counts.waiting - replays.length) };
+  const all = { ...counts, waiting: Math.max(0, counts.waiting - replays.length) };
+  return { ...all, sentences: await sentencesOf(bus, inspect, { counts: all, nowMs: internals.clock.now() }) };
 }
 
 async function settleWaiting(internals: BusInternals, row: number, next: { dueMs: 'now' } | undefined): Promise<boolean> {
