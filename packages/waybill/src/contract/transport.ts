@@ -92,6 +92,8 @@ export interface Declaration {
   readonly formerly: readonly string[];
   /** Messages that an instance works on at the same time: where what is in hand costs something, no more than a few for each are held. @default 16 */
   readonly concurrency?: number;
+  /** Deliveries that one transaction takes at most: whoever fetches ahead fetches several times as many. @default 100 */
+  readonly batch?: number;
 }
 
 /** One message on its way into a subscription. */

@@ -89,6 +89,7 @@ export function createSubscription(options: {
     order: plan.order,
     from: askPublishers() ? 'now' : plan.from,
     formerly: plan.formerly,
+    batch: plan.batch,
     concurrency: plan.concurrency,
   });
 

@@ -127,6 +127,8 @@ const paceMs = 1;
 const partPaceMs = 4;
 /** Nobody waits longer for others to fill his transaction. */
 const partMs = 20;
+/** A full one that lasts longer waits for something. Far above what a busy machine makes of it, or it made it busier. */
+const fullMs = 1_000;
 
 /**
  * How many messages the next transaction takes so that it lasts about `boundMs`, and how many transactions may run beside
@@ -151,7 +153,7 @@ export class Fit {
 
   /** How many may be under way when another one begins, of those that were begun within so long: what lasts longer waits for something. */
   beside(full: boolean): { readonly atOnce: number; readonly withinMs: number } {
-    if (full) return { atOnce: Math.ceil(Math.max(fewAtOnce, this.#eachMs / paceMs)), withinMs: this.#boundMs };
+    if (full) return { atOnce: Math.ceil(Math.max(fewAtOnce, this.#eachMs / paceMs)), withinMs: fullMs };
     return { atOnce: Math.ceil(Math.max(1, this.#eachMs / partPaceMs)), withinMs: partMs };
   }
 

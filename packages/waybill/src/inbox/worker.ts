@@ -26,6 +26,7 @@ import { createClaims } from './claims.ts';
 import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
+import { Slowness } from './slow.ts';
 import { Fit, Spoilt, createWhole } from './whole.ts';
 
 export interface Worker {
@@ -67,13 +68,6 @@ export const pollMs = 1_000;
 const waitingMax = 50;
 /** Runs that ended with the process, all but the first of them alone, until the message is parked. */
 const crashesMax = 4;
-/**
- * A shared handler that takes longer gets a transaction of its own once it has done so three times more than in one of a
- * hundred runs; after three hundred runs that did not it shares again.
- */
-const slowMs = 100;
-const slowMax = 3;
-const fastRuns = 100;
 /** After a batch was undone because a handler threw, so many messages have a savepoint each, where that is cheap. */
 const carefulCount = 1_000;
 /** After the drain: for giving back. User code that hears nothing (a schema that hangs) is not waited for. */
@@ -95,7 +89,7 @@ export function createWorker(options: WorkerOptions): Worker {
     lookAsked = true;
     receiving.abort();
   };
-  let slow = 0;
+  const slowness = new Slowness(clock);
   /** Messages that are still to have a savepoint each. */
   let careful = 0;
   const mayShare = plan.mode === 'shared';
@@ -106,9 +100,9 @@ export function createWorker(options: WorkerOptions): Worker {
   const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
 
   const tookTime = (ms: number): void => {
-    slow = Math.max(0, ms < slowMs ? slow - 1 / fastRuns : Math.min(slow + 1, slowMax));
-    if (mayShare && plan.mode === 'own' && slow === 0) plan.mode = 'shared';
-    if (slow < slowMax || plan.mode !== 'shared') return;
+    const is = slowness.took(ms);
+    if (is === 'fast' && mayShare && plan.mode === 'own') plan.mode = 'shared';
+    if (is !== 'slow' || plan.mode !== 'shared') return;
     plan.mode = 'own';
     signals.emit('slow-handler', { subscription: plan.name, tookMs: ms });
   };
@@ -117,8 +111,9 @@ export function createWorker(options: WorkerOptions): Worker {
   const alone = createAlone({ ...options, stopping: givingUp.signal, apply, took: tookTime });
   const report = createReport({ plan, clock, signals, attempts: options.attempts });
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
-  const count = plan.setBased || (plan.mode === 'shared' && !store.capabilities.parallelTransactions) ? 1 : plan.concurrency;
-  const ahead = store.capabilities.parallelTransactions ? Math.min(count + 1, batchesAhead) : 1;
+  const parallel = store.capabilities.parallelTransactions;
+  const count = plan.setBased || (plan.mode === 'shared' && !parallel) ? 1 : plan.concurrency;
+  const ahead = parallel ? Math.min(count + 1, batchesAhead) : 1;
   const capacity = ownTransactions() ? count * 2 : ahead * plan.batch;
   /** One transaction at a time takes a whole batch: two parts in turn would go on as two, each with its commit. */
   const roomMin = capacity === plan.batch ? capacity : 1;

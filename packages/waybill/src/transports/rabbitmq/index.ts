@@ -22,7 +22,11 @@ export interface RabbitOptions {
   readonly system?: string;
   /** The type of new queues. Quorum queues are replicated, and confirm faster. @default 'quorum' */
   readonly queues?: 'quorum' | 'classic';
-  /** Messages that one subscription of this instance has in hand at most; fewer once they are so large that it were more than 64 MiB. @default 1_200 */
+  /**
+   * Messages that one subscription of this instance has in hand at most, which bounds its memory; fewer once they are so
+   * large that it were more than 64 MiB.
+   * @default 1_200, or five times the subscription's `batch` where that is more
+   */
   readonly prefetch?: number;
   /** TLS for `amqps:` URLs. */
   readonly tls?: TlsOptions;
@@ -43,13 +47,13 @@ export interface RabbitOptions {
  * @throws WaybillError `INVALID_URL`, `INVALID_OPTION`; when it connects `DRIVER_MISSING`, `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`
  */
 export function rabbitmq(at: string | readonly string[] | Dial, options: RabbitOptions = {}): Transport {
-  const { system = 'waybill', queues = 'quorum', prefetch = 1_200, settleMs = 2_000, tls, auth } = options;
+  const { system = 'waybill', queues = 'quorum', prefetch, settleMs = 2_000, tls, auth } = options;
   const refuse = (option: string, why: string): never => {
     throw new WaybillError('INVALID_OPTION', `rabbitmq: ${option} ${why}`);
   };
   if (!/^[a-z0-9][a-z0-9.-]{0,49}$/.test(system) || system.startsWith('amq.')) refuse('system', 'is up to 50 lower-case letters, digits, dots and dashes');
   if (queues !== 'quorum' && queues !== 'classic') refuse('queues', "must be 'quorum' or 'classic'");
-  if (!Number.isSafeInteger(prefetch) || prefetch < 1 || prefetch > 65_535) refuse('prefetch', 'must be a whole number from 1 to 65535');
+  if (prefetch !== undefined && (!Number.isSafeInteger(prefetch) || prefetch < 1 || prefetch > 65_535)) refuse('prefetch', 'must be a whole number from 1 to 65535');
   if (!Number.isFinite(settleMs) || settleMs < 0) refuse('settleMs', 'must be a number of milliseconds from 0 on');
   const dial = typeof at === 'function' ? at : dialUrls(checked(typeof at === 'string' ? [at] : at), { tls, auth });
   return {

@@ -28,7 +28,7 @@ export interface SessionOptions {
   readonly dial: Dial;
   readonly system: string;
   readonly queueType: 'quorum' | 'classic';
-  readonly prefetch: number;
+  readonly prefetch: number | undefined;
   readonly settleMs: number;
 }
 
@@ -130,7 +130,7 @@ export class Session implements TransportSession {
       clock: this.#host.clock,
       declaration,
       queues,
-      prefetch: Math.ceil(this.#options.prefetch / Math.min(queues.length, partitionsAtOnce)),
+      prefetch: Math.ceil((this.#options.prefetch ?? prefetchFor(declaration)) / Math.min(queues.length, partitionsAtOnce)),
       recollection: this.#recollection,
       unreadable: (message, queue, reason) => this.#deadLetter(message, queue, reason),
       members: queues.length > 1 ? this.#names.members(declaration.name) : undefined,
@@ -332,3 +332,10 @@ export class Session implements TransportSession {
     for (const link of [this.#publishing, this.#consuming]) link.cut();
   }
 }
+
+/** Of one subscription, where nothing else was said: what fills the transactions that run beside each other, and the next ones. */
+function prefetchFor({ batch = 100 }: Declaration): number {
+  return Math.min(prefetchMax, Math.max(1_200, batch * 5));
+}
+/** A queue's prefetch is 16 bits wide; and what one process has in hand another cannot take. */
+const prefetchMax = 10_000;
