@@ -1,17 +1,21 @@
 /** Trouble at RabbitMQ, and clients that do not tell of it. */
 import assert, { AssertionError } from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import amqplib from 'amqplib';
+import { createBus } from 'waybill';
 import { systemClock } from '../../src/contract/clock.ts';
 import { memory } from '../../src/stores/memory/index.ts';
 import { recordingHost } from '../../src/testing/conformance/host.ts';
 import type { AmqpConnection } from '../../src/transports/rabbitmq/client.ts';
 import { rabbitmq } from '../../src/transports/rabbitmq/index.ts';
 import { needs } from '../../../../test/support/needs.ts';
+import { Priced } from '../support/contracts.ts';
 import { rabbitServer, type RabbitServer } from '../support/rabbitmq-server.ts';
 import { sabotaged, troubleCases, type TroubleSabotage, troubleSabotages, type TroubleWorld } from './trouble.ts';
 
 const { skip } = needs('rabbitmq');
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 describe('when RabbitMQ is in trouble', { skip }, () => {
   let server: RabbitServer;
@@ -68,6 +72,32 @@ describe('when RabbitMQ is in trouble', { skip }, () => {
       });
     }
   }
+
+  it('a handler that takes longer than the consumer time-out has its effect once', async (t) => {
+    await server.ctl('eval', 'application:set_env(rabbit, consumer_timeout, 1000), application:set_env(rabbit, channel_tick_interval, 300).');
+    t.after(() => server.ctl('eval', 'application:set_env(rabbit, consumer_timeout, 1800000), application:set_env(rabbit, channel_tick_interval, 60000).'));
+    const system = `trouble${systems++}`;
+    const bus = createBus({ service: 'desk', store: 'sqlite::memory:', transport: rabbitmq(server.url, { system, settleMs: 0 }), logger: silent });
+    t.after(() => bus.stop());
+    const runs: string[] = [];
+    const effects: string[] = [];
+    const both = Promise.withResolvers<void>();
+    bus.on('applied', ({ id }) => {
+      effects.push(id);
+      if (new Set(effects).size === 2) both.resolve();
+    });
+    bus.subscribe(Priced, async (_, { message }) => {
+      runs.push(message.id);
+      if (message.id === 'slow') await sleep(3_000);
+    });
+    await bus.start();
+    const again = new Promise<void>((resolve) => bus.on('duplicate', () => resolve()));
+    await bus.publish(Priced, { id: 'a', price: 1, revision: 1 }, { id: 'slow' });
+    await again; // it was applied, and the broker gave it again
+    await bus.publish(Priced, { id: 'a', price: 1, revision: 2 }, { id: 'quick' });
+    await both.promise;
+    assert.deepEqual([runs, effects], [['slow', 'quick'], ['slow', 'quick']]);
+  });
 
   it('every case is noticed to fail', () => {
     const broken = new Set(troubleSabotages.flatMap(({ breaks }) => breaks));
