@@ -71,6 +71,18 @@ describe('the simulation', () => {
     assert.match(tell(small.violations[0]!, small.story), /has neither its effect nor a dead letter|began no saga/);
   });
 
+  it('brings back what a broker lost by publishing everything again, and does nothing twice', async () => {
+    // In any order: what comes back comes after its successors.
+    const takes = ['sets', 'prices', 'later', 'do', 'orders'];
+    let lost = 0;
+    for (let seed = 1; seed <= 8; seed++) {
+      const knobs = { takes, order: 'any', holds: false } as const;
+      lost += (await simulate({ seed, loses: 8, knobs })).violations.filter(({ invariant }) => invariant === 'I1').length;
+      assertHolds(await simulate({ seed, loses: 8, knobs, republishes: true }));
+    }
+    assert.ok(lost > 2, `only ${lost} losses would have been there`);
+  });
+
   const directory = join(import.meta.dirname, 'scenarios');
   for (const name of readdirSync(directory)) {
     it(`holds for what once failed: ${name}`, async () => {

@@ -22,6 +22,7 @@ export const invariants: Readonly<Record<string, string>> = {
   I18: 'bounded growth: nothing is left over',
   I19: 'liveness: once faults stop, it drains',
   I21: 'graceful stop: what was finished is acknowledged',
+  I22: 'loss detection: what a broker lost is published again from the ledger',
 };
 
 /** Violations of one kind that are listed; the rest would only be more of it. */

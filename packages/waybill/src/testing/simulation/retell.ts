@@ -22,15 +22,21 @@ interface Left {
   readonly left: readonly string[];
   readonly told: Told;
   readonly crashedAlone: ReadonlyMap<string, number>;
+  /** A service has published again what stood in its ledger up to this row. */
+  readonly original: ReadonlyMap<string, number>;
 }
 
 const text = new TextDecoder();
 
-export function storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone }: Left): Story {
+export function storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, original }: Left): Story {
   const all = [databases.shop, databases.basket];
   const fateOf = new Map<string, Fate>();
+  const first = new Set<string>();
   const sent = all.flatMap(({ disk }) => [...disk.outbox.committed.values()]).flatMap((row): Sent[] => {
     if (row.kind === 'reply') return [];
+    const name = `${row.source} ${row.id} ${row.type}`;
+    if (row.position > (original.get(row.source) ?? Infinity) && first.has(name)) return []; // published again
+    first.add(name);
     const step = dataOf(row);
     if (step.fate !== undefined) fateOf.set(row.id, step.fate);
     return [

@@ -37,6 +37,8 @@ export interface Scenario {
   readonly faults?: readonly Fault[] | undefined;
   /** Pathology: the broker loses so many of the messages that it confirmed. */
   readonly loses?: number | undefined;
+  /** Once all is at rest, everything is published again from the ledgers: what was lost comes, and nothing else happens. */
+  readonly republishes?: boolean | undefined;
 }
 
 export interface Outcome {
@@ -351,6 +353,13 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     }
     return undefined;
   };
+  /** What each service had in its ledger before it published everything again. */
+  const original = new Map<string, number>();
+  const republish = ({ service, database, bus }: Instance): void => {
+    const rows = [...database.disk.outbox.committed.values()].filter(({ kind }) => kind !== 'reply');
+    original.set(service, database.disk.lastNumber);
+    internalsOf(bus).republish(rows.map(({ position: _, storedMs: _at, ...row }) => row)).catch((error: unknown) => violate('I22', `${service} could not publish again: ${String(error)}`)); // prettier-ignore
+  };
   const deadlineMs = scheduler.nowMs + drainMs;
   let calm = 0;
   let what: string | undefined;
@@ -358,11 +367,14 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     await scheduler.run(scheduler.nowMs + lookEveryMs, () => false);
     what = outstanding();
     calm = what === undefined ? calm + 1 : 0;
+    if (calm < 3 || !scenario.republishes || original.size > 0) continue;
+    calm = 0;
+    for (const instance of instances) if (!original.has(instance.service)) republish(instance);
   }
   if (scheduler.exhausted) violate('I19', `it spins: ${scheduler.steps} events, and no end: ${what ?? ''}`);
   else if (what !== undefined) violate('I19', `${drainMs / 1000} s after the last fault: ${what}`);
   const left = Object.entries(databases).flatMap(([name, { locks }]) => (locks.size > 0 ? [`${name}: ${locks.size} locks are held`] : []));
-  const story = storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone });
+  const story = storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, original });
   for (const { process } of instances) process.die('the end');
   return {
     scenario,

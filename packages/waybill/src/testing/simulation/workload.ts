@@ -84,7 +84,7 @@ export function drawKnobs(random: Chance, aim: CallName): Knobs {
     case 'waiting.add':
       return { ...drawn, throws: 0.3 };
     case 'failures.add':
-      return { ...drawn, doomed: 0.3 };
+      return { ...drawn, doomed: 0.3, ...(drawn.holds && { order: 'by-key', poison: false, takes: taking('steps') }) };
     case 'savepoint':
       return { ...drawn, cheapSavepoints: true, takes: taking('sets') };
     case 'release':
@@ -122,7 +122,7 @@ function draw(random: Chance): Knobs {
       .slice(0, random.whole(2, takesMax))
       .map(({ name }) => name),
     accounts: random.is(0.2),
-    holds: random.is(0.3),
+    holds: random.is(0.5),
   };
 }
 
