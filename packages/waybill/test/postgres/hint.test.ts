@@ -81,7 +81,7 @@ describe('the relay is woken from another process', { skip }, () => {
     sent.length = 0;
     await bus.transaction((tx) => bus.publish(Noted, { n: 1 }, { tx }));
     await until(() => woken() > 1, 'the relay is woken');
-    const what = sent.map((text) => /^\s*(begin|commit|insert into)|pg_notify/.exec(text)?.[0].trim()).filter(Boolean);
-    assert.deepEqual(what, ['begin', 'insert into', 'commit', 'pg_notify']);
+    const what = sent.map((text) => /^\s*(begin|commit|insert into)|pg_notify/.exec(text)?.[0].trim().concat(text.endsWith(';commit') ? ' … commit' : '')).filter(Boolean);
+    assert.deepEqual(what, ['begin', 'insert into … commit', 'pg_notify']);
   });
 });
