@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
+import { heartbeatType } from '../../src/contract/control.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
 import type { TransportSession } from '../../src/contract/transport.ts';
 import { memory } from '../../src/stores/memory/index.ts';
@@ -97,6 +98,9 @@ describe('at RabbitMQ', { skip }, () => {
     const command = message('command', { kind: 'command', type: 'catalog.do.v1', recipient: 'catalog' });
     const reply = message('reply', { kind: 'reply', recipient: address });
     assert.deepEqual((await basket.send([own, command, reply])).map(({ kind }) => kind), ['unroutable', 'unroutable', 'stored']);
+    const beat = (source: string) => basket.send([message('beat', { type: heartbeatType, source })]);
+    assert.deepEqual(await beat('basket'), [{ kind: 'stored' }], 'its own instance hears it');
+    await assert.rejects(beat('catalog'), denied, "another service's heartbeat");
     await assert.rejects(basket.send([message('forged', { type: 'catalog.price-changed.v1' })]), denied, "another service's event");
     await basket.remove('basket.prices', 'drop');
     await assert.rejects(connect('catalog', url), denied, 'as another service');

@@ -223,12 +223,11 @@ describe('the RabbitMQ transport', { skip }, () => {
   it('keeps what the broker drops by a policy, but no heartbeat that ran out', async () => {
     const system = newSystem();
     const [catalog, basket] = [await connect('catalog', { system }), await connect('basket', { system })];
-    const { bindings } = prices;
-    await basket.declare(to('basket.prices', { bindings: [...bindings, { type: heartbeatType, kind: 'event' }] }));
+    await basket.declare(prices);
     await server.ctl('set_policy', system, `^${system}\\.basket\\.prices$`, '{"message-ttl":50}', '--apply-to', 'queues');
-    await catalog.send([message('beat', { type: heartbeatType })]);
-    await catalog.send([message('kept'), message('kept too')]);
     const channel = await admin.createChannel();
+    channel.publish(system, `beat.${system}.basket.prices`, Buffer.from('beat'));
+    await catalog.send([message('kept'), message('kept too')]);
     const dead: string[] = [];
     for (const untilMs = performance.now() + 10_000; dead.length < 2 && performance.now() < untilMs; await sleep(20)) {
       const found = await channel.get(`${system}.basket~dead`, { noAck: true });
@@ -237,6 +236,47 @@ describe('the RabbitMQ transport', { skip }, () => {
     assert.deepEqual([dead.toSorted(), (await channel.checkQueue(`${system}.basket.prices`)).messageCount], [['kept', 'kept too'], 0]);
     assert.equal((await channel.checkQueue(`${system}.basket~dead`)).messageCount, 0);
     await channel.close();
+  });
+
+  it('gives heartbeats to who reads, one of a source at a time, and none to a queue that nobody reads', async () => {
+    for (const order of ['any', 'by-key'] as const) {
+      const system = newSystem();
+      const [catalog, basket] = [await connect('catalog', { system }), await connect('basket', { system })];
+      const declaration = to('basket.prices', { order, bindings: [...prices.bindings, { type: heartbeatType, kind: 'event' }] });
+      const queues = order === 'any' ? 1 : 8;
+      await basket.declare(declaration);
+      let time = Date.now();
+      const beat = (label: string) => catalog.send([message(label, { type: heartbeatType, time: ++time })]);
+      for (let i = 0; i < 5; i++) await beat(`unheard ${i}`);
+      const counted = await admin.createChannel();
+      const names = order === 'any' ? [`${system}.basket.prices`] : Array.from({ length: 8 }, (_, i) => `${system}.basket.prices~${i}`);
+      for (const name of names) assert.equal((await counted.checkQueue(name)).messageCount, 0);
+      await counted.close();
+
+      const consumer = await basket.consume(declaration);
+      const signal = new AbortController().signal;
+      const all = async (count: number) => {
+        const got: string[] = [];
+        for (const untilMs = performance.now() + 10_000; got.length < count && performance.now() < untilMs; ) {
+          const some = await consumer.receive(100, { waitMs: 100, signal });
+          got.push(...labels(some));
+          await consumer.settle(some);
+        }
+        return got;
+      };
+      await beat('heard');
+      assert.deepEqual(await all(queues), Array.from({ length: queues }, () => 'heard'));
+      for (let i = 0; i < 5; i++) await beat(`next ${i}`);
+      const behind = Promise.withResolvers<void>(); // what comes to the same place behind them
+      const { address } = await basket.listen(() => behind.resolve());
+      await catalog.send([message('reply', { kind: 'reply', recipient: address })]);
+      await behind.promise;
+      const next = await all(queues);
+      assert.deepEqual([next.length, new Set(next).size], [queues, 1], 'the others came while that one was under way');
+      assert.deepEqual(await consumer.receive(100, { waitMs: 300, signal }), []);
+      await beat('last');
+      assert.deepEqual(await all(queues), Array.from({ length: queues }, () => 'last'));
+    }
   });
 
   it('shares the partitions of a by-key subscription over its instances, and hands them on in order', async () => {

@@ -13,12 +13,13 @@
  * is balance.
  */
 import type { Clock } from '../../contract/clock.ts';
-import { isHeartbeat } from '../../contract/control.ts';
+import { heartbeatType, isHeartbeat } from '../../contract/control.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { StoreTransaction } from '../../contract/store.ts';
 import type { Consumer, Declaration, Delivery, SourceProgress } from '../../contract/transport.ts';
 import { type AmqpChannel, type AmqpMessage, codeOf, goodbye, replyCode, unreachable } from './client.ts';
 import type { Link } from './link.ts';
+import { Beats } from './beats.ts';
 import { Progress, type Word } from './progress.ts';
 import { type Entry, Reader } from './reader.ts';
 import type { Recollection } from './recollection.ts';
@@ -43,6 +44,8 @@ export interface ConsumerHost {
   /** With partitions: the queue at which all instances stand. */
   readonly members: string | undefined;
   readonly inspect: (queue: string) => Promise<{ messageCount: number; consumerCount: number } | undefined>;
+  /** The other instances shall hear soon how far this one is. */
+  readonly tell: () => void;
   /** The queue is gone though nobody said so: make it again. */
   readonly redeclare: () => Promise<void>;
   readonly onClose: () => void;
@@ -59,6 +62,7 @@ export class QueueConsumer implements Consumer {
   readonly #held = new Map<Delivery, Entry>();
   readonly #waiting = new Set<() => void>();
   readonly #progress: Progress;
+  readonly #beats: Beats;
   /** Of each reader. */
   #prefetch: number;
   #turn = 0;
@@ -79,6 +83,7 @@ export class QueueConsumer implements Consumer {
     this.#prefetch = host.prefetch;
     this.#readers = host.queues.map(() => undefined);
     this.#progress = new Progress(host.queues.length);
+    this.#beats = new Beats(host.queues.length);
     this.#askedMs = host.clock.monotonic();
     this.#tidyLater();
   }
@@ -225,10 +230,12 @@ export class QueueConsumer implements Consumer {
       taken.push(...(this.#readers[(this.#turn + i) % count]?.take(max - taken.length) ?? []));
     }
     this.#turn = (this.#turn + 1) % count;
+    let isNews = false;
     for (const entry of taken) {
       this.#held.set(entry.delivery, entry);
-      this.#progress.took(this.#readers.indexOf(entry.reader), cameOf(entry));
+      if (this.#progress.took(this.#readers.indexOf(entry.reader), cameOf(entry))) isNews = true;
     }
+    if (isNews) this.#host.tell();
     return taken.map(({ delivery }) => delivery);
   }
 
@@ -309,6 +316,23 @@ export class QueueConsumer implements Consumer {
     this.#progress.heard(by, word, this.#host.clock.monotonic());
   }
 
+  /** The queues into which this instance is to put a publisher's heartbeat: those that somebody reads, in this moment. */
+  beat(source: string, time: number): readonly string[] {
+    const { declaration, queues, clock } = this.#host;
+    if (this.state !== 'working' || !this.#isAsking() || !declaration.bindings.some(({ type }) => type === heartbeatType)) return [];
+    const nowMs = clock.monotonic();
+    return queues.filter((_, index) => {
+      const reader = this.#readers[index];
+      if (reader?.state !== 'open') return false;
+      return this.#beats.takes(index, { source, time }, { reached: this.#progress.reached(index, source), active: reader.active, nowMs });
+    });
+  }
+
+  /** A worker that is paused, or has all that it can hold, does not. */
+  #isAsking(): boolean {
+    return this.#waiting.size > 0 || this.#host.clock.monotonic() - this.#askedMs <= unusedMs;
+  }
+
   // --- balance and life ---------------------------------------------------------------------------------------------------
 
   #tidyLater(): void {
@@ -321,8 +345,8 @@ export class QueueConsumer implements Consumer {
   }
 
   async #tidy(): Promise<void> {
-    const { clock, queues, members } = this.#host;
-    if (this.#waiting.size === 0 && clock.monotonic() - this.#askedMs > unusedMs) {
+    const { queues, members } = this.#host;
+    if (!this.#isAsking()) {
       for (const reader of this.#readers) {
         if (!reader || reader.buffer.length === 0) continue;
         this.#leave(reader);

@@ -1,6 +1,6 @@
 /**
- * What is this instance's alone: a queue that lives as long as its connection, for replies and for what its siblings
- * (the service's other instances) tell it. After a loss it is made again under a new name and with the same bindings; a
+ * What is this instance's alone: a queue that lives as long as its connection, for replies, for publishers' heartbeats and
+ * for what its siblings (the service's other instances) tell it. After a loss it is made again under a new name and with the same bindings; a
  * reply that came in between is lost, and the request ends by its time-out.
  */
 import { type Clock, sleep } from '../../contract/clock.ts';
@@ -24,7 +24,7 @@ export class Instance {
     this.#options = options;
   }
 
-  /** From now on messages with this routing key come to `take`. */
+  /** From now on messages with this routing key come to `take`; `x.#` stands for all that begin with `x.`. */
   async bind(routingKey: string, take: (message: AmqpMessage) => void): Promise<void> {
     this.#bindings.set(routingKey, take);
     try {
@@ -69,7 +69,8 @@ export class Instance {
 
   #take(message: AmqpMessage): void {
     try {
-      this.#bindings.get(message.fields.routingKey)?.(message);
+      const { routingKey } = message.fields;
+      (this.#bindings.get(routingKey) ?? this.#bindings.get(`${routingKey.split('.', 1)[0]}.#`))?.(message);
     } catch (error) {
       this.#options.trouble('a reply', error);
     }

@@ -15,7 +15,7 @@ import type { Declaration } from '../../contract/transport.ts';
  * Routing keys, where slot is a number made of the message's key:
  *
  *     event.<slot>.<type>      command.<slot>.<service>.<type>      reply.<address>
- *     queue.<queue>  to that queue alone      dead.<service>      sibling.<service>
+ *     queue.<queue>, beat.<queue>  to that queue alone      dead.<service>      sibling.<service>      heartbeat.<source>
  *
  * `~` stands in no name that users give. All fit AMQP's 255 bytes.
  */
@@ -60,7 +60,8 @@ export function createNames(system: string): Names {
 }
 
 export const route = {
-  of({ kind, type, recipient, key, id }: WireMessage): string {
+  of({ kind, type, source, recipient, key, id }: WireMessage): string {
+    if (type === heartbeatType) return `heartbeat.${part(source)}`;
     if (kind === 'reply') return route.toReply(recipient ?? '');
     const slot = slotOf(key ?? id);
     return kind === 'event' ? `event.${slot}.${part(type)}` : `command.${slot}.${part(recipient ?? '')}.${part(type)}`;
@@ -68,17 +69,20 @@ export const route = {
   toQueue: (queue: string): string => `queue.${queue}`,
   toDead: (service: string): string => `dead.${part(service)}`,
   toSiblings: (service: string): string => `sibling.${part(service)}`,
+  heartbeats: 'heartbeat.#',
+  /** A heartbeat's way into a queue: another one than messages', as the broker shall drop it without a trace. */
+  beatTo: (queue: string): string => `beat.${queue}`,
   toReply: (address: string): string => `reply.${part(address)}`,
   /** The slot in a routing key of an event or a command. */
   slot: (key: string): number => Number(key.split('.', 2)[1]) % slots || 0,
   /**
-   * What a queue of a declaration is bound to; `index` is its partition, undefined where there is one queue. Heartbeats go
-   * to every partition: each is as far as what has come out of itself.
+   * What a queue of a declaration is bound to; `index` is its partition, undefined where there is one queue. Not to
+   * heartbeats: where nobody reads they would heap up. Who reads puts them there, see `beats.ts`.
    */
   patterns({ bindings }: Pick<Declaration, 'bindings'>, service: string, index: number | undefined): string[] {
     const mine = index === undefined ? ['*'] : slotsOf(index);
-    return bindings.flatMap(({ kind, type }) =>
-      (type === heartbeatType ? ['*'] : mine).map((slot) => (kind === 'event' ? `event.${slot}.${part(type)}` : `${kind}.${slot}.${part(service)}.${part(type)}`)),
+    return bindings.filter(({ type }) => type !== heartbeatType).flatMap(({ kind, type }) =>
+      mine.map((slot) => (kind === 'event' ? `event.${slot}.${part(type)}` : `${kind}.${slot}.${part(service)}.${part(type)}`)),
     );
   },
 };

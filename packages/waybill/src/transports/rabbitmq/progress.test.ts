@@ -9,7 +9,8 @@ const nothing = (queues: number): never[][] => Array.from({ length: queues }, ()
 describe('how far a source is, over partitions', () => {
   it('is not known before each of them has said something, and then as far as the least far one', () => {
     const progress = new Progress(2);
-    progress.took(0, message(10));
+    assert.equal(progress.took(0, message(10)), true, 'the first of its source');
+    assert.equal(progress.took(0, message(10)), false);
     assert.deepEqual(progress.report(nothing(2), 0), [{ source: 'catalog', appliedUntilMs: 0, waiting: undefined }]);
     progress.took(1, heartbeat(7));
     assert.equal(progress.report(nothing(2), 0)[0]!.appliedUntilMs, 7);

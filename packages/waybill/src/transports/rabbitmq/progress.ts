@@ -11,7 +11,8 @@
  *                  source yet is not waited for, and who falls silent counts for a moment longer, until what it held has
  *                  come to another
  *
- * A crash forgets it: heartbeats tell again within seconds. Cost: a lookup per message; a word per second and instance.
+ * A crash forgets it: heartbeats tell again within seconds. Cost: a lookup per message; a word per second and instance,
+ * and one more when it first takes something of a source.
  */
 import type { SourceProgress } from '../../contract/transport.ts';
 
@@ -51,12 +52,14 @@ export class Progress {
     return this.#newest.length === 1;
   }
 
-  took(queue: number, { source, time, isHeartbeat }: Came): void {
+  /** @returns whether it is the first of its source here: others do not wait for this instance until it has told them */
+  took(queue: number, { source, time, isHeartbeat }: Came): boolean {
     const newest = this.#newest[queue]!;
     const before = newest.get(source);
-    if (before === undefined && newest.size >= sourcesMax) return;
+    if (before === undefined && newest.size >= sourcesMax) return false;
     if (before === undefined || time > before) newest.set(source, time);
     if (!isHeartbeat && this.#sent.size < sourcesMax) this.#sent.add(source);
+    return before === undefined;
   }
 
   /** It went back to its queue, and comes again, here or elsewhere. */
@@ -105,6 +108,12 @@ export class Progress {
         ...(!this.#sent.has(source) && { onlyHeartbeats: true }),
       };
     });
+  }
+
+  /** The newest of a source that is known to have come out of this queue, here or elsewhere. */
+  reached(queue: number, source: string): number {
+    const others = this.#shared ? [...this.#words.values()].map(({ word }) => word[source]?.until[0] ?? 0) : [this.#said[queue]!.get(source) ?? 0];
+    return Math.max(this.#newest[queue]!.get(source) ?? 0, ...others);
   }
 
   #own(queue: number, source: string, outstanding: readonly (readonly Came[])[]): number | undefined {

@@ -135,11 +135,13 @@ export class Session implements TransportSession {
       unreadable: (message, queue, reason) => this.#deadLetter(message, queue, reason),
       members: queues.length > 1 ? this.#names.members(declaration.name) : undefined,
       inspect: (queue) => this.#topology.inspect(queue),
+      tell: () => this.#saySoon(),
       redeclare: () => this.#redeclare(declaration),
       onClose: () => this.#consumers.delete(consumer),
     });
     this.#consumers.add(consumer);
     try {
+      await this.#instance.bind(route.heartbeats, (message) => this.#beat(message));
       await consumer.open();
     } catch (error) {
       await consumer.close();
@@ -287,17 +289,48 @@ export class Session implements TransportSession {
     });
   }
 
+  #isToSay = false;
+
+  /** After this step, in which more may come. */
+  #saySoon(): void {
+    if (this.#isToSay) return;
+    this.#isToSay = true;
+    void this.#host.clock.turn().then(() => {
+      this.#isToSay = false;
+      return this.#say();
+    }).catch(() => {}); // said again in its turn
+  }
+
   /** Nobody waits for it, and the next one replaces it. */
   async #say(): Promise<void> {
     const progress: Record<string, Word> = {};
     for (const consumer of this.#consumers) if (consumer.active) progress[consumer.name] = consumer.word();
-    if (!this.#consuming.up || this.#publishing.blocked || Object.values(progress).every((word) => Object.keys(word).length === 0)) return;
-    if (!this.#saying) {
-      const channel = await this.#publishing.channel();
-      channel.on('close', () => this.#saying === channel && (this.#saying = undefined));
-      this.#saying = channel;
-    }
-    this.#saying.publish(this.#names.exchange, route.toSiblings(this.#host.service), Buffer.from(JSON.stringify({ progress, by: this.#id })));
+    if (!this.#maySay || Object.values(progress).every((word) => Object.keys(word).length === 0)) return;
+    (await this.#voice()).publish(this.#names.exchange, route.toSiblings(this.#host.service), Buffer.from(JSON.stringify({ progress, by: this.#id })));
+  }
+
+  get #maySay(): boolean {
+    return this.#consuming.up && !this.#publishing.blocked;
+  }
+
+  async #voice(): Promise<AmqpChannel> {
+    if (this.#saying) return this.#saying;
+    const channel = await this.#publishing.channel();
+    channel.on('close', () => this.#saying === channel && (this.#saying = undefined));
+    return (this.#saying = channel);
+  }
+
+  /** A publisher's heartbeat, on its way into the queues that are read here. One that is lost is followed by the next. */
+  #beat(message: AmqpMessage): void {
+    const read = received(message, false);
+    if (typeof read === 'string' || !this.#maySay) return;
+    const queues = [...this.#consumers].flatMap((consumer) => consumer.beat(read.source, read.time));
+    if (queues.length === 0) return;
+    this.#voice()
+      .then((channel) => {
+        for (const queue of queues) channel.publish(this.#names.exchange, route.beatTo(queue), message.content, message.properties);
+      })
+      .catch(() => {}); // the broker is away
   }
 
   async #leaveWhenIdle(consumer: QueueConsumer): Promise<void> {

@@ -8,7 +8,6 @@
  * renamed queue leaves some messages in both: they have the same ids.
  */
 import { type Clock, sleep } from '../../contract/clock.ts';
-import { heartbeatType } from '../../contract/control.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Declaration } from '../../contract/transport.ts';
 import { type AmqpChannel, type AmqpQueue, codeOf, goodbye, replyCode, unreachable } from './client.ts';
@@ -116,7 +115,7 @@ export class Topology {
           ...(partition && { 'x-single-active-consumer': true }),
         },
       });
-      await channel.bindQueue(queue, names.exchange, route.toQueue(queue));
+      for (const pattern of [route.toQueue(queue), route.beatTo(queue)]) await channel.bindQueue(queue, names.exchange, pattern);
     } catch (error) {
       throw this.#explained(`the queue ${queue}`, error);
     }
@@ -142,8 +141,7 @@ export class Topology {
   async #bind(channel: AmqpChannel, declaration: Declaration, queues: readonly string[]): Promise<void> {
     const { names, service } = this.#options;
     for (const [queue, pattern] of this.#bindings(declaration, queues)) await channel.bindQueue(queue, names.exchange, pattern);
-    const own = { bindings: declaration.bindings.filter(({ type }) => type !== heartbeatType) };
-    for (const pattern of route.patterns(own, service, undefined)) await channel.bindQueue(names.dead(service), names.dead(service), pattern);
+    for (const pattern of route.patterns(declaration, service, undefined)) await channel.bindQueue(names.dead(service), names.dead(service), pattern);
   }
 
   #bindings(declaration: Pick<Declaration, 'bindings'>, queues: readonly string[]): [queue: string, pattern: string][] {
