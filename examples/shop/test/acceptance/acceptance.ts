@@ -323,7 +323,8 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
       assert.deepEqual(await faults(basket), [], 'nothing found');
       assert.deepEqual(complaints, []);
 
-      await basket.evaluate('document.querySelector("main button").replaceChildren()');
+      // In the header, where a page that reads itself anew replaces nothing: elsewhere it mends the fault before axe looks.
+      await basket.evaluate('document.querySelector("header").append(document.createElement("button"))');
       assert.match((await faults(basket)).join(), /button-name/, 'a fault would be found');
     });
 
