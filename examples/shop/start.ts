@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Advice, dataPath, openDataFolder, type DataFolder } from './supervisor/data-folder.ts';
 import { LEARN_MS, SERVICE_NAMES, startOrder, type ServiceName, type ToSupervisor } from './supervisor/messages.ts';
+import { Progress } from './supervisor/progress.ts';
 import { checkServers, nextStep } from './supervisor/servers.ts';
 import { ServiceProcess } from './supervisor/service-process.ts';
 import { busEnvironment, checkAddresses } from './supervisor/stores.ts';
@@ -27,6 +28,7 @@ const LEARNERS = ['basket', 'storefront'] as const;
 const COMPILED = join(tmpdir(), 'node-compile-cache');
 /** Called at each change of a service's state. */
 const watchers = new Set<() => void>();
+const progress = new Progress((text) => process.stdout.write(text));
 let folder: DataFolder | undefined;
 let leaving: Promise<never> | undefined;
 let leavingSince = 0;
@@ -71,18 +73,18 @@ async function start(): Promise<void> {
     services.set(name, new ServiceProcess({ name, file, env }, { changed: () => changed(name), said: hear, printed }));
   }
 
-  process.stdout.write('Starting');
+  progress.add('Starting');
   for (const together of startOrder(process.env['WAYBILL_TRANSPORT'])) {
     await Promise.all(
       together.map(async (name) => {
         await ready(name);
-        process.stdout.write(` ${name} ✓`);
+        progress.add(` ${name} ✓`);
         ports.set(name, Number(new URL(services.get(name)!.state.url!).port));
       }),
     );
   }
   await learnCatalogue();
-  process.stdout.write('\n');
+  progress.breakOff();
 
   const { url } = services.get('storefront')!.state;
   const shop = url!.replace('127.0.0.1', 'localhost');
@@ -117,7 +119,7 @@ async function learnCatalogue(): Promise<void> {
   });
   for (const name of LEARNERS) services.get(name)!.say({ say: 'learn', token });
   await Promise.race([all, new Promise((resolve) => setTimeout(resolve, LEARN_MS).unref())]);
-  process.stdout.write(LEARNERS.every((name) => learned.has(name)) ? ' catalogue learned ✓' : ' catalogue still being learned …');
+  progress.add(LEARNERS.every((name) => learned.has(name)) ? ' catalogue learned ✓' : ' catalogue still being learned …');
 }
 
 function changed(name: ServiceName): void {
@@ -160,7 +162,9 @@ async function obey({ id, service: name, action }: Extract<ToSupervisor, { say: 
 }
 
 function printed(name: ServiceName, line: string): void {
-  if (leaving === undefined) process.stderr.write(`[${name}] ${line}\n`);
+  if (leaving !== undefined) return;
+  progress.breakOff();
+  process.stderr.write(`[${name}] ${line}\n`);
 }
 
 /**

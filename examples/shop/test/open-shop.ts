@@ -28,7 +28,10 @@ export interface Shop extends AsyncDisposable {
   readonly url: string;
   readonly folder: string;
   readonly pid: number;
+  /** Everything that was printed; what start.ts says and what the services say are two streams, in no certain order. */
   output(): string;
+  /** What start.ts itself says: its standard output. */
+  said(): string;
   ask(method: string, path: string, asked?: Asked): Promise<Response>;
   /** As `ask`; the answer must be a success. */
   json<T>(method: string, path: string, asked?: Asked): Promise<T>;
@@ -124,8 +127,8 @@ export function visitorOf(shop: Shop, visitor: string) {
 /** Starts a shop and resolves when it is open. With `folder` it starts on data that is there, and leaves it there. */
 export async function openShop({ folder, env = {} }: { folder?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Shop> {
   const data = folder ?? (await mkdtemp(join(tmpdir(), 'shop-')));
-  const { child, output, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...HASTE, ...env });
-  const opened = () => output().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(output())?.[1];
+  const { child, output, said, ended } = launch({ SHOP_PORT: '0', SHOP_DATA: data, ...HASTE, ...env });
+  const opened = () => said().includes('Ctrl-C closes it') && /Shop\s+(http:\/\/\S+?)\//.exec(said())?.[1];
   const endedEarly = ended.then((code) => Promise.reject(new Error(`start.ts ended with ${code}:\n${output()}`)));
   const url = await Promise.race([until('the shop is open', opened, OPEN_MS), endedEarly]);
 
@@ -156,6 +159,7 @@ export async function openShop({ folder, env = {} }: { folder?: string; env?: No
     folder: data,
     pid: child.pid!,
     output,
+    said,
     ask,
     json,
     close,
@@ -184,13 +188,14 @@ export async function failToOpen(env: NodeJS.ProcessEnv): Promise<{ code: number
 export function launch(
   env: NodeJS.ProcessEnv,
   program = 'start.ts',
-): { child: ChildProcess; output: () => string; ended: Promise<number | null> } {
+): { child: ChildProcess; output: () => string; said: () => string; ended: Promise<number | null> } {
   const { NODE_TEST_CONTEXT: _context, ...inherited } = process.env;
   const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
   const child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
-  let text = '';
-  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => void (text += chunk.toString()));
-  return { child, output: () => text, ended: new Promise((resolve) => child.once('close', (code) => resolve(code))) };
+  let [all, said] = ['', ''];
+  for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding('utf8').on('data', (chunk: string) => void (all += chunk));
+  child.stdout!.on('data', (chunk: string) => void (said += chunk));
+  return { child, output: () => all, said: () => said, ended: new Promise((resolve) => child.once('close', (code) => resolve(code))) };
 }
 
 /** Waits for a condition, not for the clock. An error while looking counts as not yet. */

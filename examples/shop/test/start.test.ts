@@ -52,6 +52,14 @@ describe('starting the shop', () => {
     assert.equal(await ended, 0, output());
   });
 
+  it('gives what a service prints meanwhile a line of its own', async () => {
+    const chatter = "data:text/javascript,process.env.GATEWAY_FILE&&console.warn(`hello`)";
+    await using shop = await openShop({ folder: join(scratch, 'chatter'), env: { NODE_OPTIONS: `--import=${chatter}` } });
+    assert.match(shop.said(), /^(Starting.*\n)+Starting gateway ✓.* ✓ catalogue .*\nThe shop is open after /);
+    for (const name of SERVICE_NAMES)
+      assert.ok(shop.output().includes(`[${name}] hello\n`), shop.output());
+  });
+
   it('says that the port is taken, and how to take another', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => other.once('listening', resolve));

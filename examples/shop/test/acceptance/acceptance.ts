@@ -74,7 +74,7 @@ export function acceptance({ name, skip, looks, ground, more }: Where): void {
 
     it('1 opens when every service is ready, and says how long that took', async () => {
       shop = await open();
-      assert.match(shop.output(), / ✓ catalogue .*\nThe shop is open after \d+\.\d s\./);
+      assert.match(shop.said(), / ✓ catalogue .*\nThe shop is open after \d+\.\d s\./);
       for (const service of SERVICE_NAMES)
         await until(`${service} answers`, async () => (await shop.service(service)).answering);
     });
