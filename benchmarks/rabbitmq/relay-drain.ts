@@ -8,7 +8,7 @@ import amqplib from 'amqplib';
 import pg from 'pg';
 import { atLeast, median, type Report } from '../report.ts';
 import { drainQueue, publishRaw, purge } from './contract.ts';
-import { type Measured, measured, type Servers, startServers } from './servers.ts';
+import { type Measured, measured, medianCpu, type Servers, startServers } from './servers.ts';
 import { bindSink, drainRunning, sinkQueue } from './sink.ts';
 
 export async function relayDrain({ quick }: { quick: boolean }): Promise<Report> {
@@ -31,9 +31,8 @@ export async function relayDrain({ quick }: { quick: boolean }): Promise<Report>
       ratios: [atLeast('the same messages in pipelined confirms with the same client, no database', ratio, 0.9)],
       correct: checks.every(({ distinct, inverted }) => distinct === count && inverted === 0),
       messages: count,
-      
       perSecond: { waybill: ours!.map(({ rate }) => Math.round(rate)), limit: limit!.map(({ rate }) => Math.round(rate)) },
-      cpuMicrosecondsPerMessage: { waybill: ours!.map(({ cpu }) => cpu), limit: limit!.map(({ cpu }) => cpu) },
+      cpuMicrosecondsPerMessage: { waybill: medianCpu(ours!), limit: medianCpu(limit!) },
       copies: checks.map(({ copies }) => copies),
     };
   } finally {
@@ -70,7 +69,7 @@ export async function relayVsUsual({ quick }: { quick: boolean }): Promise<Repor
       correct,
       messages: count,
       perSecond: Object.fromEntries(Object.entries(all).map(([name, values]) => [name, values.map(({ rate }) => Math.round(rate))])),
-      cpuMicrosecondsPerMessage: Object.fromEntries(Object.entries(all).map(([name, values]) => [name, values.map(({ cpu }) => cpu)])),
+      cpuMicrosecondsPerMessage: Object.fromEntries(Object.entries(all).map(([name, values]) => [name, medianCpu(values)])),
     };
   } finally {
     await servers.close();

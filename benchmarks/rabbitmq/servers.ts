@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { median } from '../report.ts';
 
 export interface Servers {
   readonly amqp: string;
@@ -86,4 +87,10 @@ export async function measured(servers: Servers, messages: number, work: () => P
   const [after, seconds] = [servers.cpu(), (performance.now() - began) / 1000];
   const per = (name: 'node' | 'rabbit' | 'postgres'): number => Math.round(((after[name] - before[name]) * 10_000) / messages) / 10;
   return { rate: messages / seconds, cpu: { node: per('node'), rabbit: per('rabbit'), postgres: per('postgres') } };
+}
+
+/** Of several rounds, each process by itself. */
+export function medianCpu(rounds: readonly Measured[]): Measured['cpu'] {
+  const of = (name: keyof Measured['cpu']): number => median(rounds.map(({ cpu }) => cpu[name]));
+  return { node: of('node'), rabbit: of('rabbit'), postgres: of('postgres') };
 }
