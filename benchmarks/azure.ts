@@ -12,8 +12,9 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { ServiceBusAdministrationClient, ServiceBusClient, type ServiceBusReceivedMessage } from '@azure/service-bus';
+import { ServiceBusClient, type ServiceBusReceivedMessage } from '@azure/service-bus';
 import { azureServiceBus } from 'waybill/transports/azure-service-bus';
+import { sdkAdministration } from '../packages/waybill/test/azure-service-bus/sdk.ts';
 import { atLeast, median, type Report } from './report.ts';
 
 /** Fewer, and closing the consumer, which drains its link, shows in ours alone. */
@@ -88,17 +89,7 @@ const declaration = { name: 'bench.happened', bindings: [{ type, kind: 'event' a
 /** Each answers how many milliseconds it took. */
 async function prepare({ connectionString, administrationPort }: Broker): Promise<Record<Way, () => Promise<number>> & { close(): Promise<void> }> {
   const client = new ServiceBusClient(connectionString);
-  const administration = new ServiceBusAdministrationClient(connectionString);
-  administration.pipeline.addPolicy({
-    name: 'to the stand-in',
-    sendRequest(request, next) {
-      const url = new URL(request.url.replace(/^https:/, 'http:'));
-      url.port = String(administrationPort);
-      request.url = url.toString();
-      request.allowInsecureConnection = true;
-      return next(request);
-    },
-  });
+  const administration = sdkAdministration({ connectionString, administrationPort });
   const session = await azureServiceBus(client, { administration }).connect(host);
   await session.declare(declaration);
   await administration.createTopic('raw');

@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Shape } from './capacity/simulation.ts';
 import type { Report } from './report.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -230,14 +231,8 @@ the inbox is trimmed by age.
 `;
 }
 
-interface Shaped {
+interface Shaped extends Shape {
   readonly perSecond: number;
-  readonly services: number;
-  readonly queues: number;
-  readonly consumers: number;
-  readonly publisherDatabases: number;
-  readonly consumerDatabases: number;
-  readonly databaseCores: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly busiest: string;

@@ -9,7 +9,7 @@ export function sdkClient({ connectionString }: StandIn, timeoutMs = 1_000): Ser
 }
 
 /** The SDK has https built in: its requests are turned to the stand-in on their way. */
-export function sdkAdministration({ connectionString, administrationPort }: StandIn): ServiceBusAdministrationClient {
+export function sdkAdministration({ connectionString, administrationPort }: Pick<StandIn, 'connectionString' | 'administrationPort'>): ServiceBusAdministrationClient {
   const client = new ServiceBusAdministrationClient(connectionString, { retryOptions: { maxRetries: 0 } });
   client.pipeline.addPolicy({
     name: 'to the stand-in',
