@@ -6,6 +6,7 @@ import type { StoreSession } from '../../src/contract/store.ts';
 import { poll, xmaxOf } from '../../src/stores/postgres/reading.ts';
 import { failure } from '../../src/testing/conformance/store/world.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
+import { until } from './log-session.ts';
 import { acquire, append, connect, drain, ids, insertRow, named, server as startServer, session, skip } from './support.ts';
 
 describe('the ledger on PostgreSQL', { skip }, () => {
@@ -239,6 +240,22 @@ describe('the ledger on PostgreSQL', { skip }, () => {
     const again = await acquire(store, 'me');
     assert.deepEqual(await drain(again), ['a']);
     await assert.rejects(before.settle(a!.position, []));
+    await store.close();
+  });
+
+  it('lets its own process take the lease back while a write of the earlier hold is under way', async () => {
+    const { store, url, database } = await fresh();
+    const before = await acquire(store, 'me');
+    const writer = await connect(url);
+    await writer.query(`begin; insert into waybill.position (no, epoch, owner, expires_at, system, base)
+      select no + 1, epoch, owner, expires_at, system, base from waybill.position order by no desc limit 1`);
+    const taking = acquire(store, 'me');
+    await until(async () => (await server.query(`select from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`, [database])).rowCount === 1, 'it waits');
+    await writer.query('commit');
+    await append(store, 'a');
+    assert.deepEqual(await drain(await taking), ['a']);
+    assert.equal(await before.renew(), false);
+    await writer.end();
     await store.close();
   });
 

@@ -14,7 +14,7 @@ import { elsewhere } from './errors.ts';
 import { createHinting, listen } from './hint.ts';
 import { Lease } from './lease.ts';
 import type { Access, PostgresTransaction } from './port.ts';
-import { begin, isPublished, last, rewound, take } from './position.ts';
+import { acquire, isPublished } from './position.ts';
 import { leave, openMine } from './wal/open.ts';
 import { messageColumns, messageFields, messageJson, messageOf, messageParameters, messageRecord, messageText, messageValues, type MessageRow } from './wire.ts';
 
@@ -82,18 +82,9 @@ export function createOutboxPort(access: Access): OutboxPort {
     hint: hinting,
 
     async acquire(owner, leaseMs, { log = false, wake = () => {} } = {}) {
-      const askedMs = clock.monotonic();
-      let seen = await last(sql, s);
-      if (seen === undefined) {
-        await begin(sql, s);
-        seen = await last(sql, s);
-      }
-      if (seen === undefined) return undefined;
-      if (seen.system !== seen.here) throw rewound('The ledger was written in another PostgreSQL cluster');
-      if (!seen.expired && seen.owner !== owner) return undefined;
-      const taken = await take(sql, s, { no: seen.no, owner, leaseMs });
-      if (taken === undefined) return undefined;
-      const hold = { schema: s, clock, owner, leaseMs, taken, askedMs };
+      const found = await acquire(sql, s, { owner, leaseMs, clock });
+      if (found === undefined) return undefined;
+      const hold = { schema: s, clock, owner, leaseMs, ...found };
       if (log) return new Lease(sql, { ...hold, mine: (renew) => openMine(access, wake, renew), closes: () => {} });
       leave(access);
       return new Lease(sql, { ...hold, closes: listen(access, wake) });

@@ -4,10 +4,14 @@
  * has lost the lease. No row is ever updated: under a snapshot that somebody holds open, updates slow down by the tens of
  * thousands, appends do not.
  */
+import type { Clock } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Statements } from './port.ts';
 import { failureInsert } from './failures.ts';
 import type { Snapshot } from './reading.ts';
+
+/** Looks at the log while taking the lease, at most: one may find it empty, one may lose to a write under way. */
+const acquireAttempts = 4;
 
 /** What the newest row says of the ledger. */
 export interface Position {
@@ -55,7 +59,7 @@ const columns = `no::text, epoch::text, owner, system, base::text, array_to_stri
 const lastSql = (s: string): string => `select p.*, i.system_identifier::text as here from pg_control_system() i left join lateral (
     select ${columns}, (expires_at < clock_timestamp())::text as expired from ${s}.position order by position.no desc limit 1) p on true`;
 
-export interface Last extends Hold, Position {
+interface Last extends Hold, Position {
   readonly owner: string;
   readonly expired: boolean;
   /** The cluster that wrote it, and the one that was asked. */
@@ -63,14 +67,14 @@ export interface Last extends Hold, Position {
   readonly here: string;
 }
 
-export async function last(sql: Statements, s: string): Promise<Last | undefined> {
+async function last(sql: Statements, s: string): Promise<Last | undefined> {
   const [row] = await sql.query<Columns>(lastSql(s));
   if (row === undefined || row.no === null) return undefined;
   return { ...positionOf(row), ...holdOf(row), owner: row.owner, expired: row.expired === 'true', system: row.system, here: row.here };
 }
 
 /** The first row of all: nothing is published. Does nothing where there is one. */
-export async function begin(sql: Statements, s: string): Promise<void> {
+async function begin(sql: Statements, s: string): Promise<void> {
   await sql.query(
     `insert into ${s}.position (no, epoch, owner, expires_at, system, base)
      select 0, 0, '', clock_timestamp(), system_identifier::text, '1:1:'::pg_snapshot from pg_control_system()
@@ -78,8 +82,32 @@ export async function begin(sql: Statements, s: string): Promise<void> {
   );
 }
 
+/**
+ * Takes the lease if it is free, or this owner's own. Somebody may be faster: another owner, or a write of this owner's
+ * earlier hold that was under way; so it looks again.
+ */
+export async function acquire(
+  sql: Statements,
+  s: string,
+  { owner, leaseMs, clock }: { owner: string; leaseMs: number; clock: Clock },
+): Promise<{ readonly taken: Hold & Position; readonly askedMs: number } | undefined> {
+  for (let attempt = 1; attempt <= acquireAttempts; attempt++) {
+    const askedMs = clock.monotonic();
+    const seen = await last(sql, s);
+    if (seen === undefined) {
+      await begin(sql, s);
+      continue;
+    }
+    if (seen.system !== seen.here) throw rewound('The ledger was written in another PostgreSQL cluster');
+    if (!seen.expired && seen.owner !== owner) return undefined;
+    const taken = await take(sql, s, { no: seen.no, owner, leaseMs });
+    if (taken !== undefined) return { taken, askedMs };
+  }
+  return undefined;
+}
+
 /** Takes the lease that was seen; undefined when somebody was faster. */
-export async function take(sql: Statements, s: string, { no, owner, leaseMs }: { no: number; owner: string; leaseMs: number }): Promise<(Hold & Position) | undefined> {
+async function take(sql: Statements, s: string, { no, owner, leaseMs }: { no: number; owner: string; leaseMs: number }): Promise<(Hold & Position) | undefined> {
   const [row] = await sql.query<Columns>(
     `with ${durable}
      insert into ${s}.position (no, epoch, owner, expires_at, system, base, targets, after, high, era_floor, resume_to, resume_at, resumed)
