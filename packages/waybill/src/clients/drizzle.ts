@@ -4,6 +4,7 @@
  */
 import { WaybillError } from '../contract/errors.ts';
 import { attempt } from './client/attempt.ts';
+import { endOf } from './client/end.ts';
 import { keepOff, unwatched } from './client/keep-off.ts';
 import type { Connection } from './client/keep-off.ts';
 import { joined } from './client/open.ts';
@@ -23,8 +24,8 @@ interface Database {
 /** What node-postgres' connection says of itself. */
 interface PgConnection {
   getTransactionStatus?(): 'I' | 'T' | 'E' | null;
-  on?(event: 'error', listener: () => void): unknown;
-  off?(event: 'error', listener: () => void): unknown;
+  on?(event: 'error' | 'drain', listener: () => void): unknown;
+  off?(event: 'error' | 'drain', listener: () => void): unknown;
 }
 
 const library = 'Drizzle';
@@ -88,6 +89,7 @@ function handleOf(tx: Database, watched: Connection = unwatched): Handle<Databas
     advice,
     native: tx,
     sql: statements(tx),
+    whenOver: endOf(connection),
     state: () => watched.isLost() ? 'lost' : states[connection.getTransactionStatus?.() ?? '?'],
     savepoint: <R>(work: (part: Handle<Database>) => Promise<R>) =>
       watched.savepoint((set: (part: Database) => Promise<R>) => tx.transaction(set), (part) => work(handleOf(part, watched))),

@@ -6,6 +6,7 @@
  * tells whose it is. Do not keep it after `release`.
  */
 import { attempt } from './client/attempt.ts';
+import { type Ending, endOf } from './client/end.ts';
 import { type Late, lateOf } from './client/late.ts';
 import { failed, failedBefore, joined } from './client/open.ts';
 import type { Handle } from './client/open.ts';
@@ -43,7 +44,7 @@ export const pg: Adapter = {
   library,
   advice,
   client: (root) => (isPool(root) ? clientOf(root) : undefined),
-  transaction: (native) => (isClient(native) ? joined(handleOf(native)) : undefined),
+  transaction: (native) => (isClient(native) ? joined({ ...handleOf(native), whenOver: endOf(native as Ending) }) : undefined),
 };
 
 function isPool(root: object): root is Pool {

@@ -4,6 +4,7 @@
  * without one would run in whatever transaction surrounds it.
  */
 import { attempt } from './client/attempt.ts';
+import { type Ending, endOf } from './client/end.ts';
 import { joined } from './client/open.ts';
 import type { Handle } from './client/open.ts';
 import type { Adapter, Client, Sql } from './client/port.ts';
@@ -54,6 +55,7 @@ function handleOf(tx: Transaction): Handle<Transaction> {
     advice,
     native: tx,
     sql: statements(tx.sequelize, tx),
+    whenOver: endOf(tx.connection as Ending | undefined),
     state: () => (tx.finished === undefined && tx.connection !== undefined ? 'open' : 'over'),
   };
 }

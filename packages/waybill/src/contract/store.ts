@@ -85,6 +85,11 @@ export interface StoreTransaction<out Tx = unknown> {
   savepoint<R>(work: (native: Tx) => MaybePromise<R>): Promise<R>;
   /** Runs after a durable commit, never after a rollback. Errors in `fn` are reported and harm nothing. */
   afterCommit(fn: () => void): void;
+  /**
+   * Only of a transaction whose end is the user's own, where `afterCommit` cannot be kept: `look` runs when it is seen to be
+   * over, committed or not, or at once where that cannot be seen. A hint: perhaps too early, perhaps never.
+   */
+  whenOver?(look: () => void): void;
 }
 
 export interface StorePorts {

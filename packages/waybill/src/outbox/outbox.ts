@@ -43,7 +43,7 @@ export function createOutbox(options: {
   signals: Signals;
   /** Where the commit is the publish; undefined elsewhere, and until the transport is connected. */
   ledger: () => LedgerAccess | undefined;
-  /** Ledger rows were committed. */
+  /** Ledger rows were committed; or may have been, or soon will be: a look costs little. */
   onCommitted: () => void;
   /** Delayed rows were committed. */
   onDelayed: () => void;
@@ -64,6 +64,7 @@ export function createOutbox(options: {
     await outbox.append(tx, now, fresh);
     // Each time: a savepoint that is undone takes its callbacks along, and a second hint costs nothing.
     tx.afterCommit(options.onCommitted);
+    tx.whenOver?.(options.onCommitted);
   };
 
   /** Undefined when that has passed. */
@@ -89,6 +90,7 @@ export function createOutbox(options: {
       })),
     );
     tx.afterCommit(options.onDelayed);
+    tx.whenOver?.(options.onDelayed);
   };
 
   /** Where the commit is the publish there is nobody later who could find that no queue takes a command. */

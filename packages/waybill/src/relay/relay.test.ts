@@ -58,6 +58,22 @@ describe('the relay', () => {
     await one.stop(0);
   });
 
+  it('looks again soon after a hint that came before the commit', async () => {
+    const { clock, append, relay } = await ledger();
+    const sent: [string, number][] = [];
+    const one = relay(async (messages) => (messages.forEach(({ id }) => sent.push([id, clock.monotonic()])), stored(messages)));
+    one.start();
+    await clock.advance(10_000); // by now it looks seldom
+    const hintedMs = clock.monotonic();
+    one.wake();
+    await clock.advance(1);
+    await append(message('late'));
+    await clock.advance(250);
+    assert.equal(sent.length, 1);
+    assert.ok(sent[0]![1] - hintedMs <= 5, `${sent[0]![1] - hintedMs} ms after the hint`);
+    await one.stop(0);
+  });
+
   it('parks what is refused, and commands that nobody takes; an event that nobody takes is sent', async () => {
     const { clock, append, relay, store, heard } = await ledger();
     const one = relay(async (messages) =>

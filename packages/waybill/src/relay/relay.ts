@@ -31,7 +31,7 @@ export interface Relay {
   /** Whether this instance is the one that sends. */
   readonly active: boolean;
   start(): void;
-  /** Rows were committed: look now. */
+  /** Rows were committed, or will be soon: look now, and again in ever longer steps. */
   wake(): void;
   /** Sends what was committed until there is nothing left or `drainMs` have passed, then gives the lease back. */
   stop(drainMs: number): Promise<void>;
@@ -102,7 +102,7 @@ export function createRelay(options: {
 
   const step = async (signal: AbortSignal): Promise<number> => {
     if (!lease) {
-      lease = await outbox.acquire(owner, leaseMs, { log: options.log === true, wake: () => loop.wake() });
+      lease = await outbox.acquire(owner, leaseMs, { log: options.log === true, wake });
       if (!lease) return standbyMs;
       renewedMs = clock.monotonic();
     }
@@ -199,12 +199,16 @@ export function createRelay(options: {
   };
 
   const loop = createLoop({ clock, turn, onError: () => {}, pauseMaxMs });
+  const wake = (): void => {
+    idleMs = pollFirstMs;
+    loop.wake();
+  };
   return {
     get active() {
       return lease !== undefined;
     },
     start: () => loop.start(),
-    wake: () => loop.wake(),
+    wake,
     async stop(drainMs) {
       const empty = new Promise<void>((resolve) => {
         drained = resolve;

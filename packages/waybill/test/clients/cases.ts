@@ -13,6 +13,9 @@ import { sharedServer, skip } from './server.ts';
 /** The server’s tag: the statement itself may be a prepared one, without its text. */
 const commitDone = /COMMIT\0/;
 
+/** Libraries that show the `pg` connection of a transaction. */
+const telling = ['pg', 'Drizzle on pg', 'Sequelize'];
+
 const schema = `
   create table thing (id bigint primary key, word text, data jsonb, body bytea, words text[]);
   create table once (n int unique deferrable initially deferred)`;
@@ -72,6 +75,28 @@ export function clientCases({ name, open }: Library): void {
     it('is READ COMMITTED, whatever the database has as its default', async () => {
       const isolation = await client.transaction(async (open) => (await open.query('select current_setting($1::text) as level', ['transaction_isolation']))[0]);
       assert.deepEqual(isolation, { level: 'read committed' });
+    });
+
+    it('sees once that a user’s own transaction is over, whichever way, where its connection tells', async () => {
+      await clear();
+      let seen = 0;
+      const look = (): number => seen++;
+      const within = (end: 'commit' | 'rollback') => user.transaction(async (native) => {
+        const open = transactionOf(native);
+        assert.equal(open.whenOver !== undefined, telling.includes(name));
+        open.whenOver?.(look);
+        open.whenOver?.(look); // a second publish
+        await put(open, 1);
+        assert.equal(seen, 0, 'not before its end');
+        if (end === 'rollback') throw new Error('undo');
+      });
+      await assert.rejects(within('rollback'), /undo/);
+      assert.equal(seen, telling.includes(name) ? 1 : 0);
+      seen = 0;
+      await within('commit');
+      assert.equal(seen, telling.includes(name) ? 1 : 0);
+      await user.transaction(async (native) => put(transactionOf(native), 2));
+      assert.equal(seen, telling.includes(name) ? 1 : 0, 'of the next one nobody asked');
     });
 
     it('brings every text there and back', async () => {

@@ -84,4 +84,24 @@ describe('the relay is woken from another process', { skip }, () => {
     const what = sent.map((text) => /^\s*(begin|commit|insert into)|pg_notify/.exec(text)?.[0].trim().concat(text.endsWith(';commit') ? ' … commit' : '')).filter(Boolean);
     assert.deepEqual(what, ['begin', 'insert into … commit', 'pg_notify']);
   });
+
+  it('after the end of a transaction of the user’s own', async (t) => {
+    const url = server.url(await server.createDatabase());
+    const pool = new pg.Pool({ connectionString: url });
+    const relay = await session(url, 'desk');
+    const bus = createBus({ service: 'desk', store: postgres(pool), transport: memory(), relay: 'off' });
+    t.after(async () => {
+      await bus.stop();
+      await pool.end();
+      await relay.close();
+    });
+    const { woken } = await holder(relay);
+    await bus.start();
+    const client = await pool.connect();
+    await client.query('begin');
+    await bus.publish(Noted, { n: 1 }, { tx: client });
+    await client.query('commit');
+    client.release();
+    await until(() => woken() > 1, 'the relay is woken');
+  });
 });

@@ -20,6 +20,8 @@ export interface Handle<Tx> {
   readonly pipelines?: boolean;
   /** Of a transaction that Waybill commits. */
   readonly late?: Late | undefined;
+  /** Of a user's own: see `OpenTransaction.whenOver`. */
+  readonly whenOver?: ((over: () => void) => void) | undefined;
   /** What the library can tell; `unknown` where it cannot, and the server has to be asked. */
   state(): 'open' | 'over' | 'failed' | 'lost' | 'unknown';
   /** Whether this is the library's error for a statement after the end. */
@@ -75,6 +77,7 @@ export function openOf<Tx>(handle: Handle<Tx>, foreign = false): OpenTransaction
     pipelines: handle.pipelines ?? false,
     xid: undefined,
     late: handle.late,
+    whenOver: handle.whenOver,
     assertOpen,
     query: (text, values) => guarded(async () => {
       await handle.flush?.();

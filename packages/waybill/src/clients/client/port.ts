@@ -53,6 +53,8 @@ export interface OpenTransaction<out Tx = unknown> extends Sql {
   xid: string | undefined;
   /** Lets a statement travel with COMMIT; undefined where the library commits by itself, and in a user's own transaction. */
   readonly late: Late | undefined;
+  /** Of a user's own: calls once, when it is seen to be over, whichever way; undefined where nothing tells (`end.ts`). */
+  readonly whenOver: ((over: () => void) => void) | undefined;
   /**
    * Runs `work` in a savepoint, undone when it throws; the error is thrown on. Plain `savepoint` statements will not do
    * for every library: postgres.js gives up the whole transaction once any statement of it has failed outside its own.

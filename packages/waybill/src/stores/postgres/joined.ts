@@ -1,7 +1,8 @@
 /**
  * A transaction that user code opened itself, and handed to a publish. In go statements; out comes what the user's own
- * COMMIT or ROLLBACK makes of them, which nobody tells us: what was to run after the commit does not run, and the relay
- * finds the rows by its poll.
+ * COMMIT or ROLLBACK makes of them, which nobody tells us: what was to run after the commit does not run. That it is over
+ * shows on its connection where there is one to see (`clients/client/end.ts`), and wakes the relay; elsewhere the relay looks
+ * from the publish on, in ever longer steps.
  */
 import { WaybillError } from '../../contract/errors.ts';
 import type { MaybePromise } from '../../contract/store.ts';
@@ -47,5 +48,10 @@ export class Joined<Tx> implements PostgresTransaction<Tx> {
 
   afterCommit(fn: () => void): void {
     if (typeof fn !== 'function') throw new WaybillError('INVALID_OPTION', 'afterCommit takes a function');
+  }
+
+  whenOver(look: () => void): void {
+    if (this.#open.whenOver !== undefined) this.#open.whenOver(look);
+    else look();
   }
 }
