@@ -63,14 +63,19 @@ describe('when RabbitMQ is in trouble', { skip }, () => {
     }
   }
 
-  for (const { name } of troubleCases) it(name, () => run(name));
+  for (const alone of [false, true]) {
+    describe(alone ? 'that is the whole broker’s' : 'that is of a few queues', { concurrency: !alone }, () => {
+      const here = troubleCases.filter((one) => (one.alone ?? false) === alone).map(({ name }) => name);
+      for (const name of here) it(name, () => run(name));
 
-  for (const { name, breaks, ...sabotage } of troubleSabotages) {
-    for (const broken of breaks) {
-      it(`a client that ${name} is noticed: ${broken}`, async () => {
-        await assert.rejects(run(broken, { ...sabotage, patienceMs: 8_000 }), (error) => error instanceof AssertionError || assert.fail(`it ended by something else than its assertion: ${String(error)}`));
-      });
-    }
+      for (const { name, breaks, ...sabotage } of troubleSabotages) {
+        for (const broken of breaks.filter((one) => here.includes(one))) {
+          it(`a client that ${name} is noticed: ${broken}`, async () => {
+            await assert.rejects(run(broken, { ...sabotage, patienceMs: 8_000 }), (error) => error instanceof AssertionError || assert.fail(`it ended by something else than its assertion: ${String(error)}`));
+          });
+        }
+      }
+    });
   }
 
   it('a handler that takes longer than the consumer time-out has its effect once', async (t) => {

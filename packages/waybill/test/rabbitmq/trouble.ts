@@ -29,6 +29,8 @@ export interface TroubleWorld {
 
 export interface TroubleCase {
   readonly name: string;
+  /** It changes what all of the broker goes by: nothing else may run meanwhile. @default false */
+  readonly alone?: boolean;
   run(world: TroubleWorld): Promise<void>;
 }
 
@@ -80,6 +82,7 @@ export const troubleCases: readonly TroubleCase[] = [
   },
   ...Object.entries(alarms).map(([kind, { on, off }]): TroubleCase => ({
     name: `while the broker is in alarm (${kind}) nothing more is handed to it, and afterwards everything`,
+    alone: true,
     async run({ server, connect, handedOver, blocked }) {
       const [catalog, basket] = [await connect('catalog'), await connect('basket')];
       await basket.declare(prices);
@@ -120,6 +123,7 @@ export const troubleCases: readonly TroubleCase[] = [
   },
   {
     name: 'what is held for longer than the consumer time-out comes again, and nothing is lost',
+    alone: true,
     async run({ server, system, connect, patienceMs }) {
       await server.ctl('eval', 'application:set_env(rabbit, consumer_timeout, 1000), application:set_env(rabbit, channel_tick_interval, 300).');
       try {

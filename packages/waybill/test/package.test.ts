@@ -3,7 +3,7 @@ import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFi
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ROOT, run, type Outcome } from './support/run.ts';
+import { ROOT, run, type Outcome } from '../../../test/support/run.ts';
 
 /** What users compile with; the native compiler and its two predecessors, each by its path. */
 const COMPILERS = [
