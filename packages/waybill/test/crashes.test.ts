@@ -6,6 +6,7 @@ import { crashPoints, createTestBus, type TestBus } from 'waybill/testing';
 import { operations } from 'waybill/operations';
 import type { MaybePromise } from '../src/contract/store.ts';
 import { memory } from '../src/stores/memory/index.ts';
+import { memory as transportInMemory } from '../src/transports/memory/index.ts';
 import { CreateOrder, Noted, Priced, Seen } from './support/contracts.ts';
 
 const rowsOf = async (bus: TestBus<any>, sql: string): Promise<any[]> =>
@@ -77,6 +78,28 @@ for (const transaction of ['shared', 'own', 'manual'] as const) {
 }
 
 describe('a crash', () => {
+  for (const transaction of ['shared', 'own', 'manual'] as const) {
+    it(`is told of by the broker's count, in each run that follows, with '${transaction}' handlers`, async () => {
+      await using bus = createTestBus({ service: 'desk', transport: transportInMemory() });
+      const counts: (number | undefined)[] = [];
+      bus.subscribe(Noted, { transaction: transaction as 'shared', retry: { immediate: 1, delayed: 1 } }, (_, { deliveryCount }) => {
+        counts.push(deliveryCount);
+        if (deliveryCount !== 0) throw new Error('never');
+      });
+      await bus.start();
+      bus.crashAfter('before inbox.commit');
+      await bus.publish(Noted, { text: 'a' });
+      await bus.advance(60_000);
+      await bus.settled();
+      assert.deepEqual(counts, [0, 1, 1, 1]);
+      const [failed] = await bus.failures();
+      assert.deepEqual(Object.keys(failed!.message.headers).filter((name) => name.includes('count')), [], 'a note of the inbox, not of the message');
+      await operations(bus).failures.retry({});
+      await bus.settled();
+      assert.equal(counts[4], undefined, 'what was parked is not handed out by a broker');
+    });
+  }
+
   for (const point of crashPoints) {
     it(`at '${point}' keeps the order of a key`, async () => {
       await using bus = createTestBus({ service: 'view' });

@@ -40,6 +40,12 @@ interface ContextBase extends Publisher {
   readonly attempt: number;
   /** May have been handled before; false means certainly not (where the transport can tell). */
   readonly redelivered: boolean;
+  /**
+   * How often the broker says that it has handed this message out before without an acknowledgement: 0 the first time. In
+   * runs that follow it is what it was when the message was taken on. Undefined where the broker does not count (see its
+   * page in docs). Nothing of Waybill rests on it: attempts are counted in the store.
+   */
+  readonly deliveryCount: number | undefined;
   /** The same over all redeliveries and retries of this message in this subscription: for calls to the outside. */
   readonly idempotencyKey: string;
   /** Aborted when the bus stops or `timeoutMs` has passed. */

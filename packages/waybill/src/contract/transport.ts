@@ -103,6 +103,11 @@ export interface Delivery {
   readonly body: Uint8Array;
   /** May have been seen before. False means certainly not, on this transport. */
   readonly redelivered: boolean;
+  /**
+   * How often the broker says that it has handed this message out before and got no acknowledgement: 0 the first time
+   * (AMQP 1.0, delivery-count). Undefined where it does not count.
+   */
+  readonly deliveryCount?: number | undefined;
   /** Was perhaps in flight when a process died: must not take others along if it dies again. */
   readonly suspect: boolean;
 }

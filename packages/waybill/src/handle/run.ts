@@ -27,6 +27,7 @@ export interface RunScope {
 export interface RunOptions {
   readonly attempt: number;
   readonly redelivered: boolean;
+  readonly deliveryCount: number | undefined;
   /** Aborted when the bus stops. */
   readonly stopping: AbortSignal;
   /** Undefined: a manual handler, which opens its transaction by `manual`. */
@@ -180,6 +181,7 @@ class Context {
   readonly message: Ready['message'];
   readonly attempt: number;
   readonly redelivered: boolean;
+  readonly deliveryCount: number | undefined;
   readonly logger: Logger;
   readonly #plan: Plan;
   readonly #all: readonly Ready[];
@@ -201,6 +203,7 @@ class Context {
     this.message = all[0]!.message;
     this.attempt = how.attempt;
     this.redelivered = how.redelivered;
+    this.deliveryCount = how.deliveryCount;
     this.logger = host.logger;
   }
 

@@ -5,7 +5,7 @@ import type { WireMessage } from '../contract/message.ts';
 import type { StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { Consumer } from '../contract/transport.ts';
-import { type Apply, type ApplyHost, isRedelivered } from './apply.ts';
+import { type Apply, type ApplyHost, runOf } from './apply.ts';
 import { type Item, type Outcome, deliveriesOf, takenBefore } from './item.ts';
 import { underAllNames } from './names.ts';
 
@@ -90,7 +90,7 @@ export function createAlone(
       const work = async (tx: StoreTransaction): Promise<void> => {
         begun = false; // a store may run it again
         undo = undefined;
-        const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
+        const how = { ...runOf(item, attempt), stopping };
         const began = clock.monotonic();
         const value = await runs.one(plan, ready, { ...how, scope: { native: tx.native, tx }, timing: (lent) => (time = lent) });
         host.took(clock.monotonic() - began);
@@ -125,7 +125,7 @@ export function createAlone(
         committed = true;
         return result;
       };
-      const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping: stopping };
+      const how = { ...runOf(item, attempt), stopping };
       let answer: WireMessage | undefined;
       try {
         const value = await runs.one(plan, ready, { ...how, scope: undefined, manual: commit, timing: (lent) => (time = lent) });

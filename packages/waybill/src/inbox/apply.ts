@@ -5,7 +5,7 @@ import type { Plan, Ready, Verdict } from '../contract/handling.ts';
 import type { Envelope, WireMessage } from '../contract/message.ts';
 import { andThen, isLater } from '../contract/maybe.ts';
 import type { Due, MaybePromise, StoreSession, StoreTransaction, WaitingEntry, WaitingReason } from '../contract/store.ts';
-import { type Item, type Outcome, keyOf, takenBefore } from './item.ts';
+import { type Item, type Outcome, keyOf, takenBefore, withCount } from './item.ts';
 import { underAllNames } from './names.ts';
 
 /** A run of the handler, as the room `handle` offers it. */
@@ -17,6 +17,7 @@ export interface Runs {
 interface RunHow {
   readonly attempt: number;
   readonly redelivered: boolean;
+  readonly deliveryCount: number | undefined;
   readonly stopping: AbortSignal;
   readonly scope: { readonly native: unknown; readonly tx: StoreTransaction } | undefined;
   readonly manual?: (
@@ -132,7 +133,7 @@ export function createApply(host: ApplyHost): Apply {
       await waiting.add(tx, [
         {
           subscription: plan.name,
-          message: { ...item.incoming.wire, key },
+          message: withCount({ ...item.incoming.wire, key }, item.deliveryCount),
           dueMs,
           attempt: 0,
           attempts: host.attempts,
@@ -192,7 +193,7 @@ export function createApply(host: ApplyHost): Apply {
   const tellFailed = async (tx: StoreTransaction, item: Item, ready: Ready, error: unknown, attempt: number): Promise<void> => {
     try {
       await tx.savepoint((native) =>
-        runs.failed(plan, ready, error, { attempt, redelivered: isRedelivered(item), stopping, scope: part(native) }),
+        runs.failed(plan, ready, error, { attempt, redelivered: isRedelivered(item), deliveryCount: item.deliveryCount, stopping, scope: part(native) }),
       );
     } catch (trouble) {
       if (store.classify(trouble) !== 'other') throw trouble;
@@ -237,7 +238,7 @@ export function createApply(host: ApplyHost): Apply {
       return { kind: 'stale' };
     }
     const began = clock.monotonic();
-    const how = { attempt, redelivered: isRedelivered(item) || attempt > 1, stopping, scope };
+    const how = { ...runOf(item, attempt), stopping, scope };
     const value = await runs.one(plan, ready, how);
     host.took(clock.monotonic() - began);
     if (item.row || ready.envelope.replyTo !== undefined) await complete(tx, item, ready, value);
@@ -245,7 +246,7 @@ export function createApply(host: ApplyHost): Apply {
   };
 
   const runSet: Apply['runSet'] = async (tx, items, attempt, scope) => {
-    const how = { attempt, redelivered: items.some(isRedelivered), stopping, scope };
+    const how = { attempt, redelivered: items.some(isRedelivered), deliveryCount: undefined, stopping, scope };
     await runs.batch(plan, items.map((item) => item.incoming as Ready & { kind: 'run' }), how); // prettier-ignore
     for (const item of items) if (item.row) await waiting.settle(tx, item.row);
     return items.map((item) => ({ kind: 'applied', attempt: item.attempt + 1 }));
@@ -302,6 +303,11 @@ export function createApply(host: ApplyHost): Apply {
   return { one, run, batch, runSet, takeOn, complete, advance, after };
 }
 
-export function isRedelivered(item: Item): boolean {
+/** What a run is told of how its message came. */
+export function runOf(item: Item, attempt: number): Pick<RunHow, 'attempt' | 'redelivered' | 'deliveryCount'> {
+  return { attempt, redelivered: isRedelivered(item) || attempt > 1, deliveryCount: item.deliveryCount };
+}
+
+function isRedelivered(item: Item): boolean {
   return item.row !== undefined || (item.delivery?.redelivered ?? false);
 }

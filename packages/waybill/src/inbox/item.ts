@@ -1,4 +1,5 @@
 import type { Incoming } from '../contract/handling.ts';
+import type { WireMessage } from '../contract/message.ts';
 import type { WaitingRow } from '../contract/store.ts';
 import type { Delivery } from '../contract/transport.ts';
 
@@ -6,6 +7,8 @@ import type { Delivery } from '../contract/transport.ts';
 export interface Item {
   readonly incoming: Incoming;
   readonly delivery: Delivery | undefined;
+  /** How often the broker had handed it out before; of one that waited, when it was taken on. */
+  readonly deliveryCount: number | undefined;
   /** With its owner once it is claimed. */
   row: WaitingRow | undefined;
   /** Runs that ended with a verdict, before this one; counted up in memory where the next follows at once. */
@@ -65,6 +68,20 @@ export function readableFirst(items: readonly Item[]): Item[] {
 
 function identity({ incoming: { wire } }: Item): string {
   return JSON.stringify([wire.source, wire.id]);
+}
+
+/** What waits remembers the broker's count among its headers, and only there: no handler and no failure sees it. */
+const countHeader = 'ce-waybilldeliverycount';
+
+export function withCount(message: WireMessage, deliveryCount: number | undefined): WireMessage {
+  return deliveryCount === undefined ? message : { ...message, headers: { ...message.headers, [countHeader]: String(deliveryCount) } };
+}
+
+export function withoutCount(message: WireMessage): Pick<Item, 'deliveryCount'> & { readonly message: WireMessage } {
+  const { [countHeader]: text, ...headers } = message.headers;
+  if (text === undefined) return { message, deliveryCount: undefined };
+  const count = Number(text);
+  return { message: { ...message, headers }, deliveryCount: Number.isSafeInteger(count) ? count : undefined };
 }
 
 export function keyOf(item: Item): string | undefined {

@@ -23,7 +23,7 @@ import type { Consumer, Delivery } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
 import { createClaims } from './claims.ts';
-import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst } from './item.ts';
+import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst, withoutCount } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
 import { Slowness } from './slow.ts';
@@ -167,7 +167,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const items: Item[] = [];
     for (const delivery of deliveries) {
       const decoding = decode(delivery);
-      items.push({ ...plain, incoming: isLater(decoding) ? await decoding : decoding, delivery });
+      items.push({ ...plain, incoming: isLater(decoding) ? await decoding : decoding, delivery, deliveryCount: delivery.deliveryCount });
     }
     if (mayNotRun()) return consumer.release(deliveries);
     for (const item of readableFirst(items)) lanes.push(item, laneOf(item)); // in one step: they share a transaction
@@ -228,7 +228,8 @@ export function createWorker(options: WorkerOptions): Worker {
 
   const fromWaiting = async (read: WaitingRow): Promise<Item> => {
     const row = { ...read, owner: options.owner };
-    const { message, attempt } = row;
+    const { attempt } = row;
+    const { message, deliveryCount } = withoutCount(row.message);
     const crashes = Math.max(0, row.starts - attempt);
     const incoming =
       crashes < crashesMax
@@ -236,7 +237,7 @@ export function createWorker(options: WorkerOptions): Worker {
         : ({ kind: 'fail', wire: message, error: crashError(crashes) } as const);
     // What may take the process along runs alone; so does what failed before, where it would undo its neighbours.
     const together = crashes > 0 || (attempt > 0 && !store.capabilities.cheapSavepoints) ? 1 : Infinity;
-    return { ...plain, incoming, row, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, together };
+    return { ...plain, incoming, row, deliveryCount, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, together };
   };
 
   const crashError = (crashes: number): WaybillError =>
@@ -491,7 +492,7 @@ const any = { atOnce: Infinity, withinMs: 0 };
 type PutBack = (items: readonly Item[]) => void;
 
 /** As it is delivered, when nothing is known of it yet. */
-const plain = { delivery: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
+const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
 
 function reasonOf(error: unknown): 'store' | 'transport' {
   return WaybillError.is(error) && error.code.startsWith('TRANSPORT') ? 'transport' : 'store';

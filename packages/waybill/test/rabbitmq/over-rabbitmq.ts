@@ -19,6 +19,7 @@ export function overRabbitmq(proxy: FaultProxy, queues: 'quorum' | 'classic', pa
     lacks: {
       history: 'a queue holds what was sent since it was made',
       commit: 'messages are handed to the broker by the relay',
+      ...(queues === 'classic' && { counts: 'classic queues do not count deliveries' }),
     },
     async open() {
       const clock = systemClock();

@@ -102,7 +102,7 @@ function textOf(name: string, value: unknown): string {
 
 /** With bytes of its own: the same message may be delivered again. */
 export function deliveryOf(message: AzureReceived, arrived: Arrived, kind: MessageKind, flags: Pick<Delivery, 'redelivered' | 'suspect'>): Delivery {
-  return { kind, headers: { ...arrived.headers }, body: bytesOf(message.body), ...flags };
+  return { kind, headers: { ...arrived.headers }, body: bytesOf(message.body), deliveryCount: message.deliveryCount, ...flags };
 }
 
 function bytesOf(body: unknown): Uint8Array {

@@ -91,7 +91,7 @@ export class Broker {
     const kept = { ...message, headers: { ...message.headers }, body: message.body.slice() }; // the sender may reuse its own
     for (const queue of queues) {
       for (let copy = 0; copy < copies; copy++) {
-        queue.add({ place: this.#places++, message: kept, redelivered: false, suspect: false });
+        queue.add({ place: this.#places++, message: kept, redelivered: false, deliveryCount: 0, suspect: false });
       }
       touched.add(queue);
     }

@@ -87,6 +87,7 @@ export class QueueConsumer implements Consumer {
       if (entry === undefined) continue;
       this.#held.delete(delivery);
       entry.redelivered = true;
+      entry.deliveryCount++;
       entry.suspect ||= suspect;
       entries.push(entry);
     }
@@ -141,8 +142,8 @@ export class QueueConsumer implements Consumer {
 }
 
 /** Each receiver has bytes of its own, as it would from a real broker. */
-function deliveryOf({ message, redelivered, suspect }: Entry): Delivery {
-  return { ...carried(message), redelivered, suspect };
+function deliveryOf({ message, redelivered, deliveryCount, suspect }: Entry): Delivery {
+  return { ...carried(message), redelivered, deliveryCount, suspect };
 }
 
 export function carried({ kind, headers, body }: WireMessage): Pick<Delivery, 'kind' | 'headers' | 'body'> {

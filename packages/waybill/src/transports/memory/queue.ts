@@ -14,6 +14,8 @@ export interface Entry {
   readonly place: number;
   readonly message: WireMessage;
   redelivered: boolean;
+  /** How often it went back. */
+  deliveryCount: number;
   suspect: boolean;
 }
 

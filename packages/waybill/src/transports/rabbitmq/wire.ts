@@ -47,9 +47,11 @@ export interface Received {
   readonly time: number;
 }
 
+const countHeader = 'x-delivery-count';
+
 /** What RabbitMQ adds on the way, and what is ours. */
 const added: ReadonlySet<string> = new Set([
-  timeHeader, routeHeader, 'x-death', 'x-delivery-count', 'x-acquired-count', 'x-opt-rabbitmq-received-time',
+  timeHeader, routeHeader, 'x-death', countHeader, 'x-acquired-count', 'x-opt-rabbitmq-received-time',
   'x-first-death-exchange', 'x-first-death-queue', 'x-first-death-reason',
   'x-last-death-exchange', 'x-last-death-queue', 'x-last-death-reason',
 ]); // prettier-ignore
@@ -73,11 +75,19 @@ export function received(message: AmqpMessage, suspect: boolean): Received | str
       headers,
       body: message.content,
       redelivered: message.fields.redelivered,
+      deliveryCount: countOf(message),
       suspect,
     },
     source: typeof appId === 'string' ? appId : '',
     time: typeof time === 'number' ? time : 0,
   };
+}
+
+/** Quorum queues count, and say so from the second delivery on. */
+function countOf({ fields, properties }: AmqpMessage): number | undefined {
+  const count = properties.headers?.[countHeader];
+  if (typeof count === 'number') return count;
+  return fields.redelivered ? undefined : 0;
 }
 
 function isScalar(value: unknown): boolean {

@@ -292,6 +292,34 @@ export const deliveryCases: readonly TransportCase[] = [
     },
   },
   {
+    name: 'how often the broker has handed a message out in vain is told',
+    needs: ['counts', 'kill'],
+    async run(world) {
+      const [catalog, one, two] = [await world.start('catalog'), await world.start('basket'), await world.start('basket')];
+      await one.session.declare(prices);
+      await send(catalog, message('a'));
+      const [first] = await receive(world, await one.session.consume(prices), 1);
+      assert.equal(first!.deliveryCount, 0, 'the first time');
+      await can(world.kill)(one);
+      const [again] = await receive(world, await two.session.consume(prices), 1);
+      assert.ok(again!.deliveryCount !== undefined && again!.deliveryCount >= 1, `${again!.deliveryCount} when it came again`);
+    },
+  },
+  {
+    name: 'no count is made up where the broker does not count',
+    without: ['counts'],
+    async run(world) {
+      const [catalog, basket] = [await world.start('catalog'), await world.start('basket')];
+      await basket.session.declare(prices);
+      await send(catalog, message('a'));
+      const consumer = await basket.session.consume(prices);
+      await receive(world, consumer, 1);
+      await consumer.close();
+      const [again] = await receive(world, await basket.session.consume(prices), 1);
+      assert.equal(again!.deliveryCount, undefined);
+    },
+  },
+  {
     name: 'a consumer that was closed lets nothing commit',
     async run(world) {
       const [catalog, basket] = [await world.start('catalog'), await world.start('basket')];

@@ -20,6 +20,7 @@ export function overSqlite(stores: 'native' | 'foreign', patienceMs = 10_000): T
   return {
     name: `sqlite, ${stores} store`,
     lacks: {
+      counts: 'rows are read, not handed out',
       shares: 'one instance works on a subscription, the others stand by',
       away: 'there is no broker that could be away',
       refusal: 'whatever can be stored is taken',

@@ -125,6 +125,15 @@ export const deliverySabotages: readonly TransportSabotage[] = [
   broken('suspects nobody', 'what was in flight when a process died comes again, under suspicion', () => ({
     delivery: (honest) => ({ ...honest, suspect: false }),
   })),
+  broken('does not pass the count on', 'how often the broker has handed a message out in vain is told', () => ({
+    delivery: ({ deliveryCount: _, ...honest }) => honest,
+  })),
+  broken('calls every delivery the first', 'how often the broker has handed a message out in vain is told', () => ({
+    delivery: (honest) => ({ ...honest, deliveryCount: 0 }),
+  })),
+  broken('makes a count of what it knows', 'no count is made up where the broker does not count', () => ({
+    delivery: (honest) => ({ ...honest, deliveryCount: honest.redelivered ? 1 : 0 }),
+  })),
   broken('has no fence', 'a consumer that was closed lets nothing commit', () => ({ consumer: () => ({ settleIn: () => {} }) })),
   broken('acknowledges inside the transaction', 'a transaction that is undone settles nothing', () => ({
     consumer: (honest) => ({ settleIn: (_tx, deliveries) => honest.settle(deliveries) }),

@@ -16,6 +16,8 @@ export type TransportAbility =
   | 'history'
   /** The commit of the ledger's row is the publish: there is no relay. */
   | 'commit'
+  /** The broker counts how often it has handed a message out. */
+  | 'counts'
   /** It knows which instances wait for replies, and tells when one has gone. */
   | 'addresses'
   /** The test can put the broker out of reach: `away`, `back`. */
