@@ -46,7 +46,7 @@ describe('a process whose clock is hours off', { skip }, () => {
       const bus: Bus<any> = assembleBus({ service: 'desk', store: postgres(url), transport, relay, logger: silent }, { clock });
       bus.subscribe(Delayed, () => note('delayed'));
       bus.subscribe(Ticked, () => note('schedule'));
-      bus.subscribe(Failing, { retry: { immediate: 0, delayed: 3 } }, () => {
+      bus.subscribe(Failing, { retry: { immediate: 0, delayed: 100 } }, () => {
         if (!fails) return note('retry');
         throw new RetryLater(pauseMs);
       });

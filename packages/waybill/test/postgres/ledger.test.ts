@@ -366,7 +366,7 @@ describe('the ledger on PostgreSQL', { skip }, () => {
 
     it('publishes what is committed under a transaction id that was handed out before', async () => {
       // now and then the server notes the last id of its own accord, and hands none out again
-      for (let tries = 1; !(await handedOutAgain(tries === 5)); tries++);
+      for (let tries = 1; !(await handedOutAgain(tries === 20)); tries++);
     });
 
     async function handedOutAgain(mustBe: boolean): Promise<boolean> {
@@ -400,7 +400,7 @@ describe('the ledger on PostgreSQL', { skip }, () => {
 
     it('writes down no snapshot that it was given before', async () => {
       let refused = false;
-      for (let tries = 1; tries <= 5 && !refused; tries++) {
+      for (let tries = 1; tries <= 20 && !refused; tries++) {
         const { store, url } = await fresh();
         const lease = await acquire(store);
         await append(store, 'a');

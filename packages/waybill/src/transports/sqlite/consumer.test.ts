@@ -297,7 +297,8 @@ test('progress: applied until the last look at rest, until the oldest open row b
   const consumer = await basket.session.consume(prices);
   assert.deepEqual(await drain(consumer), []);
   const beganMs = Date.now();
-  await publish(catalog, '1', '2', message('catalog', 'other', { type: stock }), '3');
+  const at = (label: string, of: object = {}) => message('catalog', label, { time: beganMs, ...of });
+  await publish(catalog, at('1'), at('2'), at('other', { type: stock }), at('3'));
   const got = await receive(consumer, 3);
   const of = (): { appliedUntilMs: number; waiting: number | undefined } =>
     consumer.progress().find(({ source }) => source === 'catalog')!;

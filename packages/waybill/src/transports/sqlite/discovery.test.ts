@@ -461,15 +461,15 @@ test('what is committed after the declaration is kept, even if it was begun befo
   const catalog = await start(t, directory, 'catalog');
   const basket = await start(t, directory, 'basket');
   await publish(catalog, 'before');
-  let commit = (): void => {};
-  const open = new Promise<void>((resolve) => (commit = resolve));
+  const [written, commit] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const publishing = catalog.store.transaction(async (tx) => {
     await catalog.store.ports.outbox.append(tx, [message('catalog', 'begun before')]);
-    await open;
+    written.resolve();
+    await commit.promise;
   });
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await written.promise;
   await basket.session.declare(prices);
-  commit();
+  commit.resolve();
   await publishing;
   assert.deepEqual(await applyNew(basket, await basket.session.consume(prices), name, 1), ['begun before']);
 });

@@ -164,15 +164,15 @@ test('what was begun before a takeover and committed after it is not suspect', a
   await basket.session.declare(prices);
   await publish(catalog, '1');
   inside(join(directory, 'basket.db'), (db) => db.exec("update waybill_lease set owner = '1@1/another-boot/1#1', clean = 0"));
-  let commit = (): void => {};
-  const open = new Promise<void>((resolve) => (commit = resolve));
+  const [written, commit] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const publishing = catalog.store.transaction(async (tx) => {
     await catalog.store.ports.outbox.append(tx, [message('catalog', '2')]);
-    await open;
+    written.resolve();
+    await commit.promise;
   });
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await written.promise;
   const consumer = await basket.session.consume(prices);
-  commit();
+  commit.resolve();
   await publishing;
   const got = await receive(consumer, 2);
   assert.deepEqual(got.map(({ suspect }, at) => [labels(got)[at], suspect]), [['1', true], ['2', false]]);
