@@ -71,6 +71,31 @@ describe('createTestBus', () => {
     assert.equal(done, true);
   });
 
+  it('lets no more time go by than it was asked for, also where a broker or a disk is slow meanwhile', async () => {
+    const real = memory();
+    const answers = Promise.withResolvers<void>();
+    const transport = {
+      kind: 'slow',
+      connect: async (host: Parameters<typeof real.connect>[0]) => {
+        const session = await real.connect(host);
+        const { send } = session;
+        session.send = async (messages) => {
+          await answers.promise;
+          return send(messages);
+        };
+        return session;
+      },
+    };
+    await using bus = createTestBus({ transport });
+    await bus.publish(Asked, { n: 1 });
+    const before = bus.clock.monotonic();
+    await bus.advance(1_999);
+    assert.equal(bus.clock.monotonic() - before, 1_999);
+    answers.resolve();
+    await bus.settled();
+    assert.equal(bus.history().some(({ signal }) => signal === 'sent'), true);
+  });
+
   it('settles all that share a transport, however long they talk', async () => {
     const transport = memory();
     await using one = createTestBus({ service: 'one', transport });

@@ -14,7 +14,7 @@ import type { PostgresServer } from '../support/postgres-server.ts';
 import { server as startServer, skip } from './support.ts';
 
 const hoursMs = 5 * 3_600_000;
-const pauseMs = 400;
+const shortMs = 400;
 const Delayed = defineEvent('desk.delayed', { schema: z.object({}) });
 const Failing = defineEvent('desk.failing', { schema: z.object({}) });
 const Began = defineEvent('desk.began', { schema: z.object({ id: z.string() }) });
@@ -32,7 +32,7 @@ describe('a process whose clock is hours off', { skip }, () => {
   after(() => server?.close());
 
   /** Puts everything off by the same pause on one process, which then stops; another, whose clock is right, does the rest. */
-  const handOver = async (first: Partial<Clock>, until: (happened: Happened) => boolean): Promise<{ startedMs: number; happened: Happened }> => {
+  const handOver = async (first: Partial<Clock>, until: (happened: Happened) => boolean, pauseMs = shortMs): Promise<{ startedMs: number; happened: Happened }> => {
     const url = server.url(await server.createDatabase());
     const transport = memory();
     const happened: Happened = new Map();
@@ -77,7 +77,7 @@ describe('a process whose clock is hours off', { skip }, () => {
     await off.stop();
     await right.start();
     await right.schedule('tick', { everyMs: pauseMs }, Ticked.of({}));
-    const patience = globalThis.setTimeout(() => heard.reject(new Error(`only ${[...happened.keys()].join()} within 30 s`)), 30_000);
+    const patience = globalThis.setTimeout(() => heard.reject(new Error(`only ${[...happened.keys()].join()} within 60 s`)), 60_000);
     await heard.promise.finally(() => clearTimeout(patience));
     assert.deepEqual(await operations(right).failures.list(), []);
     await right.stop();
@@ -87,7 +87,7 @@ describe('a process whose clock is hours off', { skip }, () => {
   for (const [what, skewMs] of [['ahead', hoursMs], ['behind', -hoursMs]] as const) {
     it(`${what}: what it put off runs elsewhere, never early`, async () => {
       const { startedMs, happened } = await handOver({ now: () => Date.now() + skewMs }, ({ size }) => size === 4);
-      for (const [name, atMs] of happened) assert.ok(atMs - startedMs >= pauseMs, `${name} after ${atMs - startedMs} ms`);
+      for (const [name, atMs] of happened) assert.ok(atMs - startedMs >= shortMs, `${name} after ${atMs - startedMs} ms`);
     });
   }
 
@@ -112,8 +112,9 @@ describe('a process whose clock is hours off', { skip }, () => {
   }
 
   it('is noticed, were its clock to count', async () => {
-    const { startedMs, happened } = await handOver({ now: () => Date.now() - hoursMs, simulated: true }, (some) => some.has('delayed') || some.has('timeout'));
-    assert.ok([...happened.values()].some((atMs) => atMs - startedMs < pauseMs));
+    const anHour = 3_600_000; // a busy machine may be late for less
+    const { happened } = await handOver({ now: () => Date.now() - hoursMs, simulated: true }, (some) => some.has('delayed') || some.has('timeout'), anHour);
+    assert.ok(happened.size > 0);
   });
 
   it('matters nothing to a test bus, which moves time on for what waits in the database', async () => {
