@@ -2,7 +2,7 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { AzureClient, AzureMessage, AzureReceived, AzureReceiver, AzureSender } from './client.ts';
-import { isNoSession } from './trouble.ts';
+import { isLockLost, isNoSession } from './trouble.ts';
 
 export interface Move {
   readonly client: AzureClient;
@@ -24,7 +24,9 @@ export async function drainInto(target: string, { client, clock, source, left }:
   const untilMs = clock.monotonic() + waitMaxMs;
   try {
     for (let remaining = await left(); remaining > 0; remaining = await left()) {
-      const moved = plain ? await moveSome(plain, sender, remaining) : await moveSession(client, source, sender, remaining);
+      const some = plain ? moveSome(plain, sender, remaining) : moveSession(client, source, sender, remaining);
+      // A lock that ran out, or went with its link: what it was on comes again, and its copy twice rather than not at all.
+      const moved = await some.catch((error: unknown) => (isLockLost(error) ? 0 : Promise.reject(error as Error)));
       if (moved > 0) continue;
       if (clock.monotonic() > untilMs) {
         throw new WaybillError('TRANSPORT_UNREACHABLE', `${remaining} messages of ${source.name} are held by instances of its old name; stop them`);
