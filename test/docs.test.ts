@@ -32,7 +32,7 @@ async function runExample(name: string): Promise<string> {
     await cp(join(ROOT, 'docs/examples', name), join(folder, name));
     await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
     await mkdir(join(folder, '.waybill')); // the nearest one upwards is taken: it must not be somebody else's
-    const { stdout } = await run(process.execPath, [name], { cwd: folder, timeout: 60_000 });
+    const { stdout } = await run(process.execPath, [name], { cwd: folder, timeout: 200_000 });
     return stdout;
   } finally {
     await rm(folder, { recursive: true, force: true });

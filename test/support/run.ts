@@ -12,7 +12,7 @@ export interface Outcome {
 }
 
 /** A program that hangs must fail its test before the runner's own limit, so that its output is shown. */
-const TIMEOUT_MS = 100_000;
+const TIMEOUT_MS = 200_000;
 
 /** Runs a program to its end and never throws because of its exit code. */
 export function run(program: string, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Outcome> {

@@ -77,7 +77,7 @@ describe('over PostgreSQL and RabbitMQ', { skip: noPostgres || noRabbit }, () =>
     // The last of each publisher may be applied before what it sent to other keys.
     const all = 2 * revision;
     const count = async (bus: Bus<SqlTransaction>): Promise<number> => ((await rows(bus)) as { revisions: string }[]).reduce((sum, { revisions }) => sum + revisions.split(' ').length, 0);
-    for (const bus of [early, late]) for (let i = 0; i < 400 && (await count(bus)) < all; i++) await sleep(50);
+    for (const bus of [early, late]) for (let i = 0; i < 1_200 && (await count(bus)) < all; i++) await sleep(50);
     assert.deepEqual(await rows(late), await rows(early));
     for (const { revisions } of (await rows(early)) as { revisions: string }[]) {
       const numbers = revisions.split(' ').map(Number);

@@ -45,14 +45,16 @@ describe('over RabbitMQ', { skip }, () => {
     while (!started) await load(5);
     await starting;
     await load(20);
-    assert.equal(await desk.caughtUp(token, { timeoutMs: 20_000 }), true);
+    assert.equal(await desk.caughtUp(token, { timeoutMs: 60_000 }), true);
     const all = 2 * revision;
-    for (let i = 0; i < 100 && seen.length < all; i++) await sleep(50);
+    for (let i = 0; i < 1_000 && seen.length < all; i++) await sleep(50);
     for (const id of ['a', 'b']) assert.deepEqual(seen.filter((one) => one.startsWith(id)).map((one) => Number(one.slice(1))), upTo(revision), id);
 
     const isCurrent = async (): Promise<boolean> => (await desk.freshness('catalog'))[0]?.state === 'current';
     await sleep(6_000); // longer than a silence that counts as current
-    assert.ok(await isCurrent(), 'a quiet publisher stays current by its heartbeat');
+    let current = await isCurrent(); // but for a moment in which a heartbeat is late, on a busy machine
+    for (let i = 0; i < 400 && !current; i++) current = await sleep(50).then(isCurrent);
+    assert.ok(current, 'a quiet publisher stays current by its heartbeat');
     const [entry] = await operations(desk).audit();
     assert.deepEqual([entry!.published, entry!.applied, entry!.lost], [all, all, 0]);
     const replay = await operations(desk).subscriptions.replay('prices', { from: 'beginning', perSecond: 100_000 });
