@@ -36,14 +36,14 @@ const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, fatal(
 const Placed = defineEvent('order.placed', { schema: z.object({ key: z.string(), n: z.number(), filler: z.string() }), key: (event) => event.key });
 let runs = 0;
 
-function waybill(settings: string, how: { concurrency?: number } = {}, prefetch = 300): Contender {
+function waybill(settings: string, how: { concurrency?: number } = {}, prefetch?: number): Contender {
   return {
     name: 'waybill',
     settings,
     guarantee: 'exactly once',
     async open({ servers, pool, handlers, sending, effect }) {
       const schema = `run${runs++}`;
-      const transport = () => rabbitmq(servers.amqp, { system: schema, prefetch });
+      const transport = () => rabbitmq(servers.amqp, { system: schema, ...(prefetch !== undefined && { prefetch }) });
       const sender = (relay: 'inline' | 'off') => createBus({ service: 'shop', store: postgres(pool, { schema: `${schema}_shop` }), transport: transport(), relay, logger: silent });
       const receiver = createBus({ service: 'stock', store: postgres(handlers, { schema: `${schema}_stock` }), transport: transport(), logger: silent });
       let told = (_n: number): void => {};

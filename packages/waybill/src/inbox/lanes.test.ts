@@ -72,6 +72,40 @@ describe('lanes', () => {
     assert.equal(most, 3);
   });
 
+  it('begin each work with the oldest item that may run, however many lanes became ready again', async () => {
+    const keyOf = (n: number): string => `k${(n * 7_919) % 53}`;
+    const { lanes, works } = held<number>({ room: () => 7, most: 3 });
+    const waiting = new Set(Array.from({ length: 500 }, (_, n) => n));
+    const busy = new Set<string>();
+    const under: { items: number[]; end: () => void }[] = [];
+    for (const n of waiting) lanes.push(n, keyOf(n));
+    for (let ends = 0; ; ends++) {
+      await turn();
+      for (const { items, putBack, end } of works.splice(0)) {
+        assert.equal(items[0], Math.min(...[...waiting].filter((n) => !busy.has(keyOf(n)))));
+        for (const n of items) {
+          waiting.delete(n);
+          busy.add(keyOf(n));
+        }
+        under.push({
+          items,
+          end() {
+            for (const n of items) busy.delete(keyOf(n));
+            const back = ends % 3 === 0 ? items.slice(-2) : [];
+            putBack(back);
+            for (const n of back) waiting.add(n);
+            end();
+          },
+        });
+      }
+      const next = under.splice(ends % Math.max(1, under.length), 1)[0];
+      if (next === undefined) break;
+      next.end();
+    }
+    assert.equal(lanes.size, 0);
+    assert.equal(waiting.size, 0);
+  });
+
   it('of several keys share a work, up to its room, in the order in which all came', async () => {
     const { lanes, begun, works } = held<string>({ room: () => 4 });
     for (const item of ['a1', 'b1', 'a2', 'c1', 'd1', 'b2', 'e1']) lanes.push(item, item[0]);

@@ -164,8 +164,18 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
       if (lane.key !== undefined) keyed.delete(lane.key);
       return;
     }
-    const at = ready.findIndex(({ queue }) => queue[0]!.turn > first.turn);
-    ready.splice(at < 0 ? ready.length : at, 0, lane);
+    ready.splice(placeOf(first.turn), 0, lane);
+  };
+
+  /** Of the first lane that begins with something younger; by halves, for there may be thousands. */
+  const placeOf = (turn: number): number => {
+    let [low, high] = [0, ready.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (ready[middle]!.queue[0]!.turn > turn) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   };
 
   /** After this step: what is pushed in it is taken together. */

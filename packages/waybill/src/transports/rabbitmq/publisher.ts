@@ -75,6 +75,8 @@ export class Publisher {
   /** By delivery tag, from `#firstTag` on; undefined once confirmed. */
   #window: (Flight | undefined)[] = [];
   #firstTag = 1;
+  /** So many of them, from the first one on, are confirmed. */
+  #done = 0;
   #unconfirmed = 0;
   #bytes = 0;
   #full = false;
@@ -152,7 +154,7 @@ export class Publisher {
   #confirmed({ deliveryTag, multiple }: { deliveryTag: number; multiple: boolean }, how: 'ack' | 'nack'): void {
     this.#heardMs = this.#clock.monotonic();
     const end = deliveryTag - this.#firstTag;
-    for (let i = multiple ? 0 : end; i <= end; i++) {
+    for (let i = multiple ? this.#done : end; i <= end; i++) {
       const flight = this.#window[i];
       if (!flight) continue;
       this.#window[i] = undefined;
@@ -161,13 +163,17 @@ export class Publisher {
       if (how === 'ack') this.#finish(flight, { kind: flight.returned ? 'unroutable' : 'stored' });
       else this.#nacked(flight);
     }
-    let done = 0;
-    while (done < this.#window.length && !this.#window[done]) done++;
-    if (done > 0 && (done === this.#window.length || done >= windowMax)) {
-      this.#window.splice(0, done);
-      this.#firstTag += done;
-    }
+    this.#forgetConfirmed();
     this.#pump();
+  }
+
+  /** What the window begins with, a good piece at a time. */
+  #forgetConfirmed(): void {
+    while (this.#done < this.#window.length && !this.#window[this.#done]) this.#done++;
+    if (this.#done < this.#window.length && this.#done < windowMax) return;
+    this.#window.splice(0, this.#done);
+    this.#firstTag += this.#done;
+    this.#done = 0;
   }
 
   /** A return comes before the confirm of the same message, but not right before it, and names it by its properties alone. */
@@ -273,6 +279,7 @@ export class Publisher {
 
   #forgetWindow(): void {
     this.#window = [];
+    this.#done = 0;
     this.#unconfirmed = 0;
     this.#bytes = 0;
     this.#full = false;

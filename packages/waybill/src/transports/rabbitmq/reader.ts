@@ -86,7 +86,10 @@ export class Reader {
     if (this.state === 'closed') return;
     this.active = true;
     const read = received(message, message.fields.redelivered && this.#events.isSuspect(message));
-    const entry = typeof read === 'string' ? this.#unreadable(message, read) : { ...read, ...this.#ownership(message) };
+    const entry: Entry =
+      typeof read === 'string'
+        ? this.#unreadable(message, read)
+        : { delivery: read.delivery, source: read.source, time: read.time, message, reader: this, settled: false, acknowledged: false };
     this.#ours.push(entry);
     this.#bytes += message.content.length;
     if (typeof read === 'string') return;
@@ -96,13 +99,9 @@ export class Reader {
     if (this.#bytes > this.#bytesMax && count > 1 && this.state === 'open') this.#events.heavy(this, this.#bytes / count);
   }
 
-  #ownership(message: AmqpMessage): Pick<Entry, 'message' | 'reader' | 'settled' | 'acknowledged'> {
-    return { message, reader: this, settled: false, acknowledged: false };
-  }
-
   /** No delivery: it goes to the dead-letter queue, and counts as held until it is there. */
   #unreadable(message: AmqpMessage, reason: string): Entry {
-    const entry: Entry = { delivery: nothing, source: '', time: 0, ...this.#ownership(message) };
+    const entry: Entry = { delivery: nothing, source: '', time: 0, message, reader: this, settled: false, acknowledged: false };
     this.held.add(entry);
     this.#events.unreadable(message, reason).then(
       () => this.settle([entry]),

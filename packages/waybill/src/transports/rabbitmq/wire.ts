@@ -94,8 +94,13 @@ function isScalar(value: unknown): boolean {
   return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint';
 }
 
+/** Back again, put together once: a name that is made anew for each message has to be looked up anew among all that there are. */
+const plain: ReadonlyMap<string, string> = new Map([...attributes].map(([name, carried]) => [carried, name] as const));
+
 /** The names that the AMQP 1.0 binding allows for an attribute, and HTTP's. */
 function plainName(name: string): string {
+  const known = plain.get(name);
+  if (known !== undefined) return known;
   if (name.startsWith(attribute) || name.startsWith('cloudEvents_')) return `ce-${name.slice(attribute.length)}`;
   return name;
 }
