@@ -59,6 +59,9 @@ export const mutants: readonly Mutant[] = [
   { name: 'watermark that is not looked at', file: apply, find: "plan.order !== 'latest' ||\n", put: "plan.order !== 'latest' || ready.sequence !== undefined ||\n" },
   { name: 'watermark raised by what is overtaken', file: inbox, find: 'if (reached !== undefined && reached.sequence >= mark.sequence) return false;\n', put: '' },
   { name: '`formerly` without its inbox', file: 'inbox/subscription.ts', find: 'if (plan.formerly.length === 0) return;', put: 'if (plan.formerly.length >= 0) return;', also: { file: 'inbox/names.ts', find: 'if (formerly.length === 0) return inbox;', put: 'if (formerly.length >= 0) return inbox;' } },
+  { name: 'an inbox that forgets before the last delivery', file: 'wiring.ts', find: 'store.ports.inbox.trim(nowMs - 2 * options.horizonMs, max)', put: 'store.ports.inbox.trim(nowMs - options.horizonMs, max)' },
+  { name: 'an inbox that forgets what is in failures', file: inbox, find: ' || needed.has(key)) continue;', put: ') continue;' },
+  { name: 'an inbox that never forgets', file: 'wiring.ts', find: 'store.ports.inbox.trim(nowMs - 2 * options.horizonMs, max)', put: 'store.ports.inbox.trim(nowMs - 200 * options.horizonMs, max)' },
   // --- order
   { name: 'keys are spread over lanes at will', file: 'inbox/lanes.ts', find: 'const found = key === undefined ?', put: "const found = key !== '' ?" },
   { name: 'a message passes the one that waits before it', file: apply, find: 'if (inOrder && key !== undefined && blocked.has(key))', put: "if (inOrder && key === '' && blocked.has(key))" },
@@ -67,6 +70,7 @@ export const mutants: readonly Mutant[] = [
   { name: 'a retry by the clock of the process', file: apply, find: 'const nowMs = await waiting.nowMs(tx);\n    const dueMs', put: 'const nowMs = clock.now();\n    const dueMs' },
   { name: 'a retry without its pause', file: apply, find: "(verdict.kind === 'later' ? verdict.delayMs : 0)", put: '0' },
   { name: 'what is finished while stopping is not acknowledged', file: worker, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 0 && !stopping.signal.aborted) await consumer.settle(deliveries);' },
+  { name: 'the pause before a retry is waited for in the transaction', file: apply, find: "await move(tx, item, 'retry', dueMs, blocked, {", put: "await new Promise<void>((resolve) => void clock.after(dueMs - nowMs, resolve));\n    await move(tx, item, 'retry', dueMs, blocked, {" },
   { name: 'a failed run is forgotten', file: apply, find: "await move(tx, item, 'retry', dueMs, blocked, {", put: "if (item.row || attempt !== 2) await move(tx, item, 'retry', dueMs, blocked, {" },
   { name: 'one run too many', file: 'handle/verdict.ts', find: 'if (attempt >= attemptsOf(retry))', put: 'if (attempt > attemptsOf(retry))' },
   { name: 'a rejected message is tried again', file: 'handle/verdict.ts', find: "if (Reject.is(error)) return { kind: 'fail' };\n", put: '' },

@@ -39,7 +39,7 @@ async function refusedOrTaken(what: string, attempt: () => unknown): Promise<Way
   return refused;
 }
 
-describe('hostile input', { timeout: 60_000 }, () => {
+describe('hostile input', { timeout: 60_000 + 20 * count }, () => {
   it('to the reading of an envelope is read or refused, quickly', () => {
     const random = mulberry32(seed);
     for (let i = 0; i < count; i++) {

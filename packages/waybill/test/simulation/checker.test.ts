@@ -65,6 +65,16 @@ describe('the checker', () => {
     });
   }
 
+  it('names I20 for a message that was kept waiting, though only another key was in trouble', async () => {
+    const { story: calm, violations } = await simulate({ seed: 1, knobs: { calm: true, operations: 40, takes: ['steps', 'view'] } });
+    assert.deepEqual(violations, []);
+    const { troubled } = calm;
+    assert.ok(troubled && calm.dead.some(({ key }) => troubled.has(key)), 'nothing went wrong');
+    const late = (of: (key: string) => boolean): Story => ({ ...calm, applied: calm.applied.map((one) => (of(one.key) ? { ...one, atMs: one.atMs! + 10_000 } : one)) });
+    assert.deepEqual(check(late((key) => troubled.has(key))), []);
+    assert.deepEqual(new Set(check(late((key) => key === 'b')).map(({ invariant }) => invariant)), new Set(['I20']));
+  });
+
   it('is content with a saga that is parked, with the failure that holds it', () => {
     const parked = saga('compensated', ({ log }) => ({ status: 'parked', parked: true, log: log.slice(0, -1) }))(story);
     const { asked, sagas } = { ...story, ...parked };

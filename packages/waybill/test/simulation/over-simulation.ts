@@ -5,11 +5,13 @@ import { recordingHost } from '../../src/testing/conformance/host.ts';
 import type { StoreDriver } from '../../src/testing/conformance/store/world.ts';
 import type { Peer, TransportDriver } from '../../src/testing/conformance/transport/world.ts';
 import { Broker } from '../../src/testing/simulation/broker.ts';
-import { chance } from '../../src/testing/simulation/chance.ts';
+import { Chance } from '../../src/testing/simulation/chance.ts';
 import { Database } from '../../src/testing/simulation/database.ts';
 import { createFaults } from '../../src/testing/simulation/faults.ts';
 import { type Machine, Process, startMs } from '../../src/testing/simulation/process.ts';
 import type { Scheduler } from '../../src/testing/simulation/scheduler.ts';
+import { storeOf } from '../../src/testing/simulation/session.ts';
+import { Trace } from '../../src/testing/simulation/trace.ts';
 import type { Clock } from '../../src/contract/clock.ts';
 
 /** Virtual time by another clock; latencies take no time. */
@@ -22,16 +24,22 @@ function scheduler(clock: Clock): Scheduler {
     size: 0,
     steps: 0,
     exhausted: false,
-    after: (delayMs, fn) => clock.after(delayMs, fn),
+    after: (delayMs, fn) => (delayMs > 0 ? clock.after(delayMs, fn) : atOnce(fn)),
     sleep: () => Promise.resolve(),
     run: () => Promise.reject(new Error('this one runs by itself')),
   };
   return self;
 }
 
+function atOnce(fn: () => void): () => void {
+  let cancelled = false;
+  queueMicrotask(() => void (cancelled || fn()));
+  return () => (cancelled = true);
+}
+
 function machine(on: Scheduler): Machine {
-  const random = chance(1);
-  return { scheduler: on, faults: createFaults(random, []), chance: random, trace() {}, powerOff() {} };
+  const random = new Chance(1);
+  return { scheduler: on, faults: createFaults(random, []), chance: random, trace: new Trace(false), latencyMs: () => 0, calls: 0, powerOff() {} };
 }
 
 export function simulatedStore(options: { parallel: boolean; cheapSavepoints: boolean }): StoreDriver {
@@ -50,7 +58,7 @@ export function simulatedStore(options: { parallel: boolean; cheapSavepoints: bo
         reports,
         async open({ service = 'basket', migrate = 'auto' } = {}) {
           const process = new Process('p', machine(on));
-          const session = await database.store(process).open(recordingHost(service, clock, reports, migrate));
+          const session = await storeOf(database, process).open(recordingHost(service, clock, reports, migrate));
           sessions.add(session);
           return session;
         },
@@ -73,7 +81,7 @@ export function simulatedTransport(): TransportDriver {
     async open() {
       const clock = systemClock();
       const on = scheduler(clock);
-      const broker = new Broker({ scheduler: on, chance: chance(1), onSettled() {}, onGoodbye() {} });
+      const broker = new Broker({ scheduler: on, chance: new Chance(1), onSettled() {}, onGoodbye() {} });
       const databases = new Map<string, Database>();
       const peers = new Map<Peer, Process>();
       const refused = new Set<string>();
@@ -86,7 +94,7 @@ export function simulatedTransport(): TransportDriver {
           const process = new Process(service, machine(on));
           const host = recordingHost(service, clock);
           if (!databases.has(service)) databases.set(service, new Database({ name: service, scheduler: on, parallel: false, cheapSavepoints: true }));
-          const store = await databases.get(service)!.store(process).open(host);
+          const store = await storeOf(databases.get(service)!, process).open(host);
           const session = await broker.transport(process).connect({ ...host, store });
           const peer: Peer = {
             service,

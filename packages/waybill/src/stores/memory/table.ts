@@ -4,7 +4,8 @@
  */
 export class Table<Key, Row> {
   readonly committed: Map<Key, Row>;
-  #changes = new Map<Key, Row | undefined>();
+  /** Made by the first change: most transactions leave most tables alone. */
+  #changes: Map<Key, Row | undefined> | undefined;
 
   /** @param beneath a table over whose committed rows this one is another transaction's view */
   constructor(beneath?: Table<Key, Row>) {
@@ -13,19 +14,19 @@ export class Table<Key, Row> {
 
   /** What the open transaction has changed; undefined where it removed a row. */
   changes(): readonly (readonly [Key, Row | undefined])[] {
-    return [...this.#changes];
+    return this.#changes ? [...this.#changes] : [];
   }
 
   get(key: Key): Row | undefined {
-    return this.#changes.has(key) ? this.#changes.get(key) : this.committed.get(key);
+    return this.#changes?.has(key) ? this.#changes.get(key) : this.committed.get(key);
   }
 
   set(key: Key, row: Row): void {
-    this.#changes.set(key, row);
+    (this.#changes ??= new Map()).set(key, row);
   }
 
   delete(key: Key): void {
-    this.#changes.set(key, undefined);
+    (this.#changes ??= new Map()).set(key, undefined);
   }
 
   /** As the transaction sees them, in the order they were first written. */
@@ -34,25 +35,25 @@ export class Table<Key, Row> {
       const row = this.get(key);
       if (row !== undefined) yield row;
     }
-    for (const [key, row] of this.#changes) if (row !== undefined && !this.committed.has(key)) yield row;
+    for (const [key, row] of this.#changes ?? []) if (row !== undefined && !this.committed.has(key)) yield row;
   }
 
   mark(): () => void {
-    const changes = new Map(this.#changes);
+    const changes = this.#changes && new Map(this.#changes);
     return () => {
-      this.#changes = new Map(changes); // the mark may be needed again
+      this.#changes = changes && new Map(changes); // the mark may be needed again
     };
   }
 
   commit(): void {
-    for (const [key, row] of this.#changes) {
+    for (const [key, row] of this.#changes ?? []) {
       if (row === undefined) this.committed.delete(key);
       else this.committed.set(key, row);
     }
-    this.#changes.clear();
+    this.#changes = undefined;
   }
 
   rollback(): void {
-    this.#changes.clear();
+    this.#changes = undefined;
   }
 }

@@ -2,7 +2,7 @@
 import type { Bus } from '../../contract/api.ts';
 import { type EventStore, eventStore } from '../../streams/index.ts';
 import { Counted, type Step, Stepped } from './contracts.ts';
-import type { SimulatedTransaction } from './database.ts';
+import type { SimulatedTransaction } from './unit.ts';
 import type { Instance } from './simulation.ts';
 import type { HandlerHost } from './workload.ts';
 
@@ -28,7 +28,7 @@ export function projectAccounts(bus: Bus<SimulatedTransaction>, { process, rando
  * lock of their key, so that nobody else appends meanwhile; the others find out that they came too late.
  */
 export async function count({ bus, accounts }: Instance, tx: SimulatedTransaction, step: Step): Promise<void> {
-  const stream = `account-${step.key}`;
+  const stream = accountOf(step.key);
   if (isLocked(step.key)) await bus.lockKey(Stepped, { ...step, key: stream }, { tx: tx as never });
   // The same number from a row of its own, which is read without a lock: only the lock of the key keeps it right.
   const before = isLocked(step.key) ? await tx.look(stream) : await versionOf(accounts!, stream, tx);
@@ -40,6 +40,11 @@ export async function count({ bus, accounts }: Instance, tx: SimulatedTransactio
   });
   await tx.put(stream, n);
   await tx.order({ operation: step.op, ids: [`${step.op}-event`, published[0]!.id] });
+}
+
+/** The stream of a key, and the key of the events that tell of it. */
+export function accountOf(key: string): string {
+  return `account-${key}`;
 }
 
 function isLocked(key: string): boolean {

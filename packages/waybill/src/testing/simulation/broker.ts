@@ -59,6 +59,11 @@ export class Broker {
     };
   }
 
+  /** Whether the subscription's queue has it, delivered or not. */
+  holds(subscription: string, source: string, id: string): boolean {
+    return this.#queues.outstanding(subscription).some(({ message }) => message.source === source && message.id === id);
+  }
+
   /** Something that was stored long ago is delivered again, as after a failover. */
   repeat(): void {
     const all = [...this.stored.values()];

@@ -1,12 +1,12 @@
 /** What stands outside the services and asks things of the shop: it never crashes, and asks again when it hears nothing. */
 import type { Chance } from './chance.ts';
-import type { SimulatedTransaction } from './database.ts';
+import type { SimulatedTransaction } from './unit.ts';
 import { startMs } from './process.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Instance } from './simulation.ts';
 import { count } from './accounts.ts';
 import { Ask, Cancelled, Do, type Fate, Later, type Order, Ordered, Priced, Renamed, type Step, Stepped } from './contracts.ts';
-import type { Knobs } from './workload.ts';
+import { type Knobs, troubledKey } from './workload.ts';
 
 export interface Clients {
   /** Begins all operations, spread over this time. */
@@ -29,6 +29,8 @@ export interface Clients {
 
 export interface ClientsHost {
   readonly instances: readonly Instance[];
+  /** While everything is off nobody asks. */
+  readonly morning: () => Promise<void>;
   readonly knobs: Knobs;
   readonly scheduler: Scheduler;
   readonly random: Chance;
@@ -41,7 +43,7 @@ const patienceMs = 4_000;
 const triesMax = 60;
 const keys = ['a', 'b', 'c'];
 
-export function createClients({ instances, knobs, scheduler, random, violate }: ClientsHost): Clients {
+export function createClients({ instances, morning, knobs, scheduler, random, violate }: ClientsHost): Clients {
   let pending = 0;
   const acknowledged = new Set<string>();
   const once = new Set<string>();
@@ -57,6 +59,7 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
 
   /** The answer, or undefined when none came in time, or an error. */
   const ask = async <R>(question: (instance: Instance) => Promise<R>): Promise<{ readonly is: R } | undefined> => {
+    await morning();
     const instance = shop();
     if (!instance) {
       await scheduler.sleep(500);
@@ -71,8 +74,9 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
     ]);
   };
 
-  const fate = (operation: string): Fate => {
-    const drawn: Fate = knobs.poison && fates.size === 3 ? 'poison' : random.is(knobs.doomed) ? random.pick(['doomed', 'rejected'] as const) : 'fine';
+  const fate = (operation: string, key: string): Fate => {
+    const doomed = knobs.calm && key === troubledKey ? 0.5 : knobs.doomed;
+    const drawn: Fate = knobs.poison && fates.size === 3 ? 'poison' : random.is(doomed) ? random.pick(['doomed', 'rejected'] as const) : 'fine';
     fates.set(operation, drawn);
     return drawn;
   };
@@ -115,12 +119,12 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
 
   const operations: Readonly<Record<string, (name: string, key: string) => Promise<void>>> = {
     async once(name, key) {
-      fate(name);
+      fate(name, key);
       await asUntilDone(name, 'change', async (instance, tx) => void (await change(instance, tx, name, key)));
     },
     async plain(name, key) {
       once.add(name); // asked for once, and never again by the bus on its own
-      fate(name);
+      fate(name, key);
       if (await ask((instance) => instance.bus.transaction(async (tx) => void (await change(instance, tx, name, key))))) acknowledged.add(name);
     },
     async later(name, key) {
@@ -150,7 +154,7 @@ export function createClients({ instances, knobs, scheduler, random, violate }: 
       else if (!answer) perhapsCancelled.add(id);
     },
     async account(name, key) {
-      const step: Step = { key, n: 0, op: name, fate: fate(name) };
+      const step: Step = { key, n: 0, op: name, fate: fate(name, key) };
       await asUntilDone(name, 'account', (instance, tx) => count(instance, tx, step));
     },
     async order(name) {

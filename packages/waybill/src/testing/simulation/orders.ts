@@ -8,7 +8,7 @@ import { Reject } from '../../contract/errors.ts';
 import type { Saga, SagaContext } from '../../contract/saga.ts';
 import { defineSaga } from '../../saga/define.ts';
 import { Cancelled, Charge, type Fate, Ordered, Release, Reserve, type Work, any } from './contracts.ts';
-import type { SimulatedTransaction } from './database.ts';
+import type { SimulatedTransaction } from './unit.ts';
 import type { Entry } from './story.ts';
 import type { HandlerHost } from './workload.ts';
 

@@ -3,9 +3,11 @@
  * is wrong. Nothing of a process that died goes on: what its code awaits never comes.
  */
 import { uuidv7, type Clock } from '../../contract/clock.ts';
+import { isLater } from '../../contract/maybe.ts';
 import type { Chance } from './chance.ts';
 import type { CallName, FaultKind, Faults, Point } from './faults.ts';
 import type { Scheduler } from './scheduler.ts';
+import type { Trace } from './trace.ts';
 
 /** Wall time at the start of every run. */
 export const startMs: number = Date.UTC(2030, 0, 1);
@@ -15,8 +17,11 @@ export interface Machine {
   readonly faults: Faults;
   /** Latencies, jitter, ids. */
   readonly chance: Chance;
-  /** Adds a line to the trace, which is hashed. */
-  trace(line: string): void;
+  readonly trace: Trace;
+  /** How long a call is on its way, or its answer. */
+  readonly latencyMs: (random: Chance) => number;
+  /** Calls to the outside so far, over all processes. */
+  calls: number;
   /** All processes die now. */
   powerOff(): void;
 }
@@ -79,14 +84,14 @@ export class Process {
   die(why: string): void {
     if (this.#dead) return;
     this.#dead = true;
-    this.machine.trace(`${this.name} dies: ${why}`);
+    this.machine.trace.line(`${this.name} dies: ${why}`);
     this.#held = [];
     for (const fn of [...this.#onDeath]) fn();
     this.#onDeath.clear();
   }
 
   pause(ms: number): void {
-    this.machine.trace(`${this.name} stands still for ${ms} ms`);
+    this.machine.trace.line(`${this.name} stands still for ${ms} ms`);
     this.#awakeMs = Math.max(this.#awakeMs, this.machine.scheduler.nowMs + ms);
     this.#waking?.();
     this.#waking = this.machine.scheduler.after(this.#awakeMs - this.machine.scheduler.nowMs, () => this.wake());
@@ -103,7 +108,7 @@ export class Process {
   }
 
   jump(ms: number): void {
-    this.machine.trace(`${this.name}'s clock jumps by ${ms} ms`);
+    this.machine.trace.line(`${this.name}'s clock jumps by ${ms} ms`);
     this.#skewMs = ms;
   }
 
@@ -130,30 +135,40 @@ export class Process {
    */
   call<R>(name: CallName, effect: (fault: FaultKind | undefined) => R | Promise<R>, trouble: Trouble): Promise<R> {
     if (this.#dead) return never();
-    return this.until(this.#call(name, effect, trouble));
-  }
-
-  async #call<R>(name: CallName, effect: (fault: FaultKind | undefined) => R | Promise<R>, trouble: Trouble): Promise<R> {
-    const { scheduler, faults, chance } = this.machine;
-    const number = ++calls(this.machine).count;
-    const random = chance.stream(number);
-    await scheduler.sleep(latencyMs(random));
-    if (this.#dead) return never();
-    const fault = faults.at(number, name);
-    this.machine.trace(`${scheduler.nowMs.toFixed(3)} ${this.name} ${name}${fault ? ` ${fault.kind} ${fault.point}` : ''}`);
-    if (fault?.point === 'before') {
-      if (this.#strikes(fault.kind, `before ${name}`, random)) return never();
-      const error = trouble(fault.kind, 'before');
-      if (error) throw error;
-    }
-    const result = await effect(fault?.kind);
-    if (fault?.point === 'after') {
-      if (this.#strikes(fault.kind, `after ${name}`, random)) return never();
-      const error = trouble(fault.kind, 'after');
-      if (error) throw error;
-    }
-    if (random.is(0.25)) await scheduler.sleep(latencyMs(random));
-    return result;
+    return new Promise((resolve, reject) => {
+      const { scheduler, faults, chance, trace, latencyMs } = this.machine;
+      const number = ++this.machine.calls;
+      const random = chance.stream(number);
+      let fault: { readonly kind: FaultKind; readonly point: Point } | undefined;
+      const fail = (error: unknown): void => this.hear(() => reject(error as Error));
+      /** @returns whether that was the end of it */
+      const struck = (point: Point): boolean => {
+        if (fault?.point !== point) return false;
+        if (this.#strikes(fault.kind, `${point} ${name}`, random)) return true; // nobody is there who could hear of it
+        const error = trouble(fault.kind, point);
+        if (error) fail(error);
+        return error !== undefined;
+      };
+      const answer = (result: R): void => {
+        if (struck('after')) return;
+        const heard = (): void => this.hear(() => resolve(result));
+        if (random.is(0.25)) scheduler.after(latencyMs(random), heard);
+        else heard();
+      };
+      scheduler.after(latencyMs(random), () => {
+        if (this.#dead) return;
+        fault = faults.at(number, name);
+        trace.call(scheduler.nowMs, this.name, name, fault);
+        if (struck('before')) return;
+        try {
+          const result = effect(fault?.kind);
+          if (isLater(result)) result.then(answer, fail);
+          else answer(result);
+        } catch (error) {
+          fail(error);
+        }
+      });
+    });
   }
 
   /** @returns whether the process is dead now */
@@ -166,19 +181,14 @@ export class Process {
   }
 }
 
-const counters = new WeakMap<Machine, { count: number }>();
-
-function calls(machine: Machine): { count: number } {
-  let counter = counters.get(machine);
-  if (!counter) counters.set(machine, (counter = { count: 0 }));
-  return counter;
+/** Some milliseconds: nothing is in its way. */
+export function shortLatencyMs(random: Chance): number {
+  return 0.1 + 2 * random.next();
 }
 
 /** Mostly short, sometimes long. */
-function latencyMs(random: Chance): number {
-  const draw = random.next();
-  if (draw < 0.02) return random.whole(20, 300);
-  return 0.1 + 2 * random.next();
+export function latencyMs(random: Chance): number {
+  return random.is(0.02) ? random.whole(20, 300) : shortLatencyMs(random);
 }
 
 export function never(): Promise<never> {

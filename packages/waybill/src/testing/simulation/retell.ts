@@ -1,19 +1,21 @@
 /** What a simulated run has left, in the words of the checker. */
 import { definitionOf } from '../../contract/contracts.ts';
 import type { WireMessage } from '../../contract/message.ts';
+import { accountOf } from './accounts.ts';
 import type { Broker } from './broker.ts';
 import { mix } from './chance.ts';
 import type { Clients } from './clients.ts';
-import type { Database } from './database.ts';
+import type { Archive, Databases, Moments } from './moments.ts';
 import type { Conversation, Run, Sent, Story, Violation } from './story.ts';
 import { Charge, type Fate, Ordered, Release, Reserve, type Step, type Work, Counted } from './contracts.ts';
 import { type OrderState, heldKey } from './orders.ts';
-import { type Knobs, canonical, subscribed } from './workload.ts';
+import { type Knobs, canonical, subscribed, troubledKey } from './workload.ts';
 
 export type Told = Map<string, string[]>;
 
 interface Left {
-  readonly databases: Readonly<Record<'shop' | 'basket', Database>>;
+  readonly databases: Databases;
+  readonly moments: Moments;
   readonly knobs: Knobs;
   readonly broker: Broker;
   readonly clients: Clients;
@@ -21,18 +23,18 @@ interface Left {
   readonly seen: Violation[];
   readonly left: readonly string[];
   readonly told: Told;
-  readonly crashedAlone: ReadonlyMap<string, number>;
   /** A service has published again what stood in its ledger up to this row. */
   readonly original: ReadonlyMap<string, number>;
 }
 
 const text = new TextDecoder();
 
-export function storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, original }: Left): Story {
+export function storyOf({ databases, moments, knobs, broker, clients, runs, seen, left, told, original }: Left): Story {
   const all = [databases.shop, databases.basket];
+  const { archives } = moments;
   const fateOf = new Map<string, Fate>();
   const first = new Set<string>();
-  const sent = all.flatMap(({ disk }) => [...disk.outbox.committed.values()]).flatMap((row): Sent[] => {
+  const sent = [archives.shop, archives.basket].flatMap(({ ledger }) => [...ledger.values()]).flatMap((row): Sent[] => {
     if (row.kind === 'reply') return [];
     const name = `${row.source} ${row.id} ${row.type}`;
     if (row.position > (original.get(row.source) ?? Infinity) && first.has(name)) return []; // published again
@@ -68,7 +70,7 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
     sent,
     cancelled: [...clients.cancelled],
     perhapsCancelled: [...clients.perhapsCancelled],
-    applied: all.flatMap(({ effects }) => [...effects.committed].map(([position, effect]) => ({ ...effect, position }))),
+    applied: all.flatMap(({ effects, options }) => [...effects.committed].map(([position, effect]) => ({ ...effect, position, atMs: moments.appliedMs(options.name, position) }))),
     dead: all.flatMap(({ disk }) =>
       [...disk.failures.committed.values()].filter(({ subscription }) => subscription !== sagaName).map(({ subscription, message, error, attempts }) => {
         const { key = '', n = 0 } = dataOf(message);
@@ -90,10 +92,11 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
       ),
     ),
     poison: new Set([...fateOf].flatMap(([id, fate]) => (fate === 'poison' ? [id] : []))),
-    crashedAlone,
+    crashedAlone: moments.crashedAlone,
     together: [['shop.priced.v2', 'shop.priced.v1']],
     refused: broker.refused,
-    ...conversationsOf(databases, sent, broker),
+    ...conversationsOf(databases, archives.basket, sent, broker),
+    ...(knobs.calm && { troubled: new Set([troubledKey, accountOf(troubledKey)]) }),
     gapless: new Set([typeOf(Counted)]),
     seen,
     left,
@@ -104,9 +107,9 @@ export function storyOf({ databases, knobs, broker, clients, runs, seen, left, t
 /** By the name of its subscription. */
 const sagaName = 'basket.orders';
 
-function conversationsOf({ shop, basket }: Left['databases'], sent: readonly Sent[], { refused }: Broker): Pick<Story, 'sagas' | 'starts' | 'asked'> {
+function conversationsOf({ shop, basket }: Databases, { ledger, sagas }: Archive, sent: readonly Sent[], { refused }: Broker): Pick<Story, 'sagas' | 'starts' | 'asked'> {
   const asking = new Set([Reserve, Charge, Release].map(typeOf));
-  const asked = [...basket.disk.outbox.committed.values()].filter(({ type }) => asking.has(type));
+  const asked = [...ledger.values()].filter(({ type }) => asking.has(type));
   const isRefused = ({ source, id }: { readonly source: string; readonly id: string }): boolean => refused.has(`${source} ${id}`);
   const unsent = new Set(asked.filter(isRefused).map((row) => (dataOf(row) as Partial<Work>).saga));
   const held = (key: string, step: string): number => shop.business.committed.get(heldKey(key, step)) ?? 0;
@@ -114,7 +117,7 @@ function conversationsOf({ shop, basket }: Left['databases'], sent: readonly Sen
   return {
     asked,
     starts: sent.filter((message) => message.type === typeOf(Ordered) && !isRefused(message)),
-    sagas: [...basket.disk.sagas.committed.values()].map(({ key, status, state }): Conversation => {
+    sagas: [...sagas.values()].map(({ key, status, state }): Conversation => {
       const { log, patienceMs } = JSON.parse(state) as OrderState;
       return { key, status, log, patienceMs, held: { reserve: held(key, 'reserve'), charge: held(key, 'charge') }, parked: failed.has(key), excused: unsent.has(key) };
     }),

@@ -13,6 +13,8 @@ const calmer: readonly Partial<Knobs>[] = [
   { poison: false },
   { accounts: false },
   { holds: false },
+  { nights: false },
+  { calm: false },
   { doomed: 0 },
   { throws: 0 },
   { slow: 0 },

@@ -9,28 +9,29 @@ import { internalsOf } from '../../contract/internals.ts';
 import type { Bus } from '../../contract/api.ts';
 import { assembleBus } from '../../bus.ts';
 import type { Logger } from '../../contract/signals.ts';
-import type { WireMessage } from '../../contract/message.ts';
-import type { WaitingRow } from '../../contract/store.ts';
-import type { Delivery } from '../../contract/transport.ts';
-import { keyOf } from '../../stores/memory/disk.ts';
-import { isControl } from '../../contract/control.ts';
 import type { Accounts } from './accounts.ts';
 import { Broker } from './broker.ts';
-import { chance, mix } from './chance.ts';
+import { Chance, mix } from './chance.ts';
 import { check } from './checker.ts';
 import { totals } from './accounts.ts';
 import { createClients } from './clients.ts';
-import { Database, type SimulatedTransaction, type Transaction } from './database.ts';
+import { Database } from './database.ts';
 import { type Fault, aimOf, createFaults } from './faults.ts';
-import { type Machine, Process } from './process.ts';
+import { horizonMs, watchMoments } from './moments.ts';
+import { type Machine, Process, latencyMs, shortLatencyMs } from './process.ts';
 import { createScheduler } from './scheduler.ts';
 import { type Told, storyOf } from './retell.ts';
 import type { Run, Story, Violation } from './story.ts';
-import { type Knobs, canonical, drawKnobs, isHeld, subscribeAll, subscribed } from './workload.ts';
+import { Trace } from './trace.ts';
+import { storeOf } from './session.ts';
+import type { SimulatedTransaction } from './unit.ts';
+import { type Knobs, calmed, drawKnobs, isHeld, subscribeAll, subscribed } from './workload.ts';
 
 /** What is to be run; as data, so that it can be checked in. */
 export interface Scenario {
   readonly seed: number;
+  /** Name of the fault that it sees to. @default the one whose turn it is by the seed */
+  readonly aim?: string | undefined;
   /** In place of what the seed would draw. */
   readonly knobs?: Partial<Knobs> | undefined;
   /** Exactly these; undefined: drawn from the seed. */
@@ -60,7 +61,13 @@ export interface Outcome {
 const faultsMs = 10_000;
 /** Everything must be drained so soon after the last fault. */
 const drainMs = 900_000;
-const lookEveryMs = 1_000;
+/** It is at rest when nothing is left to do at so many looks in a row. */
+const lookEveryMs = 250;
+const calmLooks = 4;
+/** Longer than the ledger is kept; shorter than it takes until nothing can come again. */
+const shortNightMs = 100_000;
+/** Everything is old afterwards. */
+const longNightMs = 200_000;
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -80,17 +87,12 @@ export interface Instance {
 }
 
 export async function simulate(scenario: Scenario, options: { readonly trace?: boolean } = {}): Promise<Outcome> {
-  const random = chance(mix(`seed ${scenario.seed}`));
-  const aim = aimOf(scenario.seed);
-  const knobs: Knobs = { ...drawKnobs(random.stream('knobs'), aim.call), ...scenario.knobs };
+  const random = new Chance(mix(`seed ${scenario.seed}`));
+  const aim = aimOf(scenario.seed, scenario.aim);
+  const knobs = calmed({ ...drawKnobs(random.stream('knobs'), aim.call), ...scenario.knobs });
   const scheduler = createScheduler();
-  const faults = createFaults(random.stream('faults'), scenario.faults, aim);
-  const lines: string[] = [];
-  let hash = 0;
-  const trace = (line: string): void => {
-    hash = mix(line, hash);
-    if (options.trace) lines.push(line);
-  };
+  const faults = createFaults(random.stream('faults'), knobs.calm ? [] : scenario.faults, aim);
+  const trace = new Trace(options.trace ?? false);
   const seen: Violation[] = [];
   const violate = (invariant: string, what: string, id?: string): void => void seen.push({ invariant, what, ...(id !== undefined && { id }) });
   const instances: Instance[] = [];
@@ -99,6 +101,8 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     faults,
     chance: random.stream('machine'),
     trace,
+    latencyMs: knobs.calm ? shortLatencyMs : latencyMs,
+    calls: 0,
     powerOff() {
       for (const { process } of instances) process.die('power');
     },
@@ -108,7 +112,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   const databases = { shop: databaseOf('shop'), basket: databaseOf('basket') };
   const told: Told = new Map();
   const tell = (id: string, line: string): void => {
-    const at = `${scheduler.nowMs.toFixed(1)} ${line}`;
+    const at = `${Math.round(scheduler.nowMs)} ${line}`;
     const lines = told.get(id);
     if (lines) lines.push(at);
     else told.set(id, [at]);
@@ -116,78 +120,14 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   const runs: Run[] = [];
   const handlers = random.stream('handlers');
 
-  // --- the rules about a moment ----------------------------------------------------------------------------------------
-
-  const takenOn = (subscription: string, { headers }: Delivery): boolean => {
-    const service = subscription.startsWith('shop.') ? 'shop' : 'basket';
-    const { inbox } = databases[service].disk;
-    return [subscription, `${subscription}-renamed`].some((name) => inbox.committed.has(keyOf(name, headers['ce-source']!, headers['ce-id']!)));
-  };
-  /** Who committed that it had taken a message on. */
-  const finishedBy = new Map<string, Process>();
-  const broker = new Broker({
+  const broker: Broker = new Broker({
     scheduler,
     chance: random.stream('broker'),
-    onSettled(subscription, deliveries) {
-      for (const delivery of deliveries) {
-        if (isControl(delivery)) continue; // it asks or tells something, and has no effect
-        const id = delivery.headers['ce-id']!;
-        tell(id, `acknowledged in ${subscription}`);
-        if (!takenOn(subscription, delivery)) violate('I7', `${subscription} acknowledged it, and nothing of it is in the database`, id);
-      }
-    },
-    onGoodbye(subscription, deliveries, process) {
-      for (const { headers } of deliveries) {
-        const id = headers['ce-id']!;
-        if (finishedBy.get(`${subscription} ${id}`) === process) violate('I21', `${subscription} was stopped and gave back what it had finished`, id);
-      }
-    },
+    onSettled: (...given) => moments.onSettled(...given),
+    onGoodbye: (...given) => moments.onGoodbye(...given),
   });
   broker.toLose = scenario.loses ?? 0;
-  for (const database of Object.values(databases)) {
-    database.onSettled = (from, to, parked) => {
-      for (const row of database.disk.outbox.committed.values()) {
-        if (row.position <= from || row.position > to || parked.includes(row.id) || row.type === 'waybill.reply.v1' || row.kind === 'reply') continue;
-        if (isOfNobody(row) || broker.stored.has(`${row.source} ${row.id} ${row.type}`)) continue;
-        violate('I8', 'it counts as published, and the broker has not confirmed it', row.id);
-      }
-    };
-    database.onCommit = (transaction) => {
-      noteFences(transaction);
-      noteBegun(transaction);
-      for (const [, row] of transaction.disk.inbox.changes()) if (row) finishedBy.set(`${row.subscription} ${row.id}`, transaction.process);
-      for (const [, row] of transaction.disk.outbox.changes()) if (row) tell(row.id, `committed to ${database.options.name}'s ledger as ${row.type}`);
-      for (const [, row] of transaction.effects.changes()) if (row) tell(row.id, `${row.subscription} committed its effect`);
-      for (const [, row] of transaction.disk.failures.changes()) if (row) tell(row.message.id, `${row.subscription ?? 'the sender'} gave it up: ${row.error.code}`);
-      for (const [, row] of transaction.disk.waiting.changes()) if (row) tell(row.message.id, `${row.subscription ?? 'the sender'} lets it wait: ${row.reason}, run ${row.attempt}`);
-    };
-  }
-
-  /** Runs of what waits that began and have no verdict: by process, (subscription, id). */
-  const begun = new Map<Process, Set<string>>();
-  /** Who moves the relay or a projection names the epoch of his lease: a later one is never followed by an earlier one. */
-  const noteFences = ({ process, disk, database }: Transaction): void => {
-    for (const [table, rows] of Object.entries({ relay: disk.relay, projections: disk.projections })) {
-      for (const [row, now] of rows.changes() as readonly (readonly [string, { readonly epoch: number } | undefined])[]) {
-        const was = (database.disk[table as 'relay' | 'projections'].committed as ReadonlyMap<string, { readonly epoch: number }>).get(row);
-        if (now && was && now.epoch < was.epoch) violate('I13', `${process.name} wrote to ${row} under epoch ${now.epoch}, which is ${was.epoch} by now`);
-      }
-    }
-  };
-  const crashedAlone = new Map<string, number>();
-  const noteBegun = ({ process, disk, database }: Transaction): void => {
-    const mine = begun.get(process) ?? new Set();
-    begun.set(process, mine);
-    for (const [row, now] of disk.waiting.changes()) {
-      const was = database.disk.waiting.committed.get(row);
-      if (was) for (const runs of begun.values()) runs.delete(runOf(was)); // also of one that began it too
-      if (now && now.starts > now.attempt) mine.add(runOf(now));
-    }
-  };
-  const noteCrash = (process: Process): void => {
-    const [run, ...others] = begun.get(process) ?? [];
-    if (run !== undefined && others.length === 0) crashedAlone.set(run, (crashedAlone.get(run) ?? 0) + 1);
-  };
+  const moments = watchMoments(databases, { broker: () => broker, violate, tell, nowMs: () => scheduler.nowMs });
 
   // --- processes --------------------------------------------------------------------------------------------------------
 
@@ -197,7 +137,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   const live = (instance: Omit<Instance, keyof Life>): Life => {
     const process = new Process(`${instance.name}#${++lives}`, machine);
     const bus = assembleBus<SimulatedTransaction>(
-      { service: instance.service, store: instance.database.store(process), transport: broker.transport(process), logger: silent, requireTransaction: false },
+      { service: instance.service, store: storeOf(instance.database, process), transport: broker.transport(process), logger: silent, requireTransaction: false, ...(knobs.nights && { horizonMs }) },
       { clock: process.clock, env: {} },
     );
     const accounts = subscribeAll(bus, instance.service, {
@@ -222,12 +162,12 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
 
   const begin = (instance: Instance): void => {
     const { process, bus } = instance;
-    trace(`${process.name} starts`);
+    trace.line(`${process.name} starts`);
     process.onDeath(() => {
       if (instance.process !== process) return;
-      noteCrash(process);
+      moments.died(process);
       instance.up = false;
-      scheduler.after(random.whole(50, 2_000), () => {
+      scheduler.after(Math.max(0, morningMs - scheduler.nowMs) + random.whole(50, 2_000), () => {
         Object.assign(instance, live(instance));
         begin(instance);
       });
@@ -237,7 +177,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
         if (instance.process === process && !process.dead) instance.up = true;
       },
       (error: unknown) => {
-        trace(`${process.name} could not start: ${String(error)}`);
+        trace.line(`${process.name} could not start: ${String(error)}`);
         process.die('it could not start');
       },
     );
@@ -248,7 +188,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     const { process, bus } = instance;
     if (!instance.up || instance.stopping) return;
     instance.stopping = true;
-    trace(`${process.name} is asked to stop`);
+    trace.line(`${process.name} is asked to stop`);
     await bus.stop({ drainMs: 5_000 });
     process.die('stopped');
   };
@@ -259,12 +199,22 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     instances.push(instance);
     begin(instance);
   };
+  /** When what is off is switched on again. */
+  let morningMs = 0;
+  const morning = (): Promise<void> => scheduler.sleep(Math.max(0, morningMs - scheduler.nowMs));
+  /** Everything is off for so long; queues and databases keep what they have. */
+  const night = async (forMs: number): Promise<void> => {
+    trace.line('night');
+    morningMs = scheduler.nowMs + forMs;
+    machine.powerOff();
+    await scheduler.run(morningMs, () => false);
+  };
   for (let number = 1; number <= knobs.baskets; number++) add('basket', number);
   for (let number = 1; number <= knobs.shops; number++) add('shop', number);
 
   // --- first phase ------------------------------------------------------------------------------------------------------
 
-  const clients = createClients({ instances, knobs, scheduler, random: random.stream('clients'), violate, tell });
+  const clients = createClients({ instances, morning, knobs, scheduler, random: random.stream('clients'), violate, tell });
   // Subscriptions are bound before the first message, or nobody could say who has to have it. Faults may strike already.
   const names = subscribed(knobs).map(({ name }) => name).filter((name) => name !== totals);
   if (knobs.takes.includes('orders')) names.push('basket.orders');
@@ -275,14 +225,14 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   const at = (fromMs: number, fn: () => void): void => void scheduler.after(weather.next() * fromMs, fn);
   if (knobs.outage) {
     at(faultsMs * 0.6, () => {
-      trace('the broker goes away');
+      trace.line('the broker goes away');
       broker.goAway();
       scheduler.after(weather.whole(100, 9_000), () => broker.back());
     });
   }
   if (knobs.renames) {
     at(faultsMs * 0.6, () => {
-      trace('a subscription is renamed');
+      trace.line('a subscription is renamed');
       renamed = true;
       for (const instance of instances) if (instance.service === 'basket') scheduler.after(weather.whole(0, 3_000), () => void restart(instance));
     });
@@ -294,7 +244,12 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
 
   // --- second phase -----------------------------------------------------------------------------------------------------
 
-  trace('healed');
+  if (knobs.nights) {
+    faults.heal();
+    broker.back();
+    await night(shortNightMs);
+  }
+  trace.line('healed');
   mended = true;
   faults.heal();
   broker.back();
@@ -361,39 +316,39 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
     internalsOf(bus).republish(rows.map(({ position: _, storedMs: _at, ...row }) => row)).catch((error: unknown) => violate('I22', `${service} could not publish again: ${String(error)}`)); // prettier-ignore
   };
   const deadlineMs = scheduler.nowMs + drainMs;
-  let calm = 0;
   let what: string | undefined;
-  while (calm < 3 && scheduler.nowMs < deadlineMs && !scheduler.exhausted) {
-    await scheduler.run(scheduler.nowMs + lookEveryMs, () => false);
-    what = outstanding();
-    calm = what === undefined ? calm + 1 : 0;
-    if (calm < 3 || !scenario.republishes || original.size > 0) continue;
-    calm = 0;
+  const rest = async (): Promise<void> => {
+    for (let calm = 0; calm < calmLooks && scheduler.nowMs < deadlineMs && !scheduler.exhausted; ) {
+      await scheduler.run(scheduler.nowMs + lookEveryMs, () => false);
+      what = outstanding();
+      calm = what === undefined ? calm + 1 : 0;
+    }
+  };
+  await rest();
+  if (scenario.republishes) {
     for (const instance of instances) if (!original.has(instance.service)) republish(instance);
+    await rest();
+  }
+  const left: string[] = [];
+  if (knobs.nights && what === undefined) {
+    await night(longNightMs);
+    await rest();
+    left.push(...moments.overdue());
   }
   if (scheduler.exhausted) violate('I19', `it spins: ${scheduler.steps} events, and no end: ${what ?? ''}`);
   else if (what !== undefined) violate('I19', `${drainMs / 1000} s after the last fault: ${what}`);
-  const left = Object.entries(databases).flatMap(([name, { locks }]) => (locks.size > 0 ? [`${name}: ${locks.size} locks are held`] : []));
-  const story = storyOf({ databases, knobs, broker, clients, runs, seen, left, told, crashedAlone, original });
+  for (const [name, { locks }] of Object.entries(databases)) if (locks.size > 0) left.push(`${name}: ${locks.size} locks are held`);
+  const story = storyOf({ databases, moments, knobs, broker, clients, runs, seen, left, told, original });
   for (const { process } of instances) process.die('the end');
   return {
     scenario,
     knobs,
     violations: check(story),
     story,
-    hash: `${hash.toString(16).padStart(8, '0')}-${scheduler.steps}`,
+    hash: `${trace.hash}-${scheduler.steps}`,
     faults: faults.injected,
     hit: faults.hit,
     steps: scheduler.steps,
-    trace: lines,
+    trace: trace.lines,
   };
-}
-
-function runOf({ subscription, message }: WaitingRow): string {
-  return `${canonical(subscription ?? '')} ${message.id}`;
-}
-
-/** An event that no subscription takes is published by nobody's hearing it. */
-function isOfNobody(_row: WireMessage): boolean {
-  return false;
 }

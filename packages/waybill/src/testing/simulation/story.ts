@@ -31,6 +31,8 @@ export interface Applied {
   readonly n: number;
   /** In the order of commits, within its database. */
   readonly position: number;
+  /** When it was committed, by the clock of `Sent.committedMs`. */
+  readonly atMs?: number | undefined;
   /** The id of what was published with it. */
   readonly caused: string | undefined;
 }
@@ -133,6 +135,8 @@ export interface Story {
   readonly poison: ReadonlySet<string>;
   /** (source id) that the broker refused: they may be dead at their sender. */
   readonly refused: ReadonlySet<string>;
+  /** The only keys with which anything went wrong: then the others' messages must not take long. */
+  readonly troubled?: ReadonlySet<string> | undefined;
   /** Found while it ran: rules that are about a moment. */
   readonly seen: readonly Violation[];
   /** Types that are published together, under one id: the first never without the others. */

@@ -7,7 +7,7 @@ import { Reject } from '../../contract/errors.ts';
 import { type Accounts, projectAccounts, totals } from './accounts.ts';
 import type { Chance } from './chance.ts';
 import { Ask, Do, Echoed, Later, Priced, PricedV1, Renamed, type Step, Stepped } from './contracts.ts';
-import type { SimulatedTransaction } from './database.ts';
+import type { SimulatedTransaction } from './unit.ts';
 import type { CallName } from './faults.ts';
 import { orderProcess, takeOrders } from './orders.ts';
 import type { Process } from './process.ts';
@@ -46,10 +46,23 @@ export interface Knobs {
   readonly accounts: boolean;
   /** What fails for good in `steps`, in order by key, holds its key until an operator has it run again. */
   readonly holds: boolean;
+  /** Everything is off for a while, and comes back when much of what is kept is old; and again when all of it is. */
+  readonly nights: boolean;
+  /** Nothing goes wrong, but that handlers cannot do half of what is published of one key. */
+  readonly calm: boolean;
 }
 
 const takable = ['steps', 'view', 'sets', 'prices', 'old-prices', 'later', 'do', 'orders'] as const;
 const takesMax = 4;
+
+/** The key of which something cannot be done in calm runs. */
+export const troubledKey = 'a';
+
+/** What may not go wrong where the time is measured that messages of other keys take. */
+export function calmed(knobs: Knobs): Knobs {
+  if (!knobs.calm) return knobs;
+  return { ...knobs, throws: 0, slow: 0, doomed: 0, poison: false, renames: false, restarts: false, outage: false, repeats: false, nights: false };
+}
 
 /** @param aim a call that shall happen */
 export function drawKnobs(random: Chance, aim: CallName): Knobs {
@@ -123,10 +136,13 @@ function draw(random: Chance): Knobs {
       .map(({ name }) => name),
     accounts: random.is(0.2),
     holds: random.is(0.5),
+    nights: random.is(0.15),
+    calm: random.is(0.05),
   };
 }
 
-const retry = { immediate: 1, delayed: 12, delayMs: 200, delayMaxMs: 2_000 };
+/** Short pauses, so that a message that fails for good has soon had all its runs. */
+const retry = { immediate: 1, delayed: 12, delayMs: 100, delayMaxMs: 800 };
 /** Short, so that a run that died with its process is soon begun again. */
 const timeoutMs = 4_000;
 const attemptsMax = 1 + retry.immediate + retry.delayed;

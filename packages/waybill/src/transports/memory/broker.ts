@@ -2,7 +2,7 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { Declaration, SendOutcome } from '../../contract/transport.ts';
 import { unreachable, type Faults } from './faults.ts';
-import { Queue, queueLengthMax } from './queue.ts';
+import { type Entry, Queue, queueLengthMax } from './queue.ts';
 
 /** What all sessions of one `memory()` share: queues by name, and the addresses that wait for replies. */
 export class Broker {
@@ -52,6 +52,11 @@ export class Broker {
   /** The subscription's queue, made if it is not there. */
   queueFor(service: string, declaration: Declaration): Queue {
     return this.#queues.get(declaration.name) ?? this.declare(service, declaration);
+  }
+
+  /** What a subscription's queue has, delivered or not. */
+  outstanding(name: string): readonly Entry[] {
+    return this.#queues.get(name)?.state().outstanding ?? [];
   }
 
   isTaken(type: string): boolean {
