@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { profiled } from '../profile.ts';
 import { median } from '../report.ts';
 
 export interface Servers {
@@ -83,7 +84,7 @@ export interface Measured {
 
 export async function measured(servers: Servers, messages: number, work: () => Promise<void>): Promise<Measured> {
   const [before, began] = [servers.cpu(), performance.now()];
-  await work();
+  await profiled(work);
   const [after, seconds] = [servers.cpu(), (performance.now() - began) / 1000];
   const per = (name: 'node' | 'rabbit' | 'postgres'): number => Math.round(((after[name] - before[name]) * 10_000) / messages) / 10;
   return { rate: messages / seconds, cpu: { node: per('node'), rabbit: per('rabbit'), postgres: per('postgres') } };
