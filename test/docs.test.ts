@@ -84,6 +84,16 @@ describe('README and examples', () => {
     }
   });
 
+  it('the page of the command line quotes the module that it names, and what the command prints of it', async () => {
+    const page = await read('docs/command-line.md');
+    for (const block of blocks(page, 'ts')) assert.ok(isQuoted(block, [await read('docs/examples/bus.ts')]), `not in docs/examples/bus.ts:\n${block}`);
+    const [quoted = ''] = blocks(page, 'console');
+    const [command = '', ...lines] = quoted.split('\n');
+    const args = command.replace('$ waybill ', '').split(' ');
+    const { stdout } = await run(process.execPath, [join(ROOT, 'packages/cli/src/main.ts'), ...args], { cwd: ROOT, timeout: 60_000, env: { ...process.env, WAYBILL_TRANSPORT: '', WAYBILL_STORE: '', NODE_ENV: '' } });
+    assert.equal(stdout, lines.join('\n'));
+  });
+
   it('the program with an event store confirms an order once it is paid', async () => {
     assert.equal(await runExample('event-store.ts'), 'confirmed 7\nrevenue 30\n');
   });

@@ -1,7 +1,8 @@
 /**
- * Makes `dist/`, the folder that is published: `npm pack ./packages/waybill/dist`.
+ * Makes `dist/`, the folder that is published: `npm pack ./packages/waybill/dist`. Of the library, or of the package whose
+ * folder is given (`node …/build.ts .`).
  *
- * In the repository `exports` point at the source, which runs unbuilt; in `dist` they point at what the compiler emitted.
+ * In the repository `exports` and `bin` point at the source, which runs unbuilt; in `dist` they point at what the compiler emitted.
  * The source itself (without tests) goes along in `dist/src`, so that "go to definition" and stack traces end in real code.
  */
 import { execFileSync } from 'node:child_process';
@@ -10,19 +11,21 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-const ROOT = resolve(PACKAGE, '../..');
+const LIBRARY = fileURLToPath(new URL('..', import.meta.url));
+const PACKAGE = resolve(process.argv[2] ?? LIBRARY);
+const ROOT = resolve(LIBRARY, '../..');
 const SRC = join(PACKAGE, 'src');
 const DIST = join(PACKAGE, 'dist');
 
 /** What of the repository's package.json is not for those who install the package. */
-const NOT_PUBLISHED = new Set(['private', 'scripts', 'devDependencies', 'exports']);
+const NOT_PUBLISHED = new Set(['private', 'scripts', 'devDependencies', 'exports', 'bin']);
 
 /** A relative specifier with its extension, in emitted declarations: `from "./x.ts"`, `import("./x.ts")`. */
 const RELATIVE_SPECIFIER = /(\bfrom\s*|\bimport\s*\(?\s*)(["'])(\.{1,2}\/[^"'\n]+)\2/g;
 
 interface Manifest {
   readonly exports: Record<string, string>;
+  readonly bin?: Record<string, string>;
   readonly [field: string]: unknown;
 }
 
@@ -31,7 +34,7 @@ compile();
 for (const file of globSync('**/*.d.ts', { cwd: DIST })) rewriteDeclaration(join(DIST, file));
 cpSync(SRC, join(DIST, 'src'), { recursive: true, filter: (file) => !file.endsWith('.test.ts') });
 for (const file of globSync('**/*.map', { cwd: DIST })) rewriteMap(join(DIST, file));
-for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md']) copyFileSync(join(ROOT, file), join(DIST, file));
+for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md']) copyFileSync(existsSync(join(PACKAGE, file)) ? join(PACKAGE, file) : join(ROOT, file), join(DIST, file));
 writeManifest();
 
 /** The native compiler by its path: `.bin/tsc` belongs to whichever alias of TypeScript npm linked last. */
@@ -73,16 +76,19 @@ function writeManifest(): void {
   const manifest = JSON.parse(readFileSync(join(PACKAGE, 'package.json'), 'utf8')) as Manifest;
   const kept = Object.fromEntries(Object.entries(manifest).filter(([field]) => !NOT_PUBLISHED.has(field)));
   const exports = Object.fromEntries(Object.entries(manifest.exports).map(([subpath, source]) => [subpath, builtExport(source)]));
-  writeFileSync(join(DIST, 'package.json'), `${JSON.stringify({ ...kept, exports }, null, 2)}\n`);
+  const bin = manifest.bin && Object.fromEntries(Object.entries(manifest.bin).map(([name, source]) => [name, built(source, 'js')]));
+  writeFileSync(join(DIST, 'package.json'), `${JSON.stringify({ ...kept, ...(bin && { bin }), exports }, null, 2)}\n`);
 }
 
 /** `./src/index.ts` → `{ types: './index.d.ts', default: './index.js' }`. */
 function builtExport(source: string): string | { types: string; default: string } {
   if (!source.startsWith('./src/')) return source;
-  const base = source.replace('./src/', './').replace(/\.ts$/, '');
-  const built = { types: `${base}.d.ts`, default: `${base}.js` };
-  for (const file of Object.values(built)) {
-    if (!existsSync(join(DIST, file))) throw new Error(`exports name ${source}, but ${file} was not built`);
-  }
-  return built;
+  return { types: built(source, 'd.ts'), default: built(source, 'js') };
+}
+
+/** `./src/main.ts` → `./main.js`, which must be there. */
+function built(source: string, extension: 'js' | 'd.ts'): string {
+  const file = `${source.replace('./src/', './').replace(/\.ts$/, '')}.${extension}`;
+  if (!existsSync(join(DIST, file))) throw new Error(`package.json names ${source}, but ${file} was not built`);
+  return file;
 }

@@ -295,6 +295,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       await wiring.rooms();
       return wiring.transport();
     },
+    topology: wiring.topology,
     failures: async () => (await wiring.rooms()).failures,
     subscriptions: () => wiring.subscriptions().map((one) => ({ plan: one.plan, ...one.progress(), beganMs: beganMsOf(one.begunAt) })),
     look: async (name) => wiring.subscriptions().find((one) => one.name === name)?.look(),

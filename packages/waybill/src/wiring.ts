@@ -48,6 +48,7 @@ import { type Schedules, createSchedules } from './waiting/schedules.ts';
 import { createHistoryExchange } from './wiring/history.ts';
 import { createLink } from './wiring/link.ts';
 import { createReplies } from './wiring/replies.ts';
+import { type TopologyDesk, createTopologyDesk } from './wiring/topology.ts';
 import { acceptedOf, refuseUnsafe } from './wiring/unsafe.ts';
 
 /** What a bus runs on; tests bring their own clock and wrap drivers. */
@@ -93,6 +94,7 @@ export interface Wiring {
   transportUp(): boolean;
   /** Undefined while the broker is away. */
   transport(): TransportSession | undefined;
+  readonly topology: TopologyDesk;
   /** What ails the slot of relay mode `log`, as far as this instance reads it. */
   slotTrouble(): string | undefined;
   inFlight(): number;
@@ -279,7 +281,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       plan,
       clock,
       store: () => opened!.store,
-      bindings: () => (plan.kind === 'event' && !link.session()?.capabilities.publishesAtCommit ? [...bindingsOf(plan), heartbeatBinding] : bindingsOf(plan)),
+      bindings: ({ publishesAtCommit }) => (plan.kind === 'event' && !publishesAtCommit ? [...bindingsOf(plan), heartbeatBinding] : bindingsOf(plan)),
       work: (consumer) => workerFor(plan, consumer),
       late: (consumer, { from }) =>
         lateConsumer(consumer, {
@@ -514,6 +516,15 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     wake,
     transportUp: () => link.session() !== undefined,
     transport: () => link.session(),
+    topology: createTopologyDesk({
+      service,
+      host,
+      transport: transportDriver,
+      store: async () => opened?.store ?? (await storeDriver()).open({ ...host, migrate: 'auto' }),
+      isOpen: (store) => store === opened?.store,
+      answersForHistory: options.relay !== 'off',
+      subscriptions: () => [...subscriptions.values()].filter(({ removed }) => !removed),
+    }),
     slotTrouble: () => slotTrouble,
     attach,
     history: exchange.history,

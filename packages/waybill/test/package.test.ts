@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -54,6 +56,7 @@ interface Manifest {
 }
 
 const DIST = join(ROOT, 'packages/waybill/dist');
+const CLI_DIST = join(ROOT, 'packages/cli/dist');
 
 describe('the packed library', () => {
   let work: string;
@@ -64,7 +67,7 @@ describe('the packed library', () => {
     work = await mkdtemp(join(tmpdir(), 'waybill-package-'));
     succeed(await run('npm', ['run', '--silent', 'build', '--workspace', 'waybill']));
     tarball = await pack(DIST, work);
-    installed = await install(tarball, join(work, 'user'));
+    installed = await install([tarball], join(work, 'user'));
   });
   after(() => rm(work, { recursive: true, force: true }));
 
@@ -189,6 +192,57 @@ describe('the packed library', () => {
   }
 });
 
+describe('the packed command line', () => {
+  let work: string;
+  let tarball: string;
+  let folder: string;
+
+  before(async () => {
+    work = await mkdtemp(join(tmpdir(), 'waybill-cli-package-'));
+    succeed(await run('npm', ['run', '--silent', 'build', '--workspace', '@waybill/cli']));
+    if (!existsSync(DIST)) succeed(await run('npm', ['run', '--silent', 'build', '--workspace', 'waybill'])); // where this test alone was asked for
+    tarball = await pack(CLI_DIST, work);
+    folder = join(work, 'user');
+    // Its only dependency comes along from here: no registry is asked.
+    const commander = dirname(createRequire(join(ROOT, 'packages/cli/package.json')).resolve('commander'));
+    await install([tarball, await pack(DIST, work), await pack(commander, work)], folder);
+  });
+  after(() => rm(work, { recursive: true, force: true }));
+
+  it('brings commander and nothing else, no tests, and names no folder of the machine that built it', async () => {
+    const installed = join(folder, 'node_modules/@waybill/cli');
+    assert.deepEqual((await manifestOf(installed)).dependencies, { commander: '15.1.0' });
+    assert.deepEqual((await readdir(join(folder, 'node_modules'))).filter((name) => !name.startsWith('.')).toSorted(), ['@waybill', 'commander', 'waybill']);
+    const files = await filesOf(installed);
+    for (const file of ['package.json', 'README.md', 'LICENSE', 'main.js', 'src/main.ts']) assert.ok(files.includes(file), file);
+    assert.deepEqual(files.filter((file) => file.includes('.test.') || file.startsWith('test')), []);
+    for (const file of files) assert.ok(!(await readFile(join(installed, file), 'utf8')).includes(ROOT), file);
+  });
+
+  it('runs in an empty folder beside the library: plans, applies, and finds nothing more to do', async () => {
+    await writeFile(join(folder, 'bus.ts'), PLAIN_BUS);
+    await mkdir(join(folder, '.waybill')); // the nearest one upwards is taken, and a folder above may have one
+    const waybill = (...args: string[]): Promise<Outcome> => run(join(folder, 'node_modules/.bin/waybill'), args, { cwd: folder, env: { ...embedded(), WAYBILL_APP: './bus.ts' } });
+    const planned = await waybill('topology');
+    assert.equal(planned.code, 3, planned.output);
+    assert.match(planned.output, /^missing +subscription +basket\.prices/m);
+    assert.match(succeed(await waybill('topology', 'apply', '--yes')).output, /^made +subscription +basket\.prices/m);
+    assert.match(succeed(await waybill('topology')).output, /^there +subscription +basket\.prices/m);
+  });
+
+  it('passes publint', async () => {
+    succeed(await publint(tarball));
+  });
+});
+
+/** Without a schema library, which is not installed there. */
+const PLAIN_BUS = `import { createBus, defineEvent } from 'waybill';
+
+const anything = { '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) } } as const;
+export const bus = createBus({ service: 'basket' });
+bus.subscribe(defineEvent('catalog.price-changed', { schema: anything }), { name: 'prices' }, () => {});
+`;
+
 const publint = (tgz: string): Promise<Outcome> => run(process.execPath, [join(ROOT, 'node_modules/.bin/publint'), 'run', tgz, '--strict']);
 const attw = (tgz: string): Promise<Outcome> => run(process.execPath, [join(ROOT, 'node_modules/.bin/attw'), tgz, '--profile', 'esm-only']);
 
@@ -206,11 +260,11 @@ async function repack(work: string, name: string, spoil: (folder: string) => Pro
   return pack(folder, join(work, `${name}-packed`));
 }
 
-/** Installs a tarball into an empty folder without asking any registry, and returns where it landed. */
-async function install(tgz: string, folder: string): Promise<string> {
+/** Installs tarballs into an empty folder without asking any registry, and returns where the library landed. */
+async function install(tarballs: readonly string[], folder: string): Promise<string> {
   await mkdir(folder);
   await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
-  succeed(await run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=optional', tgz], { cwd: folder }));
+  succeed(await run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=optional', ...tarballs], { cwd: folder }));
   return join(folder, 'node_modules/waybill');
 }
 

@@ -8,6 +8,7 @@ import type { Message, WireMessage } from './message.ts';
 import type { SagaDefinition } from './saga.ts';
 import type { Logger, Signals } from './signals.ts';
 import type { StorePorts, StoreSession, StoreTransaction } from './store.ts';
+import type { Entity, Seen } from './topology.ts';
 import type { SourceProgress, TransportSession } from './transport.ts';
 
 /** What `operations` and `testing` may reach behind a bus. Not public. */
@@ -21,6 +22,7 @@ export interface BusInternals {
   store(): Promise<StoreSession>;
   /** Undefined while the broker is away. */
   transport(): Promise<TransportSession | undefined>;
+  readonly topology: TopologyAtBroker;
   failures(): Promise<{
     retry(rows: readonly number[]): Promise<number>;
     edit(row: number, body: Uint8Array): Promise<boolean>;
@@ -54,6 +56,15 @@ export interface BusInternals {
   /** Starts and stops with the bus. `make` is called once for each life of it: in tests a bus may have several. */
   attach(make: (ground: AnnexGround) => Annex): void;
   readonly desk: Desk;
+}
+
+/** What start would make at the broker. */
+export interface TopologyAtBroker {
+  /** Asks nobody. No entities: nothing stands outside this process. */
+  plan(): Promise<{ readonly transport: string; readonly entities: readonly Entity[] }>;
+  look(entities: readonly Entity[]): Promise<readonly Seen[]>;
+  /** Makes it. `left`: subscriptions that take over from a former name, which is left to the start. */
+  apply(): Promise<{ readonly left: readonly string[] }>;
 }
 
 /** A part that lives with the bus beside a message's journey: a projection. */

@@ -9,11 +9,30 @@
 import type { Finding } from './doctor.ts';
 import type { History } from './history.ts';
 import type { MessageKind, WireMessage } from './message.ts';
+import type { Entity, Seen } from './topology.ts';
 import type { Host, MaybePromise, StoreSession, StoreTransaction } from './store.ts';
 
 export interface Transport {
   readonly kind: string;
   connect(host: TransportHost): Promise<TransportSession>;
+  /** Its sessions keep something in the store's own file, so the store has to be open. @default false */
+  readonly needsStore?: boolean;
+  /** Undefined where nothing stands outside this process. */
+  readonly topology?: TopologyPlan;
+}
+
+/** What a service has at the broker, told without making it. */
+export interface TopologyPlan {
+  /**
+   * Exactly what `connect` and `declare` leave there for a service with these subscriptions (what lives no longer than an
+   * instance is left out), in the order in which it is made. Opens nothing.
+   */
+  entities(service: string, declarations: readonly Declaration[]): readonly Entity[];
+  /**
+   * How each of these stands there, in their order. Creates nothing.
+   * @throws WaybillError `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`
+   */
+  look(entities: readonly Entity[], host: Host): Promise<readonly Seen[]>;
 }
 
 export interface TransportHost extends Host {
@@ -37,8 +56,6 @@ export interface TransportSession {
   close(): Promise<void>;
   /** What somebody should know of this broker, and of what was declared, before he trusts it. */
   examine?(): Promise<readonly Finding[]>;
-  /** What a declared subscription is received from, in the broker's own words and names. */
-  places?(subscription: string): readonly string[];
   /** Whether any subscription takes events of this type; undefined while that cannot be told. A hint for warnings. */
   isTaken?(type: string): boolean | undefined;
   /** Only where the commit is the publish: what has to happen beside the store's own append. */

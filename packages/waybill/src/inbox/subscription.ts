@@ -3,7 +3,7 @@ import { WaybillError } from '../contract/errors.ts';
 import type { StoreSession } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { Clock } from '../contract/clock.ts';
-import type { Consumer, Declaration, SourceProgress, TransportSession } from '../contract/transport.ts';
+import type { Consumer, Declaration, SourceProgress, TransportCapabilities, TransportSession } from '../contract/transport.ts';
 import { anyWaits, consumerOfNothing, dropWaiting, noneWaits } from './leftovers.ts';
 import { type Begun, begun, forget } from './begun.ts';
 import { namesBefore, writeNames } from './renames.ts';
@@ -22,6 +22,8 @@ export interface RunningSubscription {
   readonly plan: Plan;
   /** Since when it is there, once that is known. */
   readonly begunAt: Begun | undefined;
+  /** What it asks of a transport with these abilities. */
+  declaration(on: Abilities): Declaration;
   /** Declares, consumes, works. Rejects when the transport refuses the declaration. */
   start(transport: TransportSession): Promise<void>;
   /** Rejects when a start failed; after that, waits for the next one. */
@@ -41,6 +43,8 @@ export interface RunningSubscription {
   look(): Promise<{ readonly sources: readonly SourceProgress[]; readonly known: boolean }>;
 }
 
+type Abilities = Pick<TransportCapabilities, 'publishesAtCommit' | 'startsInPast'>;
+
 /** Sources that a subscription is known to have had something from, before this process began. */
 const sourcesMax = 1_000;
 
@@ -49,7 +53,7 @@ export function createSubscription(options: {
   clock: Clock;
   store: () => StoreSession;
   /** Every type that its handlers take, older versions too. */
-  bindings: () => Declaration['bindings'];
+  bindings: (on: Abilities) => Declaration['bindings'];
   work: (consumer: Consumer) => Worker;
   /** The same consumer, which first takes what publishers have sent before. */
   late: (consumer: Consumer, begun: Begun) => Consumer & { readonly joining: number; gave(source: string): boolean };
@@ -78,16 +82,13 @@ export function createSubscription(options: {
   let ready = promiseReady();
 
   /** It begins in the past, and the transport keeps none. */
-  const askPublishers = (): boolean => {
-    const { publishesAtCommit, startsInPast } = transport!.capabilities;
-    return plan.kind === 'event' && !publishesAtCommit && startsInPast !== true;
-  };
+  const askPublishers = ({ publishesAtCommit, startsInPast }: Abilities): boolean => plan.kind === 'event' && !publishesAtCommit && startsInPast !== true;
 
-  const declaration = (): Declaration => ({
+  const declaration = (on: Abilities): Declaration => ({
     name: plan.name,
-    bindings: options.bindings(),
+    bindings: options.bindings(on),
     order: plan.order,
-    from: askPublishers() ? 'now' : plan.from,
+    from: askPublishers(on) ? 'now' : plan.from,
     formerly: plan.formerly,
     batch: plan.batch,
     concurrency: plan.concurrency,
@@ -136,6 +137,7 @@ export function createSubscription(options: {
   return {
     name: plan.name,
     plan,
+    declaration,
     get begunAt() {
       return beginning;
     },
@@ -148,12 +150,12 @@ export function createSubscription(options: {
           throw new WaybillError('INVALID_OPTION', `subscription ${plan.name} has no handler: call .on(event, handler) before start()`);
         }
         plan.formerly = await namesBefore(options.store(), clock, plan, options.isAnother);
-        await session.declare(declaration());
+        await session.declare(declaration(session.capabilities));
         await carryOver();
         beginning = await begun(options.store(), clock, plan);
         if (!session.capabilities.publishesAtCommit) formerSources = new Set(await options.store().ports.inbox.sources(plan.name, sourcesMax));
-        consumer = await session.consume(declaration());
-        if (beginning.from !== 'now' && askPublishers()) consumer = late = options.late(consumer, beginning);
+        consumer = await session.consume(declaration(session.capabilities));
+        if (beginning.from !== 'now' && askPublishers(session.capabilities)) consumer = late = options.late(consumer, beginning);
         if ((state as string) !== 'starting') return await consumer.close();
         worker = options.work(consumer);
         if (pausedEarly) await worker.pause();

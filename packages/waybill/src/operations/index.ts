@@ -9,7 +9,6 @@ import { type BusInternals, internalsOf } from '../contract/internals.ts';
 import type { FailedRow, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import { replaysOf } from '../contract/replay.ts';
-import { typesOf } from '../contract/versions.ts';
 import { checkChoice, checkFilter } from './filters.ts';
 import type { Finding } from '../contract/doctor.ts';
 import { doctor } from './doctor.ts';
@@ -17,6 +16,7 @@ import { editFailure } from './edit.ts';
 import { type AuditEntry, type AuditRange, audit } from './audit.ts';
 import { type ListedReplay, type Replay, type ReplayOptions, abortReplay, listReplays, replay } from './replay.ts';
 import { type Status, sentencesOf } from './status.ts';
+import { type Topology, topologyOf } from './topology.ts';
 import { type SagaFilter, type SagaInstance, checkSagas, sagaOf, sagasOf } from './sagas.ts';
 
 export type { Finding, FindingCode } from '../contract/doctor.ts';
@@ -25,6 +25,7 @@ export type { ListedReplay, Replay, ReplayOptions, ReplayProgress } from './repl
 export type { FailureFilter, FailureGroup, OutboxEntry, Page } from '../contract/inspect.ts';
 export type { SagaFilter, SagaInstance } from './sagas.ts';
 export type { Status } from './status.ts';
+export type { Topology, TopologyEntity } from './topology.ts';
 
 /** A message that was given up. */
 export interface Failure {
@@ -133,8 +134,20 @@ export interface Operations {
   };
   /** Compares publishers' ledgers with the inboxes of this bus's subscriptions: one entry for each and each source. */
   audit(range?: AuditRange): Promise<AuditEntry[]>;
-  /** What this bus takes, and from whom it has come. */
-  topology(): Promise<Topology>;
+  /**
+   * What this bus takes, from whom it has come, and what stands, or is to stand, at the broker for it. That is told by the
+   * bus's declarations alone: it need not have started, and the broker need not be there. With `compare` the broker is asked
+   * how each of it stands; nothing is created.
+   * @throws WaybillError with `compare` `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`
+   */
+  topology(how?: { readonly compare?: boolean }): Promise<Topology>;
+  /**
+   * Makes at the broker what `start()` would, and receives nothing: for a deploy step that may manage it where the service may
+   * not, and so that a subscription is there before its publisher first runs. Safe to repeat. The store is opened only where the
+   * transport is made of it. What takes over from a former name (`left`) is left to the start.
+   * @throws WaybillError `TRANSPORT_UNREACHABLE`, `TRANSPORT_DENIED`, `TOPOLOGY_MISSING`, `TOPOLOGY_CONFLICT`
+   */
+  applyTopology(): Promise<{ readonly left: readonly string[] }>;
   /**
    * What would break a promise (`unsafe`) or is about to hurt (`warning`) in the store, its server, the broker and the options;
    * empty when all is well. docs/doctor.md lists the findings.
@@ -142,32 +155,6 @@ export interface Operations {
   doctor(): Promise<Finding[]>;
   /** Is anything failing, stuck (unsent for a minute), behind or silent? Counts, and a sentence for each that is so. */
   status(): Promise<Status>;
-}
-
-export interface Topology {
-  readonly service: string;
-  readonly takes: readonly {
-    readonly subscription: string;
-    readonly kind: 'event' | 'command';
-    /** On the wire, older versions too. */
-    readonly types: readonly string[];
-    /** Who has sent it something. */
-    readonly sources: readonly string[];
-    /** What it is received from at the broker, once it is declared and where the transport tells: queues and subscriptions by their names there. */
-    readonly places: readonly string[];
-  }[];
-}
-
-async function topologyOf(internals: BusInternals): Promise<Topology> {
-  const transport = await internals.transport();
-  const takes = internals.subscriptions().map(({ plan, sources }) => ({
-    subscription: plan.name,
-    kind: plan.kind,
-    types: typesOf(plan),
-    sources: sources.map(({ source }) => source),
-    places: transport?.places?.(plan.name) ?? [],
-  }));
-  return { service: internals.service, takes };
 }
 
 /** Messages to one transaction. */
@@ -236,7 +223,8 @@ export function operations(bus: Bus): Operations {
       abortReplay: (id) => abortReplay(internals, id),
     },
     audit: (range) => audit(internals, range),
-    topology: () => topologyOf(internals),
+    topology: (how) => topologyOf(internals, how),
+    applyTopology: () => internals.topology.apply(),
     doctor: () => doctor(internals),
     status: () => statusOf(bus, internals),
   };

@@ -4,7 +4,7 @@ import { controlMessage, historyQueue, historyType } from '../contract/control.t
 import { WaybillError } from '../contract/errors.ts';
 import type { History, HistoryPage, HistoryQuery } from '../contract/history.ts';
 import type { StoreSession } from '../contract/store.ts';
-import type { TransportSession } from '../contract/transport.ts';
+import type { Declaration, TransportSession } from '../contract/transport.ts';
 import { cloudEvents } from '../formats/cloudevents.ts';
 import type { Publish } from '../publish/publish.ts';
 import { type Requests, writeReply } from '../publish/requests.ts';
@@ -37,6 +37,11 @@ export interface HistoryExchangeOptions {
   readonly trouble: (where: string, error: unknown) => void;
 }
 
+/** The queue of those who ask a service for what it has sent. */
+export function historyDeclaration(service: string): Declaration {
+  return { name: historyQueue(service), bindings: [{ type: historyType, kind: 'command' }], order: 'any', from: 'now', formerly: [] };
+}
+
 export function createHistoryExchange(options: HistoryExchangeOptions): HistoryExchange {
   const { service, clock, link, requests, publish, stopping } = options;
   let desk: HistoryDesk | undefined;
@@ -62,7 +67,7 @@ export function createHistoryExchange(options: HistoryExchangeOptions): HistoryE
     async open(session) {
       const { outbox } = options.store().ports;
       if (desk || !outbox.history || session.capabilities.publishesAtCommit || session.history) return;
-      const declaration = { name: historyQueue(service), bindings: [{ type: historyType, kind: 'command' }], order: 'any', from: 'now', formerly: [] } as const;
+      const declaration = historyDeclaration(service);
       await session.declare(declaration);
       desk = createHistoryDesk({
         consumer: await session.consume(declaration),

@@ -140,7 +140,7 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
     bus.handle(Ship, async () => {});
     await bus.start();
     assert.deepEqual((await operations(bus).topology()).takes, [
-      { subscription: 'orders.prices', kind: 'event', types: [Priced.type], sources: [], places: ['the subscription orders.prices of the topic shop/events'] },
+      { subscription: 'orders.prices', kind: 'event', types: [Priced.type], sources: [], places: ['the subscription shop/events/orders.prices'] },
       { subscription: 'orders.orders.ship', kind: 'command', types: [Ship.type], sources: [], places: ['the queue shop/commands/orders/orders.ship.v1'] },
     ]);
   });

@@ -93,6 +93,7 @@ function worldOn({ client, administration, patienceMs, quietMs, prefix, end }: G
   const clock = systemClock();
   const stores = new Map<string, ReturnType<typeof memory>>();
   const clients = new Map<Peer, ServiceBusClient>();
+  const idle = client();
   return {
     clock,
     patienceMs,
@@ -118,9 +119,29 @@ function worldOn({ client, administration, patienceMs, quietMs, prefix, end }: G
       clients.set(peer, connected);
       return peer;
     },
+    topology: {
+      entities: (service, declarations) => azureServiceBus(idle, { prefix }).topology!.entities(service, declarations),
+      look: (service, entities) => azureServiceBus(idle, { administration: administration(), prefix }).topology!.look(entities, recordingHost(service, clock)),
+      standing: () => standing(administration(), prefix),
+    },
     async close() {
       for (const peer of clients.keys()) await peer.stop();
+      await idle.close();
       await end();
     },
   };
+}
+
+async function standing(administration: ServiceBusAdministrationClient, prefix: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name: topic } of administration.listTopics()) {
+    if (!topic.startsWith(`${prefix}/`)) continue;
+    found.push(`topic ${topic}`);
+    for await (const { subscriptionName } of administration.listSubscriptions(topic)) {
+      found.push(`subscription ${topic}/${subscriptionName}`);
+      for await (const { name } of administration.listRules(topic, subscriptionName)) found.push(`rule ${topic}/${subscriptionName}/${name}`);
+    }
+  }
+  for await (const { name } of administration.listQueues()) if (name.startsWith(`${prefix}/`)) found.push(`queue ${name}`);
+  return found;
 }

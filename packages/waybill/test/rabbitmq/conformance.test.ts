@@ -22,7 +22,7 @@ describe('transport conformance: rabbitmq', { skip, concurrency: true }, () => {
         it(subject.name, async (t) => {
           const proxy: FaultProxy = await faultProxy(server.port);
           try {
-            const skipped = await runCase(subject, overRabbitmq(proxy, queues));
+            const skipped = await runCase(subject, overRabbitmq(server, proxy, queues));
             if (skipped !== undefined) t.skip(skipped);
           } finally {
             await proxy.close();

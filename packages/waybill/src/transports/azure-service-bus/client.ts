@@ -103,7 +103,7 @@ export interface AzureAdministration {
   createSubscription(topic: string, name: string, options?: any): Promise<unknown>;
   deleteSubscription(topic: string, name: string): Promise<unknown>;
   getSubscriptionRuntimeProperties(topic: string, name: string): Promise<{ readonly activeMessageCount: number }>;
-  listRules(topic: string, subscription: string): AsyncIterable<{ readonly name: string }>;
+  listRules(topic: string, subscription: string): AsyncIterable<{ readonly name: string; readonly filter?: object }>;
   createRule(topic: string, subscription: string, name: string, filter: any): Promise<unknown>;
   deleteRule(topic: string, subscription: string, name: string): Promise<unknown>;
   getQueue(name: string): Promise<any>;

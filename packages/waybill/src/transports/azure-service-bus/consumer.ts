@@ -16,7 +16,8 @@ import type { Held, Sink, Source } from './held.ts';
 import { Links } from './links.ts';
 import { Progress } from './progress.ts';
 import { Sessions } from './sessions.ts';
-import type { Place, Topology } from './topology.ts';
+import type { Place } from './settings.ts';
+import type { Topology } from './topology.ts';
 import { isLockLost, lastError, translated } from './trouble.ts';
 import { deliveryOf, fromAzure, givenBack } from './wire.ts';
 

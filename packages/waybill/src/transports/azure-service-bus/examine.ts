@@ -4,7 +4,7 @@
  */
 import type { Finding } from '../../contract/doctor.ts';
 import type { AzureClient, AzureReceived } from './client.ts';
-import { type Place, told } from './topology.ts';
+import { type Place, told } from './settings.ts';
 import { isMissing } from './trouble.ts';
 import { fromAzure } from './wire.ts';
 

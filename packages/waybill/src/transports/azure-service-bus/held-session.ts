@@ -8,7 +8,7 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import type { AzureReceived, AzureSession } from './client.ts';
 import type { Held, Sink, Source } from './held.ts';
-import type { Place } from './topology.ts';
+import type { Place } from './settings.ts';
 import { renewAfterMs, renewAgainMs } from './renewal.ts';
 import { isLockLost, isMissing, isNoSession } from './trouble.ts';
 import { answerWithin } from './watch.ts';

@@ -13,7 +13,8 @@ import type { AzureAdministration, AzureClient } from './client.ts';
 import { closeForGood } from './clients.ts';
 import { connect, readConnection } from './connection.ts';
 import { mendLinks } from './mend-links.ts';
-import { openSession } from './session.ts';
+import { topologyIn } from './plan.ts';
+import { openSession, type SessionOptions } from './session.ts';
 
 export interface AzureServiceBusOptions {
   /** What topics and queues begin with: systems with different prefixes share a namespace without meeting. @default 'waybill' */
@@ -54,19 +55,20 @@ export function azureServiceBus(connection: string | AzureClient, options: Azure
   if (!prefixPattern.test(prefix)) {
     throw new WaybillError('INVALID_OPTION', 'azureServiceBus: prefix must be 1 to 62 lower-case letters, digits, dots, dashes and underscores, a letter or digit at both ends');
   }
+  const open = async (): Promise<Pick<SessionOptions, 'client' | 'make' | 'administration'>> => {
+    mendLinks();
+    if (!read) return { client: connection as AzureClient, make: undefined, administration: options.administration };
+    return connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort }, timeoutMs);
+  };
   return {
     kind: 'azure-service-bus',
+    topology: topologyIn({ prefix, lockMs, open }),
     async connect(host) {
-      mendLinks();
-      if (!read) {
-        const client = connection as AzureClient;
-        return openSession({ client, make: undefined, administration: options.administration, timeoutMs, prefix, lockMs }, host);
-      }
-      const made = await connect({ ...read, administrationPort: options.administrationPort ?? read.administrationPort }, timeoutMs);
+      const opened = await open();
       try {
-        return await openSession({ ...made, timeoutMs, prefix, lockMs }, host);
+        return await openSession({ ...opened, timeoutMs, prefix, lockMs }, host);
       } catch (error) {
-        await closeForGood(made.client, host.clock);
+        if (opened.make) await closeForGood(opened.client, host.clock);
         throw error;
       }
     },

@@ -10,7 +10,7 @@ import type { Held, Sink, Source } from './held.ts';
 import { Holding } from './holding.ts';
 import { makeDrainSafe } from './safe-drain.ts';
 import { renewAfterMs, renewAgainMs } from './renewal.ts';
-import type { Place } from './topology.ts';
+import type { Place } from './settings.ts';
 import { isLockLost, isMissing } from './trouble.ts';
 import { answerWithin, type Watch, watch } from './watch.ts';
 

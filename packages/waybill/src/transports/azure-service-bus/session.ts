@@ -8,7 +8,7 @@ import { examine } from './examine.ts';
 import { namesWith } from './names.ts';
 import { Publisher } from './publisher.ts';
 import { listen } from './replies.ts';
-import { told, Topology } from './topology.ts';
+import { Topology } from './topology.ts';
 import { doing } from './trouble.ts';
 
 export interface SessionOptions {
@@ -102,7 +102,6 @@ export async function openSession(options: SessionOptions, host: TransportHost):
       const found = await doing('examining what was declared', () => Promise.all(places.map(([name, place]) => examine(place, name, clients.current))));
       return found.flat();
     },
-    places: (subscription) => (topology.declared.get(subscription) ?? []).map(told),
     close() {
       ended.abort();
       closing ??= end();

@@ -11,7 +11,7 @@ import type { Clients } from './clients.ts';
 import type { Sink, Source } from './held.ts';
 import { creditPerSession, HeldSession } from './held-session.ts';
 import { sessionsMax } from './names.ts';
-import type { Place } from './topology.ts';
+import type { Place } from './settings.ts';
 import { isMissing, isNoSession } from './trouble.ts';
 import { answerWithin, Patience } from './watch.ts';
 

@@ -6,10 +6,11 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Declaration } from '../../contract/transport.ts';
-import type { AzureAdministration, AzureFilter } from './client.ts';
+import type { AzureAdministration } from './client.ts';
 import type { Clients } from './clients.ts';
 import { drainInto } from './move.ts';
 import type { Names } from './names.ts';
+import { entitySettings, type Place, placesOf, rulesFor, told } from './settings.ts';
 import { doing, isForbidden, isMissing, isThere, lastError } from './trouble.ts';
 
 export interface TopologyOptions {
@@ -23,19 +24,6 @@ export interface TopologyOptions {
   readonly warn: (text: string) => void;
 }
 
-/** What a subscription of ours is received from. */
-export interface Place {
-  readonly kind: 'event' | 'command' | 'reply';
-  readonly topic?: string;
-  readonly name: string;
-}
-
-export function told({ topic, name }: Place): string {
-  return topic === undefined ? `the queue ${name}` : `the subscription ${name} of the topic ${topic}`;
-}
-
-/** We count attempts ourselves; this is the back-stop for what kills every process before it is counted. Azure allows 2000. */
-const maxDeliveryCount = 500;
 /** While what is queued is applied before a removal. */
 const pollMs = 100;
 /** Azure deletes a queue for replies this long after its instance has gone; 5 minutes is the least. */
@@ -102,13 +90,8 @@ export class Topology {
     return new WaybillError('TOPOLOGY_MISSING', `${what} is not there; start once with credentials that may manage the namespace${next}`, { cause: this.#refusal });
   }
 
-  /** Where a subscription's messages come from. */
-  places({ name, bindings }: Declaration): Place[] {
-    const { names, service } = this.#options;
-    const places: Place[] = [];
-    if (bindings.some(({ kind }) => kind === 'event')) places.push({ kind: 'event', topic: names.topic, name: names.subscription(name) });
-    for (const { kind, type } of bindings) if (kind !== 'event') places.push({ kind, name: names.queue(kind, service, type) });
-    return places;
+  places(declaration: Declaration): Place[] {
+    return placesOf(this.#options.names, this.#options.service, declaration);
   }
 
   /** Places of the declared subscriptions, by the subscription. */
@@ -148,10 +131,10 @@ export class Topology {
   /** The first rule is made with the subscription: one that takes everything, as Azure's default does, is never there. */
   async #ensureSubscription(administration: AzureAdministration, entity: string, declaration: Declaration, requiresSession: boolean): Promise<void> {
     const { names, lockMs } = this.#options;
-    const rules = declaration.bindings.filter(({ kind }) => kind === 'event').flatMap(({ type }) => this.#rulesFor(type));
+    const rules = declaration.bindings.filter(({ kind }) => kind === 'event').flatMap(({ type }) => rulesFor(names, type));
     let found = await this.#subscription(administration, declaration.name);
     if (!found) {
-      const options = { requiresSession, lockDuration: `PT${lockMs / 1_000}S`, maxDeliveryCount, userMetadata: declaration.name };
+      const options = { ...entitySettings(requiresSession, lockMs), userMetadata: declaration.name };
       await unlessThere(administration.createSubscription(names.topic, entity, { ...options, defaultRuleOptions: rules[0] }));
       found = await this.#subscription(administration, declaration.name);
     }
@@ -166,21 +149,10 @@ export class Topology {
     }
   }
 
-  /** By subject, which our own senders set; by the attribute, for other senders of CloudEvents. */
-  #rulesFor(type: string): { name: string; filter: AzureFilter }[] {
-    const { names } = this.#options;
-    return [
-      { name: names.rule(type), filter: { subject: type } },
-      { name: names.rule(type, '_ce'), filter: { applicationProperties: { cloudEvents_type: type } } },
-      { name: names.rule(type, '_ce1'), filter: { applicationProperties: { 'cloudEvents:type': type } } },
-    ];
-  }
-
   async #ensureQueue(administration: AzureAdministration, name: string, { requiresSession, userMetadata }: { requiresSession: boolean; userMetadata: string }): Promise<void> {
-    const lockDuration = `PT${this.#options.lockMs / 1_000}S`;
     let found = await orUndefined(administration.getQueue(name));
     if (!found) {
-      await unlessThere(administration.createQueue(name, { requiresSession, lockDuration, maxDeliveryCount, userMetadata }));
+      await unlessThere(administration.createQueue(name, { ...entitySettings(requiresSession, this.#options.lockMs), userMetadata }));
       found = await administration.getQueue(name);
     }
     if (found.requiresSession !== requiresSession) throw conflict(name, found.requiresSession as boolean);

@@ -11,6 +11,7 @@
 import { WaybillError } from '../../contract/errors.ts';
 import type { Transport } from '../../contract/transport.ts';
 import { type Dial, dialUrls, type TlsOptions } from './client.ts';
+import { topologyAt } from './plan.ts';
 import { connect } from './session.ts';
 
 export interface RabbitOptions {
@@ -58,6 +59,7 @@ export function rabbitmq(at: string | readonly string[] | Dial, options: RabbitO
   const dial = typeof at === 'function' ? at : dialUrls(checked(typeof at === 'string' ? [at] : at), { tls, auth });
   return {
     kind: 'rabbitmq',
+    topology: topologyAt({ dial, system, queueType: queues }),
     connect: (host) => connect({ dial, system, queueType: queues, prefetch, settleMs }, host),
   };
 }

@@ -10,17 +10,12 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { Declaration } from '../../contract/transport.ts';
+import { argumentsOf, type QueueType } from './arguments.ts';
 import { type AmqpChannel, type AmqpQueue, codeOf, goodbye, replyCode, unreachable } from './client.ts';
 import { type Link, stopped } from './link.ts';
 import { type Names, partitions, route } from './names.ts';
 import { moveMessages } from './move.ts';
 
-/**
- * RabbitMQ's own limit on deliveries (20 by default from 4.0 on) would drop messages whose handler never finished: what
- * was merely prefetched when a process crashed counts too. Waybill counts attempts itself. With a limit, however large,
- * a quorum queue of 3.x keeps the place of what comes back; without one it goes to the end.
- */
-const deliveryLimit = 1_000_000_000;
 /** Whoever works under a subscription's former name is waited for this long, then the start fails and tries again. */
 const relieveMs = 30_000;
 const pollMs = 200;
@@ -30,7 +25,7 @@ export interface TopologyOptions {
   readonly names: Names;
   readonly service: string;
   readonly clock: Clock;
-  readonly queueType: 'quorum' | 'classic';
+  readonly queueType: QueueType;
   /** `check`: nothing is created. */
   readonly mode: 'auto' | 'check';
   /** A quorum queue younger than this does not survive a kill of its node (RabbitMQ 3.10). */
@@ -103,18 +98,9 @@ export class Topology {
   }
 
   async #queue(channel: AmqpChannel, queue: string): Promise<void> {
-    const { names, service, queueType } = this.#options;
-    const partition = /~\d+$/.test(queue);
+    const { names } = this.#options;
     try {
-      await channel.assertQueue(queue, {
-        durable: true,
-        arguments: {
-          'x-queue-type': queueType,
-          'x-dead-letter-exchange': names.dead(service),
-          ...(queueType === 'quorum' && { 'x-delivery-limit': deliveryLimit }),
-          ...(partition && { 'x-single-active-consumer': true }),
-        },
-      });
+      await channel.assertQueue(queue, { durable: true, arguments: argumentsOf(queue, this.#options) });
       for (const pattern of [route.toQueue(queue), route.beatTo(queue)]) await channel.bindQueue(queue, names.exchange, pattern);
     } catch (error) {
       throw this.#explained(`the queue ${queue}`, error);

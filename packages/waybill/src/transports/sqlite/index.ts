@@ -22,6 +22,7 @@
  *     lease, owner   who works on a subscription           open-rows   what is read and not settled
  *     routes         whether a command is taken            wanted      what a subscription takes
  *     replies        what comes back to this instance      addresses   who waits for replies
+ *     topology       what is declared, told beforehand
  */
 import { sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
@@ -52,6 +53,7 @@ import { createOwner } from './owner.ts';
 import { prepareDirectory } from './place.ts';
 import { createReplies, type Replies } from './replies.ts';
 import { createRoutes, takesEvents } from './routes.ts';
+import { topologyIn } from './topology.ts';
 import { declareSubscription, deleteSubscription, exists, stopSubscription } from './subscriptions.ts';
 
 export { LeaseLost } from './lease-lost.ts';
@@ -69,7 +71,7 @@ export function sqlite(directory: string): Transport {
   if (typeof directory !== 'string' || directory.trim() === '' || directory.includes('\0')) {
     throw new WaybillError('INVALID_OPTION', 'sqlite(directory) takes the path of a directory.');
   }
-  return { kind: 'sqlite', connect: (host) => connect(directory, host) };
+  return { kind: 'sqlite', needsStore: true, topology: topologyIn(directory), connect: (host) => connect(directory, host) };
 }
 
 async function connect(path: string, host: TransportHost): Promise<TransportSession> {

@@ -1,7 +1,7 @@
 import type { StoreSession } from '../../../contract/store.ts';
 import type { Consumer, Declaration, Delivery, TransportSession } from '../../../contract/transport.ts';
 import { instead, type Sabotage } from '../sabotage.ts';
-import type { Peer, TransportAbility, TransportWorld } from './world.ts';
+import type { Peer, TransportAbility, TransportWorld, WorldTopology } from './world.ts';
 
 export type TransportSabotage = Sabotage<TransportWorld, TransportAbility>;
 
@@ -11,6 +11,7 @@ export interface Breakage {
   consumer?(honest: Consumer, declaration: Declaration, session: TransportSession): Partial<Consumer>;
   /** Each delivery on its way to the consumer; undefined swallows it. */
   delivery?(honest: Delivery, peer: Peer): Delivery | undefined;
+  topology?(honest: WorldTopology, world: TransportWorld): Partial<WorldTopology>;
   store?(honest: StoreSession): Partial<StoreSession>;
 }
 
@@ -25,7 +26,11 @@ export function broken(name: string, breaks: string, make: () => Breakage): Tran
       async open() {
         const world = await driver.open();
         const breakage = make();
-        return instead(world, { start: async (service) => brokenPeer(await world.start(service), breakage) });
+        const { topology } = world;
+        return instead(world, {
+          start: async (service) => brokenPeer(await world.start(service), breakage),
+          ...(topology && { topology: { ...topology, ...breakage.topology?.(topology, world) } }),
+        });
       },
     }),
   };

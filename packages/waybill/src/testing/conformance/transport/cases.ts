@@ -3,6 +3,7 @@ import { orderCases } from './order.ts';
 import { outcomeCases } from './outcomes.ts';
 import { payloadCases } from './payload.ts';
 import { queueCases } from './queues.ts';
+import { topologyCases } from './topology.ts';
 import type { TransportCase } from './world.ts';
 
 /** Everything that the transport port promises. */
@@ -12,4 +13,5 @@ export const transportCases: readonly TransportCase[] = [
   ...orderCases,
   ...outcomeCases,
   ...payloadCases,
+  ...topologyCases,
 ];

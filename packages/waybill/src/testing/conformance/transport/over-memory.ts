@@ -10,6 +10,7 @@ export function overMemory(): TransportDriver {
     name: 'memory',
     lacks: {
       history: 'nothing is kept of what was sent before a queue was there',
+      topology: 'nothing stands outside the process',
       commit: 'messages are handed to a broker by the relay',
     },
     async open() {

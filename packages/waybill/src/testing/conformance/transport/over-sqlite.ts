@@ -1,6 +1,8 @@
+import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { Store } from '../../../contract/store.ts';
 import { memory } from '../../../stores/memory/index.ts';
 import { sqlite as store } from '../../../stores/sqlite/index.ts';
@@ -62,6 +64,11 @@ export function overSqlite(stores: 'native' | 'foreign', patienceMs = 10_000): T
           peers.add(peer);
           return peer;
         },
+        topology: {
+          entities: (service, declarations) => transport.topology!.entities(service, declarations),
+          look: (service, entities) => transport.topology!.look(entities, recordingHost(service, clock)),
+          standing: async () => subscriptionsIn(folder),
+        },
         // This process goes on, so what the dead one held is free only once its lease has run out.
         async kill(peer) {
           peers.delete(peer);
@@ -76,4 +83,15 @@ export function overSqlite(stores: 'native' | 'foreign', patienceMs = 10_000): T
       };
     },
   };
+}
+
+function subscriptionsIn(folder: string): string[] {
+  return readdirSync(folder).filter((file) => file.endsWith('.db')).flatMap((file) => {
+    const database = new DatabaseSync(join(folder, file), { readOnly: true });
+    try {
+      return database.prepare('select distinct name from waybill_subscription').all().map(({ name }) => `subscription ${name as string}`);
+    } finally {
+      database.close();
+    }
+  });
 }

@@ -3,6 +3,7 @@ import type { Clock } from '../../../contract/clock.ts';
 import type { WireMessage } from '../../../contract/message.ts';
 import type { StoreSession } from '../../../contract/store.ts';
 import type { Consumer, Declaration, Delivery, SendOutcome, TransportSession } from '../../../contract/transport.ts';
+import type { Entity, Seen } from '../../../contract/topology.ts';
 import type { Case, Driver } from '../conformance.ts';
 import { labels } from '../message.ts';
 
@@ -18,6 +19,8 @@ export type TransportAbility =
   | 'commit'
   /** The broker counts how often it has handed a message out. */
   | 'counts'
+  /** Something stands at the broker, and it is told beforehand: `topology`. */
+  | 'topology'
   /** It knows which instances wait for replies, and tells when one has gone. */
   | 'addresses'
   /** The test can put the broker out of reach: `away`, `back`. */
@@ -42,7 +45,15 @@ export interface TransportWorld {
   refused?(message: WireMessage): WireMessage;
   /** Nothing of it runs any more; nothing was given back. */
   kill?(peer: Peer): Promise<void>;
+  topology?: WorldTopology;
   close(): Promise<void>;
+}
+
+export interface WorldTopology {
+  entities(service: string, declarations: readonly Declaration[]): readonly Entity[];
+  look(service: string, entities: readonly Entity[]): Promise<readonly Seen[]>;
+  /** What really stands at the broker, by `KIND NAME`: found without the driver. What lives no longer than an instance is left out. */
+  standing(): Promise<readonly string[]>;
 }
 
 /** One process: its store, and its session at the broker. */
