@@ -1,7 +1,7 @@
 /**
- * A service with a hundred subscriptions and nothing to do, on each store and transport: its share of a core, and the
- * timers, statements and broker's work per second behind it. At the end a message is published and must be handled once,
- * so that what was measured was alive.
+ * A service with a hundred subscriptions, each of which has handled a message, and nothing to do: its share of a core, and
+ * the timers, statements and broker's work per second behind it, on each store and transport. At the end a message is
+ * published and must be handled once, so that what was measured was alive.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';

@@ -369,7 +369,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       owner: link.session()?.capabilities.exclusive === true ? plan.name : instance,
       clock,
       signals,
-      nextDue: glance!,
+      watch: glance!,
       gate,
       runs: run,
       trouble,

@@ -48,7 +48,8 @@ export interface TransportSession {
    * call is unknown and is sent again under the same id.
    */
   send(messages: readonly WireMessage[]): Promise<readonly SendOutcome[]>;
-  consume(subscription: Declaration): Promise<Consumer>;
+  /** `concerns`: heartbeats of other sources are not asked for, unless something else of theirs has come. */
+  consume(subscription: Declaration, options?: { readonly concerns?: (source: string) => boolean }): Promise<Consumer>;
   /** An address of this instance alone, for replies. */
   listen(deliver: (delivery: Delivery) => void): Promise<ReplyInbox>;
   /** Removes the subscription for the whole service: what is queued is applied first, or dropped. */

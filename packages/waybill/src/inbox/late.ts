@@ -34,8 +34,17 @@ export interface LateOptions {
   readonly joined: (source: string) => Promise<void>;
 }
 
+export interface LateConsumer extends Consumer {
+  /** Sources whose history has not all been applied. */
+  readonly joining: number;
+  /** Its history had something for this subscription, and is applied. */
+  gave(source: string): boolean;
+  /** Something may come of it: it has not been asked yet, or it gave something. */
+  awaits(source: string): boolean;
+}
+
 /** The same consumer, which first catches up. */
-export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer & { readonly joining: number; gave(source: string): boolean } {
+export function lateConsumer(consumer: Consumer, options: LateOptions): LateConsumer {
   const { subscription, clock, signals } = options;
   const stopping = new AbortController();
   const states = new Map<string, 'joining' | 'joined'>();
@@ -186,6 +195,7 @@ export function lateConsumer(consumer: Consumer, options: LateOptions): Consumer
       if (others.length > 0) await consumer.release(others);
     },
     gave: (source) => gave.has(source) && states.get(source) === 'joined',
+    awaits: (source) => gave.has(source) || !states.has(source),
     progress: () => consumer.progress(),
     ...(consumer.standby && { standby: () => consumer.standby!() }),
     async close() {

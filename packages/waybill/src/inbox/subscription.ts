@@ -7,6 +7,7 @@ import type { Consumer, Declaration, SourceProgress, TransportCapabilities, Tran
 import { anyWaits, consumerOfNothing, dropWaiting, noneWaits } from './leftovers.ts';
 import { type Begun, begun, forget } from './begun.ts';
 import { namesBefore, writeNames } from './renames.ts';
+import type { LateConsumer } from './late.ts';
 import type { Worker } from './worker.ts';
 
 /**
@@ -56,7 +57,7 @@ export function createSubscription(options: {
   bindings: (on: Abilities) => Declaration['bindings'];
   work: (consumer: Consumer) => Worker;
   /** The same consumer, which first takes what publishers have sent before. */
-  late: (consumer: Consumer, begun: Begun) => Consumer & { readonly joining: number; gave(source: string): boolean };
+  late: (consumer: Consumer, begun: Begun) => LateConsumer;
   /** Whether another subscription of this bus has this name. */
   isAnother: (name: string) => boolean;
   /** Whether the running code is a handler's, or a transaction's. */
@@ -69,7 +70,7 @@ export function createSubscription(options: {
   let worker: Worker | undefined;
   let pausedEarly = false;
   let beginning: Begun | undefined;
-  let late: ReturnType<typeof options.late> | undefined;
+  let late: LateConsumer | undefined;
   /** Of a broker that tells of nothing but what comes: from whom something had come before. */
   let formerSources: ReadonlySet<string> = new Set();
   /** Unsubscribed, and its queue gone. */
@@ -154,7 +155,8 @@ export function createSubscription(options: {
         await carryOver();
         beginning = await begun(options.store(), clock, plan);
         if (!session.capabilities.publishesAtCommit) formerSources = new Set(await options.store().ports.inbox.sources(plan.name, sourcesMax));
-        consumer = await session.consume(declaration(session.capabilities));
+        const concerns = (source: string): boolean => formerSources.has(source) || late?.awaits(source) === true;
+        consumer = await session.consume(declaration(session.capabilities), { concerns });
         if (beginning.from !== 'now' && askPublishers(session.capabilities)) consumer = late = options.late(consumer, beginning);
         if ((state as string) !== 'starting') return await consumer.close();
         worker = options.work(consumer);

@@ -46,8 +46,8 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
   /** Whether this instance has a handler that can read this type. */
   readonly reads: (type: string) => boolean;
   readonly signals: Signals;
-  /** When the subscription's next waiting row is due, and for how long that may be believed, in ms from now on. */
-  readonly nextDue: (subscription: string) => Promise<{ readonly dueMs: number | undefined; readonly freshMs: number }>;
+  /** Calls `due` whenever something of the subscription is due that another process may have put there; returns what ends that. */
+  readonly watch: (subscription: string, due: () => void) => () => void;
   /** Whose claims on what waits these are: see `Claim.owner`. */
   readonly owner: string;
   readonly gate: {
@@ -62,8 +62,12 @@ const batchMs = 20;
 const wholeBatchMs = 250;
 /** In hand at most, in batches: with what the next transactions take is decoded while others run. */
 const batchesAhead = 12;
-/** What waits is looked at again this soon although nothing announced it: another process may have put it there. */
+/** It is seen this often what is due although nothing announced it: another process may have put it there. */
 export const pollMs = 1_000;
+/** A receive that waits in vain ends after so long: what waits is announced. */
+const idleMs = 10_000;
+/** What this instance has no handler for it puts off again so much later: one that has looks at the same time, and comes first. */
+const othersFirstMs = 250;
 /** Waiting rows taken at once. */
 const waitingMax = 50;
 /** Runs that ended with the process, all but the first of them alone, until the message is parked. */
@@ -82,7 +86,7 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Aborted at the end of the drain: handlers that are still running shall give up. */
   const givingUp = new AbortController();
   let receiving = new AbortController();
-  /** What waits is looked at again from then on, by the monotonic clock; or when that is asked for. */
+  /** What waits is looked at again from then on, by the monotonic clock; or when that is asked for, as it is when something is due. */
   let lookMs = -Infinity;
   let lookAsked = false;
   const wake = (): void => {
@@ -95,6 +99,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const mayShare = plan.mode === 'shared';
   let paused: { promise: Promise<void>; resume: () => void } | undefined;
   let running: Promise<void> | undefined;
+  let unwatch: (() => void) | undefined;
   /** Waiting rows in hand. */
   const held = new Set<number>();
   const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
@@ -195,21 +200,13 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Not before each batch: only when something may be due, or it was asked for. Answers how long there is nothing to do. */
   const lookAtWaiting = async (): Promise<number> => {
-    const nowMs = clock.monotonic();
-    if (!lookAsked && nowMs < lookMs) return lookMs - nowMs;
-    const asked = lookAsked || lookMs === -Infinity;
-    lookAsked = false;
-    lookMs = -Infinity; // should it fail
-    const waitMs = asked ? await takeWaiting() : await glance();
-    lookMs = clock.monotonic() + waitMs;
-    return waitMs;
-  };
-
-  /** Nobody said that there is something: seen for all subscriptions at once, and only where something is due looked up. */
-  const glance = async (): Promise<number> => {
-    const { dueMs, freshMs } = await options.nextDue(plan.name);
-    if (dueMs !== undefined && dueMs <= 0) return takeWaiting();
-    return Math.max(1, Math.min(freshMs, dueMs ?? Infinity));
+    if (lookAsked || clock.monotonic() >= lookMs) {
+      lookAsked = false;
+      lookMs = -Infinity; // should it fail
+      const waitMs = await takeWaiting();
+      lookMs = clock.monotonic() + waitMs;
+    }
+    return Math.min(idleMs, Math.max(0, lookMs - clock.monotonic()));
   };
 
   /** Puts what is due into the lanes; answers how long there is nothing more to do. */
@@ -219,11 +216,18 @@ export function createWorker(options: WorkerOptions): Worker {
     for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
     const items: Item[] = [];
     for (const row of fresh) items.push(await fromWaiting(row));
-    if (mayNotRun()) for (const { row } of fresh) held.delete(row);
-    else for (const item of items) lanes.push(item, laneOf(item));
+    putWaiting(items.filter(({ incoming }) => incoming.kind !== 'leave'));
+    const others = items.filter(({ incoming }) => incoming.kind === 'leave');
+    if (others.length > 0) clock.after(othersFirstMs, () => putWaiting(others));
+    if (nextDueMs === undefined) return Infinity;
     // What is due and in hand wakes this loop when it is finished.
-    const untilMs = nextDueMs === undefined ? pollMs : nextDueMs - nowMs;
+    const untilMs = nextDueMs - nowMs;
     return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
+  };
+
+  const putWaiting = (items: readonly Item[]): void => {
+    if (mayNotRun()) for (const { row } of items) held.delete(row!.row);
+    else for (const item of items) lanes.push(item, laneOf(item));
   };
 
   const fromWaiting = async (read: WaitingRow): Promise<Item> => {
@@ -446,6 +450,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   return {
     start() {
+      unwatch ??= options.watch(plan.name, wake);
       running ??= loop();
     },
     wake,
@@ -469,6 +474,7 @@ export function createWorker(options: WorkerOptions): Worker {
       signals.emit('resumed', { subscription: plan.name });
     },
     async stop(drainMs) {
+      unwatch?.();
       stopping.abort();
       receiving.abort();
       paused?.resume();

@@ -1,37 +1,69 @@
 import type { Clock } from '../contract/clock.ts';
 import type { WaitingPort } from '../contract/store.ts';
 
-/** When something is due next, looked up for all subscriptions of a process at once. */
-export type Glance = (subscription: string) => Promise<Glanced>;
-
-export interface Glanced {
-  /** Until the subscription's next row is due, from now on; 0 and less when one is. Undefined where nothing waits. */
-  readonly dueMs: number | undefined;
-  /** So long this is as good as a look of one's own: others may write rows, too. */
-  readonly freshMs: number;
-}
+/** Tells a subscription when something of it is due; returns what ends that. */
+export type Glance = (subscription: string, due: () => void) => () => void;
 
 /**
- * A subscription that has nothing to do looks for what another process put there, time and again: with a read of its own
- * each, a hundred idle subscriptions would cost the database a hundred reads a second. They share one: who comes while it
- * is under way waits for it, who comes later finds it until it is `everyMs` old. A look that fails fails for all who
- * waited, and is made again by the next.
+ * Other processes put rows there, and nobody announces them: so it is looked time and again what is due. With a look of
+ * its own each, a hundred idle subscriptions would cost a hundred reads and timers a second; they share one, which wakes
+ * whom it concerns when his next row is due, not later than who put it there. Where the look fails all are woken: each
+ * finds out by itself, and says that its store is away.
  */
 export function createGlance({ waiting, clock, everyMs }: { waiting: Pick<WaitingPort, 'nextDue'>; clock: Clock; everyMs: number }): Glance {
-  let askedMs = -Infinity;
-  let found: Promise<ReadonlyMap<string, number>> | undefined;
-  return async (subscription) => {
-    if (found === undefined || clock.monotonic() - askedMs >= everyMs) {
-      askedMs = clock.monotonic();
-      const asked = waiting.nextDue();
-      found = asked;
-      asked.catch(() => {
-        if (found === asked) found = undefined;
-      });
+  const watching = new Map<string, () => void>();
+  /** When the next row of each is due, as of the last look; without those that have been told. */
+  const dueMs = new Map<string, number>();
+  let lookMs = clock.monotonic() + everyMs;
+  let cancel: (() => void) | undefined;
+  let looking = false;
+
+  const goOn = (): void => {
+    cancel?.();
+    cancel = undefined;
+    if (watching.size === 0 || looking) return;
+    const nextMs = Math.min(lookMs, ...dueMs.values());
+    cancel = clock.after(Math.max(0, nextMs - clock.monotonic()), turn);
+  };
+
+  const turn = (): void => {
+    cancel = undefined;
+    const nowMs = clock.monotonic();
+    for (const [subscription, ms] of dueMs) {
+      if (ms > nowMs) continue;
+      dueMs.delete(subscription);
+      watching.get(subscription)?.();
     }
-    const atMs = askedMs;
-    const leftMs = (await found).get(subscription);
-    const sinceMs = clock.monotonic() - atMs;
-    return { dueMs: leftMs === undefined ? undefined : leftMs - sinceMs, freshMs: Math.max(0, everyMs - sinceMs) };
+    if (nowMs >= lookMs) void look();
+    else goOn();
+  };
+
+  const look = async (): Promise<void> => {
+    looking = true;
+    dueMs.clear();
+    try {
+      const found = await waiting.nextDue();
+      const nowMs = clock.monotonic();
+      for (const [subscription, leftMs] of found) {
+        const due = watching.get(subscription);
+        if (due === undefined) continue;
+        if (leftMs <= 0) due();
+        else if (leftMs < everyMs) dueMs.set(subscription, nowMs + leftMs);
+      }
+    } catch {
+      for (const due of watching.values()) due();
+    }
+    looking = false;
+    lookMs = clock.monotonic() + everyMs;
+    goOn();
+  };
+
+  return (subscription, due) => {
+    watching.set(subscription, due);
+    if (cancel === undefined) goOn();
+    return () => {
+      if (watching.get(subscription) === due) watching.delete(subscription);
+      if (watching.size === 0) goOn();
+    };
   };
 }

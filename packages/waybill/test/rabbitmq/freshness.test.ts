@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import amqplib from 'amqplib';
 import { createBus, type Freshness } from 'waybill';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
 import { needs } from '../../../../test/support/needs.ts';
@@ -101,4 +102,35 @@ describe('freshness over RabbitMQ', { skip }, () => {
       assert.deepEqual((await again.freshness()).map(({ source }) => source), ['catalog'], 'who never sent anything is not listed');
     });
   }
+
+  it('costs a queue nothing of publishers with which its subscription has nothing to do', async (t) => {
+    const system = 'fresh-concerned';
+    const bus = (service: string) => {
+      const made = createBus({ service, store: `sqlite:${join(folder, `${system}-${service}.db`)}`, transport: rabbitmq(server.url, { system }), logger: quiet });
+      t.after(() => made.stop());
+      return made;
+    };
+    const [catalog, bystander, desk] = [bus('catalog'), bus('bystander'), bus('desk')];
+    let applied = 0;
+    desk.subscribe(Priced, { name: 'prices' }, (_, ctx) => ctx.afterCommit(() => void applied++));
+    await Promise.all([catalog, bystander, desk].map((one) => one.start()));
+
+    const connection = await amqplib.connect(server.url);
+    t.after(() => connection.close());
+    const channel = await connection.createChannel();
+    const { queue } = await channel.assertQueue('', { exclusive: true });
+    for (const pattern of ['heartbeat.#', 'beat.#']) await channel.bindQueue(queue, system, pattern);
+    /** Who said that he is there, and of whom a word was put into a queue. */
+    const [said, put]: [string[], string[]] = [[], []];
+    await channel.consume(queue, (message) => (message!.fields.routingKey.startsWith('beat.') ? put : said).push(String(message!.properties.appId)), { noAck: true });
+    const saidBy = (who: string): number => said.filter((one) => one === who).length;
+
+    await until('both publishers have been heard', () => saidBy('catalog') > 2 && saidBy('bystander') > 2);
+    assert.deepEqual(put, [], 'nothing but heartbeats has come of either');
+    await catalog.publish(Priced, { id: 'p1', price: 1, revision: 1 });
+    await until('it is applied', () => applied === 1);
+    const before = saidBy('bystander');
+    await until('the one that sent something is followed, and the other heard', () => put.length > 2 && saidBy('bystander') > before + 2);
+    assert.deepEqual([...new Set(put)], ['catalog']);
+  });
 });

@@ -29,6 +29,8 @@ import { partitionsAtOnce } from './names.ts';
 const tidyMs = 2_000;
 /** A worker that has not asked for so long (paused, or busy) leaves what it has not received to others. */
 const unusedMs = 5_000;
+/** So long after somebody asked how far the subscription is, it is told at a quicker pace. */
+const watchedMs = 30_000;
 /** Bodies in hand of one subscription, about: of messages so large that the prefetch would hold more it is made smaller. */
 const bytesMax = 64 * 1024 * 1024;
 
@@ -40,6 +42,8 @@ export interface ConsumerHost {
   /** Of each queue. */
   readonly prefetch: number;
   readonly recollection: Recollection;
+  /** Whether heartbeats of this source are of use, though nothing else of it has come. */
+  readonly concerns: (source: string) => boolean;
   readonly unreadable: (message: AmqpMessage, queue: string, reason: string) => Promise<void>;
   /** With partitions: the queue at which all instances stand. */
   readonly members: string | undefined;
@@ -67,7 +71,9 @@ export class QueueConsumer implements Consumer {
   #prefetch: number;
   #turn = 0;
   #askedMs: number;
-  #cancelTidy: () => void = () => {};
+  /** When somebody last asked how far it is. */
+  #watchedMs = -Infinity;
+  #cancelTidy: (() => void) | undefined;
   /** A queue that was there is not there any more. */
   #gone = false;
   /** Of all partitions together. */
@@ -129,7 +135,10 @@ export class QueueConsumer implements Consumer {
       queue,
       {
         clock,
-        came: () => this.#look(),
+        came: () => {
+          this.#look();
+          this.#tidyLater();
+        },
         remember: (entries) => this.#remember(entries),
         isSuspect: (message) => !recollection.knows(message),
         unreadable: (message, reason) => this.#host.unreadable(message, queue, reason),
@@ -200,7 +209,7 @@ export class QueueConsumer implements Consumer {
       }
       const leftMs = untilMs - clock.monotonic();
       if (leftMs <= 0) return [];
-      await this.#change(Math.min(leftMs, unusedMs / 2), signal).promise;
+      await this.#change(leftMs, signal).promise;
     }
   }
 
@@ -273,6 +282,7 @@ export class QueueConsumer implements Consumer {
   }
 
   settle(deliveries: readonly Delivery[]): void {
+    this.#host.link.together(); // acknowledgements of many subscriptions, as after a heartbeat
     for (const [reader, entries] of this.#entriesOf(deliveries)) reader.settle(entries);
     this.#look();
   }
@@ -280,6 +290,7 @@ export class QueueConsumer implements Consumer {
   release(deliveries: readonly Delivery[]): void {
     for (const [reader, entries] of this.#entriesOf(deliveries)) reader.release(entries);
     this.#look();
+    this.#tidyLater();
   }
 
   #entriesOf(deliveries: readonly Delivery[]): Map<Reader, Entry[]> {
@@ -304,6 +315,7 @@ export class QueueConsumer implements Consumer {
   }
 
   progress(): readonly SourceProgress[] {
+    this.#watchedMs = this.#host.clock.monotonic();
     return this.#progress.report(this.#outstanding(), this.#host.clock.monotonic());
   }
 
@@ -316,15 +328,20 @@ export class QueueConsumer implements Consumer {
     this.#progress.heard(by, word, this.#host.clock.monotonic());
   }
 
-  /** The queues into which this instance is to put a publisher's heartbeat: those that somebody reads, in this moment. */
+  /**
+   * The queues into which this instance is to put a publisher's heartbeat: those that somebody reads, in this moment, of
+   * a subscription that has something to do with it.
+   */
   beat(source: string, time: number): readonly string[] {
-    const { declaration, queues, clock } = this.#host;
+    const { declaration, queues, clock, concerns } = this.#host;
     if (this.state !== 'working' || !this.#isAsking() || !declaration.bindings.some(({ type }) => type === heartbeatType)) return [];
+    if (!this.#progress.knows(source) && !concerns(source)) return [];
     const nowMs = clock.monotonic();
+    const watched = nowMs - this.#watchedMs < watchedMs;
     return queues.filter((_, index) => {
       const reader = this.#readers[index];
       if (reader?.state !== 'open') return false;
-      return this.#beats.takes(index, { source, time }, { reached: this.#progress.reached(index, source), active: reader.active, nowMs });
+      return this.#beats.takes(index, { source, time }, { reached: this.#progress.reached(index, source), active: reader.active, watched, nowMs });
     });
   }
 
@@ -335,12 +352,17 @@ export class QueueConsumer implements Consumer {
 
   // --- balance and life ---------------------------------------------------------------------------------------------------
 
+  /** With one queue only while something lies here that could be given back: an idle subscription has no timer. */
   #tidyLater(): void {
+    if (this.#cancelTidy !== undefined || this.state !== 'working') return;
     const { clock } = this.#host;
     this.#cancelTidy = clock.after(tidyMs * (0.75 + clock.random() / 2), () => {
       void this.#tidy()
         .catch(() => {}) // the broker is away: nothing to balance
-        .finally(() => this.state === 'working' && this.#tidyLater());
+        .finally(() => {
+          this.#cancelTidy = undefined;
+          if (this.#host.members !== undefined || this.#readers.some((reader) => reader !== undefined && reader.buffer.length > 0)) this.#tidyLater();
+        });
     });
   }
 
@@ -389,7 +411,7 @@ export class QueueConsumer implements Consumer {
   }
 
   async #closeReaders(): Promise<void> {
-    this.#cancelTidy();
+    this.#cancelTidy?.();
     this.#look();
     if (this.#member) void goodbye(this.#member, this.#host.clock);
     await Promise.all([...this.#readers.map((reader) => reader?.close()), ...[...this.#opening.values()].map((opening) => opening.catch(() => {}))]);

@@ -6,7 +6,7 @@
  *
  * Cost per message, measured with 200 bytes: about 10 µs here to publish with its confirm, 4–5 µs to consume and acknowledge
  * in sets; the broker needs 20–30 µs. Idle: heartbeats each 10 s on two connections, a question each 2 s per by-key
- * subscription, and a word per second to the other instances.
+ * subscription, a word per second to the other instances, and what `beats.ts` tells: no timer per subscription.
  */
 import { WaybillError } from '../../contract/errors.ts';
 import type { Transport } from '../../contract/transport.ts';

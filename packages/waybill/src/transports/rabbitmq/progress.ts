@@ -110,6 +110,11 @@ export class Progress {
     });
   }
 
+  /** Whether more than heartbeats came of it, here or elsewhere. */
+  knows(source: string): boolean {
+    return this.#sent.has(source);
+  }
+
   /** The newest of a source that is known to have come out of this queue, here or elsewhere. */
   reached(queue: number, source: string): number {
     const others = this.#shared ? [...this.#words.values()].map(({ word }) => word[source]?.until[0] ?? 0) : [this.#said[queue]!.get(source) ?? 0];

@@ -122,7 +122,7 @@ export class Session implements TransportSession {
     return examine({ topology: this.#topology, names: this.#names, service, queueType, declared: [...this.#declared.values()], version });
   }
 
-  async consume(declaration: Declaration): Promise<Consumer> {
+  async consume(declaration: Declaration, { concerns = () => true }: { concerns?: (source: string) => boolean } = {}): Promise<Consumer> {
     this.#check();
     const queues = this.#names.queuesOf(declaration);
     const consumer = new QueueConsumer({
@@ -132,6 +132,7 @@ export class Session implements TransportSession {
       queues,
       prefetch: Math.ceil((this.#options.prefetch ?? prefetchFor(declaration)) / Math.min(queues.length, partitionsAtOnce)),
       recollection: this.#recollection,
+      concerns,
       unreadable: (message, queue, reason) => this.#deadLetter(message, queue, reason),
       members: queues.length > 1 ? this.#names.members(declaration.name) : undefined,
       inspect: (queue) => this.#topology.inspect(queue),
@@ -328,6 +329,7 @@ export class Session implements TransportSession {
     if (queues.length === 0) return;
     this.#voice()
       .then((channel) => {
+        this.#publishing.together();
         for (const queue of queues) channel.publish(this.#names.exchange, route.beatTo(queue), message.content, message.properties);
       })
       .catch(() => {}); // the broker is away
