@@ -1,4 +1,5 @@
 /** A service that commits messages at a pace, and its relay. Tells how many have been committed and sent. */
+import { getHeapSpaceStatistics } from 'node:v8';
 import { createBus } from 'waybill';
 import { postgres } from 'waybill/stores/postgres';
 import { rabbitmq } from 'waybill/transports/rabbitmq';
@@ -7,6 +8,8 @@ import { Counted, payload, silent } from '../rabbitmq/contract.ts';
 export interface Told {
   readonly published: number;
   readonly sent: number;
+  /** What its heap holds that is not young, and what lies beside the heap. */
+  readonly heldBytes: number;
 }
 
 const tickMs = 10;
@@ -22,7 +25,11 @@ process.on('message', (word) => {
   else void bus.stop({ drainMs: 0 }).then(() => process.exit(0));
 });
 await bus.start();
-const tell = (): void => void process.send!({ published, sent } satisfies Told);
+const tell = (): void => {
+  const held = getHeapSpaceStatistics().filter(({ space_name }) => !space_name.startsWith('new_'));
+  const heldBytes = held.reduce((sum, { space_used_size }) => sum + space_used_size, process.memoryUsage().external);
+  process.send!({ published, sent, heldBytes } satisfies Told);
+};
 setInterval(tell, 100);
 for (let next = performance.now(); !enough; next += tickMs) {
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, next - performance.now())));
