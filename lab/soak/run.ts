@@ -5,15 +5,13 @@
  */
 import { writeFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { FaultProxy } from '../../packages/waybill/test/support/fault-proxy.ts';
 import type { PostgresServer } from '../../packages/waybill/test/support/postgres-server.ts';
 import type { RabbitServer } from '../../packages/waybill/test/support/rabbitmq-server.ts';
 import { preparePostgres, prepareRabbit } from '../torture/ground.ts';
 import { holdOpen } from '../torture/hold-open.ts';
-import { torment } from '../torture/nemesis.ts';
-import { createProcesses, type Processes } from '../torture/processes.ts';
-import { allWell, allWork, troublesOf } from '../torture/run.ts';
+import { createProcesses } from '../torture/processes.ts';
+import { type Outcome, stillness, troublesOf, tryOut } from '../torture/trial.ts';
 import type { Line } from '../torture/history.ts';
 import { type Books, compare } from './books.ts';
 import type { LibraryName } from './libraries/index.ts';
@@ -31,18 +29,13 @@ export interface SoakOptions {
   readonly onProgress?: (line: string) => void;
 }
 
-export interface SoakReport {
-  readonly faults: Readonly<Record<string, number>>;
-  /** Ends of processes, by whatever cause. */
-  readonly deaths: number;
+export interface SoakReport extends Omit<Outcome, 'left'> {
   /** In the ledger. */
   readonly messages: number;
   /** Commits whose outcome the publisher could not learn. */
   readonly unknown: number;
   /** How often the relays' lease changed hands. */
   readonly takeovers: number;
-  /** From the last fault until nothing was left to do; undefined: not in time. */
-  readonly drainMs: number | undefined;
   readonly violations: readonly string[];
   /** What processes complained of, with counts; the most frequent first. */
   readonly troubles: readonly (readonly [string, number])[];
@@ -58,9 +51,6 @@ type Told = Omit<Role, 'by'>;
 
 const relays = 2;
 const consumers = 3;
-/** After the last fault something must be done this often until all is; claims of the dead run out after 15 s, several times over. */
-const stillMaxMs = 120_000;
-const drainMaxMs = 1_200_000;
 
 export async function soak(options: SoakOptions): Promise<SoakReport> {
   const { folder, random } = options;
@@ -73,34 +63,31 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     const servers: Servers = { postgres: await preparePostgres(closing, { folder, isDurable: false, tables }), rabbit: await prepareRabbit(closing) };
     const held = Promise.all([...tables.keys()].map((database) => holdOpen(servers.postgres.server, database, holding.signal)));
     closing.push(async () => void (await held));
-    const roles = rolesOn(servers, options.libraries);
-    for (const [name, role] of roles) if (role.kind === 'consumer') processes.start(name, role);
-    await allWork(processes); // a queue holds what was sent since it was made
-    for (const [name, role] of roles) if (role.kind !== 'consumer') processes.start(name, role);
-    await allWork(processes);
-    await allWell(processes);
-    const faults = await torment({
+    let queued: Record<string, number> = {}; // at rest: a moment later heartbeats are in them again
+    const { left, ...outcome } = await tryOut<Told>({
       ...options,
       ground: { ...servers, azure: undefined, disk: undefined },
       processes,
-      onFault: (counts) => options.onProgress?.(`${Object.values(counts).reduce((sum, n) => sum + n, 0)} faults`),
+      roles: rolesOn(servers, options.libraries),
+      first: ({ kind }) => kind === 'consumer', // a queue holds what was sent since it was made
+      calm: (role) => (role.kind === 'publisher' ? undefined : { ...role, selfKill: 0, throws: 0 }),
+      async leftToDo() {
+        const todo = await leftToDo(servers);
+        if (todo !== undefined) return todo;
+        queued = await queuesOf(servers);
+        const full = Object.entries(queued).filter(([, n]) => n > 0);
+        return full.length === 0 ? undefined : `queued: ${full.map(([queue, n]) => `${n} in ${queue}`).join(', ')}`;
+      },
     });
-    await processes.killAll();
-    const drainMs = await drain(servers, processes, { roles, onProgress: options.onProgress ?? (() => {}) });
-    const left = drainMs === undefined ? await leftToDo(servers) : undefined;
-    const queued = drainMs === undefined ? await queuesOf(servers) : {}; // at rest: a moment later heartbeats are in them again
-    await processes.killAll();
     const books = { ...(await readBooks(servers)), queued };
     await writeFile(join(folder, 'books.json'), JSON.stringify(books));
     const { history } = processes;
     return {
-      faults,
-      deaths: history.filter(({ what }) => what === 'ended').length,
+      ...outcome,
       messages: books.ledger.length,
       unknown: history.filter(({ what }) => what === 'unknown').length,
       takeovers: Number((await servers.postgres.server.query('select max(epoch) as n from waybill.position', [], 'bank')).rows[0].n),
-      drainMs,
-      violations: [...(left === undefined ? [] : [`it stands still: ${left}`]), ...compare(history, books)],
+      violations: [...(left === undefined ? [] : [stillness(left)]), ...compare(history, books)],
       troubles: troublesOf(processes),
       books,
       history,
@@ -126,24 +113,6 @@ function numbered<T>(count: number, make: (n: number) => T): T[] {
   return Array.from({ length: count }, (_, i) => make(i + 1));
 }
 
-/** Nothing new is published, nothing goes wrong. */
-async function drain(servers: Servers, processes: Processes<Told>, { roles, onProgress }: { roles: ReadonlyMap<string, Told>; onProgress: (line: string) => void }): Promise<number | undefined> {
-  processes.say({ what: 'healed', text: 'everything' });
-  for (const [name, role] of roles) if (role.kind !== 'publisher') processes.start(name, { ...role, selfKill: 0, throws: 0 });
-  const beganMs = performance.now();
-  let before: string | undefined;
-  let movedMs = beganMs;
-  while (performance.now() - beganMs < drainMaxMs && performance.now() - movedMs < stillMaxMs) {
-    const left = (await leftToDo(servers)) ?? (await queuedNow(servers));
-    if (left === undefined) return Math.round(performance.now() - beganMs);
-    onProgress(left);
-    if (left !== before) movedMs = performance.now();
-    before = left;
-    await sleep(200);
-  }
-  return undefined;
-}
-
 /** Undefined: nothing is left to do. Else what it is. */
 async function leftToDo({ postgres: { server } }: Servers): Promise<string | undefined> {
   const count = async (database: string, from: string): Promise<number> => Number((await server.query(`select count(*) as n from ${from}`, [], database)).rows[0].n);
@@ -163,11 +132,6 @@ async function queuesOf({ rabbit }: Servers): Promise<Record<string, number>> {
   const text = await rabbit.server.ctl('list_queues', 'name', 'messages');
   const rows = text.trim().split('\n').map((line) => line.split('\t') as [string, string]);
   return Object.fromEntries(rows.filter(([, n]) => /^\d+$/.test(n)).map(([queue, n]) => [queue, Number(n)]));
-}
-
-async function queuedNow(servers: Servers): Promise<string | undefined> {
-  const full = Object.entries(await queuesOf(servers)).filter(([, n]) => n > 0);
-  return full.length === 0 ? undefined : `queued: ${full.map(([queue, n]) => `${n} in ${queue}`).join(', ')}`;
 }
 
 async function readBooks({ postgres: { server } }: Servers): Promise<Omit<Books, 'queued'>> {

@@ -7,6 +7,9 @@ export const Counted = defineEvent('bank.counted', {
   sequence: (event) => event.n,
 });
 
+/** Delayed, and often taken back before it leaves. */
+export const Reminded = defineEvent('bank.reminded', { schema: z.object({ key: z.string(), n: z.number().int() }), key: (event) => event.key });
+
 const order = z.object({ orderId: z.string() });
 export const byOrder = (event: { orderId: string }): string => event.orderId;
 export const OrderSubmitted = defineEvent('bank.order-submitted', { schema: order, key: byOrder });

@@ -26,6 +26,8 @@ export interface Ground {
   /** URLs that lead through the proxies. */
   readonly store: (service: Role['service']) => string;
   readonly transport: string;
+  /** A service's SQLite file. */
+  readonly file: (service: Role['service']) => string;
   /** Past the proxies. Waybill's tables are named as SQLite has them: `waybill_ledger`. */
   read<Row>(service: Role['service'], sql: string): Promise<Row[]>;
   /** Bytes of UTF-8 as text, in SQL. */
@@ -64,7 +66,7 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
     const postgres = pair.store === 'postgres' ? await preparePostgres(closing, { folder: data, isDurable: ownDisk, tables: new Map(services.map((service) => [service, tablesOf(service, 'postgres')])) }) : undefined;
     const rabbit = pair.transport === 'rabbitmq' ? await prepareRabbit(closing) : undefined;
     const azure = pair.transport === 'azure-service-bus' ? await prepareAzure(closing, folder) : undefined;
-    const file = (service: string): string => join(data, `${service}.db`);
+    const file = (service: Role['service']): string => join(data, `${service}.db`);
     return {
       pair,
       folder,
@@ -72,6 +74,7 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
       postgres,
       rabbit,
       azure,
+      file,
       store: (service) => (postgres ? `postgres://waybill@127.0.0.1:${postgres.proxy.port}/${service}` : `sqlite:${file(service)}`),
       transport: rabbit ? `amqp://guest:guest@127.0.0.1:${rabbit.proxy.port}/` : azure ? `${azure.server.url(azure.proxy.port)}&lockMs=${azureLockMs}&timeoutMs=${azureTimeoutMs}` : `sqlite:${data}`,
       text: (column) => (postgres ? `convert_from(${column}, 'UTF8')` : `cast(${column} as text)`),
@@ -100,7 +103,7 @@ export interface PostgresGround {
 }
 
 export async function preparePostgres(closing: (() => Promise<void>)[], { folder, isDurable, tables }: PostgresGround): Promise<NonNullable<Ground['postgres']>> {
-  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }) } });
+  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, checksums: isDurable, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }) } });
   closing.push(() => server.close());
   for (const [database, statements] of tables) {
     await server.query(`create database ${database}`);

@@ -14,6 +14,15 @@ export interface Line {
     | 'committed' // `ids`: their transaction was reported as committed
     | 'undone' // `ids`: their transaction threw, or will run again
     | 'unknown' // `ids`: COMMIT_UNKNOWN
+    | 'taking back' // a delayed message, which may be gone from now on
+    | 'taken back' // it was still there, said the bus, and is not any more
+    | 'not taken back' // it had left, or the transaction that took it back was undone
+    | 'deleted' // at the broker: what the subscription `sub` is received from, or of all
+    | 'restored' // the services `services`, as they were at some time after `sinceMs`; the orders `ids` had ended before
+    | 'lost' // the bus says so: `n` messages
+    | 'missing' // of the subscription `sub`: `ids` had left no trace when all was at rest
+    | 'audited' // `n` messages are lost, says an audit of the subscription `sub`; without one: that is all
+    | 'republished'
     | 'run' // a handler begins
     | 'applied'
     | 'duplicate'
@@ -25,6 +34,7 @@ export interface Line {
     | 'ended'
     | 'fault' // `text` says which
     | 'healed'
+    | 'left' // to do, when nothing goes wrong any more
     | 'trouble';
   readonly id?: string;
   readonly ids?: readonly string[];
@@ -32,6 +42,12 @@ export interface Line {
   readonly key?: string;
   readonly n?: number;
   readonly attempt?: number;
+  /** Of a delayed message: before this it must not be applied, by the same clock as `t`. */
+  readonly dueMs?: number;
+  readonly sinceMs?: number;
+  /** Of what was restored: whoever reads it reads on from where it stands now, so nothing is missing. */
+  readonly rereads?: boolean;
+  readonly services?: readonly string[];
   readonly text?: string;
 }
 

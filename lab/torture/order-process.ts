@@ -3,14 +3,14 @@ import { defineSaga } from 'waybill';
 import * as z from 'zod';
 import { AuthorizePayment, byOrder, OrderSubmitted, ReleaseStock, ReserveStock, StockConfirmed, StockRejected, VoidPayment } from './contracts.ts';
 import { monotonicMs } from './history.ts';
-import { graceMs } from './role.ts';
+import { graceMs, takesGraceBack } from './role.ts';
 
-const State = z.object({ orderId: z.string(), setMs: z.number(), firedMs: z.number().nullable(), steps: z.array(z.string()) });
+const State = z.object({ orderId: z.string(), setMs: z.number(), firedMs: z.number().nullable(), takenBack: z.boolean(), steps: z.array(z.string()) });
 
 export function orderProcess(mishap: () => void) {
   return defineSaga('order-process', {
     state: State,
-    initial: (orderId) => ({ orderId, setMs: 0, firedMs: null, steps: [] }),
+    initial: (orderId) => ({ orderId, setMs: 0, firedMs: null, takenBack: false, steps: [] }),
     timeouts: { grace: graceMs },
     steps: ['stock', 'payment'],
   })
@@ -25,6 +25,10 @@ export function orderProcess(mishap: () => void) {
     .on(StockConfirmed, byOrder, async ({ orderId }, saga) => {
       saga.state.steps.push('confirmed');
       saga.done('payment');
+      if (takesGraceBack(orderId)) {
+        saga.cancelTimeout('grace');
+        saga.state.takenBack = true;
+      }
       await saga.send(AuthorizePayment, { orderId });
       mishap();
     })

@@ -1,14 +1,15 @@
 /**
  * One process under torture, written from the public API alone; its role comes as JSON in argv, its history leaves by
  * standard output. A publisher raises counters and publishes their new values in the same transaction, sometimes undone,
- * and submits orders. The shop writes one effect row per message, the saga and its works see to the orders.
+ * submits orders, and sends reminders for later, half of which it takes back. The shop writes one effect row per message, the saga and its works see to the orders.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createBus, Reject, WaybillError } from 'waybill';
-import { AuthorizePayment, Counted, OrderSubmitted, ReleaseStock, ReserveStock, StockConfirmed, StockRejected, VoidPayment } from './contracts.ts';
-import { createRecorder } from './history.ts';
+import { operations } from 'waybill/operations';
+import { AuthorizePayment, Counted, OrderSubmitted, ReleaseStock, Reminded, ReserveStock, StockConfirmed, StockRejected, VoidPayment } from './contracts.ts';
+import { createRecorder, monotonicMs } from './history.ts';
 import { orderProcess } from './order-process.ts';
-import { fateOf, keys, poisonOf, poisonRetry, type Role, type SubscriptionName, subscriptions } from './role.ts';
+import { delayMaxMs, fateOf, keys, poisonOf, poisonRetry, reminders, type Role, type SubscriptionName, subscriptions } from './role.ts';
 import { tablesOf } from './tables.ts';
 
 const role = JSON.parse(process.argv[2]!) as Role;
@@ -32,6 +33,7 @@ const bus = createBus({
 bus.on('applied', ({ id, subscription, attempt }) => record({ what: 'applied', id, sub: subscription, attempt }));
 bus.on('duplicate', ({ id, subscription }) => record({ what: 'duplicate', id, sub: subscription }));
 bus.on('retrying', ({ id, subscription, attempt, error }) => record({ what: 'retrying', id, sub: subscription, attempt, text: String(error).slice(0, 120) }));
+bus.on('lost', ({ subscription, count, firstId }) => record({ what: 'lost', sub: subscription, n: count, id: firstId }));
 bus.on('failed', ({ id, subscription, attempts, error }) => record({ what: 'failed', id, sub: subscription, attempt: attempts, text: String(error).slice(0, 120) }));
 
 /** The store or the broker may be away just now. */
@@ -77,6 +79,11 @@ function shop(): void {
       mishap();
     });
   }
+  bus.subscribe(Reminded, { name: reminders, from, retry: usual }, async ({ key, n }, { message, attempt, tx }) => {
+    record({ what: 'run', id: message.id, sub: `shop.${reminders}`, attempt });
+    await tx.query(insert, [reminders, message.id, message.source, key, n]);
+    mishap();
+  });
 }
 
 /** One row per order: how often it was done and undone. What was undone first is never done. */
@@ -107,9 +114,10 @@ class Undo extends Error {}
 
 async function publishOnce(): Promise<void> {
   let ids: string[] = [];
-  const tried = (id: string, key: string, n?: number): void => {
+  let later: string[] = [];
+  const tried = (id: string, key: string, more: { n?: number; dueMs?: number } = {}): void => {
     ids.push(id);
-    record({ what: 'tried', id, key, ...(n !== undefined && { n }) });
+    record({ what: 'tried', id, key, ...more });
   };
   const chosen = Array.from({ length: 1 + Math.floor(Math.random() * 4) }, () => `k${Math.floor(Math.random() * keys)}`);
   const mine = chance(0.8) ? [...new Set(chosen)].sort() : [...new Set(chosen)]; // unsorted: two may wait for each other
@@ -117,12 +125,13 @@ async function publishOnce(): Promise<void> {
     await bus.transaction(async (tx) => {
       if (ids.length > 0) record({ what: 'undone', ids }); // the block runs again
       ids = [];
+      later = [];
       if (onPostgres && chance(0.2)) await tx.query('select pg_current_xact_id()'); // early, long before its first row
       for (const key of mine) {
         const { rows } = await tx.query<{ n: number }>('insert into counter (key, n) values ($1, 1) on conflict (key) do update set n = counter.n + 1 returning n', [key]);
         if (chance(role.selfKill)) process.kill(process.pid, 'SIGKILL');
         const { n } = rows[0]!;
-        tried((await bus.publish(Counted, { key, n }, { tx })).id, key, n);
+        tried((await bus.publish(Counted, { key, n }, { tx })).id, key, { n });
         if (onPostgres && chance(0.05)) await sleep(20);
       }
       if (chance(0.25)) {
@@ -130,12 +139,40 @@ async function publishOnce(): Promise<void> {
         await tx.query('insert into submitted (id) values ($1)', [orderId]);
         tried((await bus.publish(OrderSubmitted, { orderId }, { tx })).id, orderId);
       }
+      if (chance(0.2)) {
+        const [key, n, delayMs] = [`r${Math.floor(Math.random() * keys)}`, Math.floor(Math.random() * 1_000), 50 + Math.random() * (delayMaxMs - 50)];
+        const dueMs = monotonicMs() + delayMs;
+        const { id } = await bus.publish(Reminded, { key, n }, { tx, delayMs });
+        tried(id, key, { n, dueMs });
+        later.push(id);
+      }
       if (chance(0.08)) throw new Undo();
     });
     record({ what: 'committed', ids });
+    for (const id of later) if (chance(0.5)) void takeBack(id);
   } catch (error) {
     if (ids.length > 0) record({ what: WaybillError.is(error, 'COMMIT_UNKNOWN') ? 'unknown' : 'undone', ids, text: String(error).slice(0, 120) });
     if (!(error instanceof Undo)) await sleep(100);
+  }
+}
+
+/** At some time before it is due or a little after; sometimes in a transaction that is undone. */
+async function takeBack(id: string): Promise<void> {
+  await sleep(Math.random() * delayMaxMs);
+  const inTransaction = chance(0.5);
+  record({ what: 'taking back', id });
+  try {
+    const taken = inTransaction
+      ? await bus.transaction(async (tx) => {
+          const found = await bus.cancel(id, { tx });
+          if (chance(0.5)) throw new Undo();
+          return found;
+        })
+      : await bus.cancel(id);
+    record({ what: taken ? 'taken back' : 'not taken back', id });
+  } catch (error) {
+    if (error instanceof Undo) record({ what: 'not taken back', id });
+    // else nobody knows
   }
 }
 
@@ -145,6 +182,19 @@ if (role.service === 'ordering') bus.run(orderProcess(mishap), { retry: { immedi
 await insist(() => bus.start());
 record({ what: 'working' });
 process.send?.('working');
+
+process.on('message', () => {
+  void audit()
+    .catch((error: unknown) => record({ what: 'trouble', text: `auditing: ${String(error).slice(0, 200)}` }))
+    .finally(() => record({ what: 'audited' })); // that is all
+});
+
+/** Of each subscription, over all sources. */
+async function audit(): Promise<void> {
+  const found = new Map<string, number>();
+  for (const { subscription, lost } of await operations(bus).audit()) found.set(subscription, (found.get(subscription) ?? 0) + lost);
+  for (const [sub, n] of found) record({ what: 'audited', sub, n });
+}
 
 let publishing = role.publishes;
 process.on('SIGTERM', () => {

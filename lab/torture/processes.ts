@@ -22,8 +22,13 @@ export interface Processes<Role extends object> {
   start(name: string, role: Role): void;
   /** Resolves when all have ended; nobody is started again. */
   killAll(): Promise<void>;
-  /** While it is set, whoever ends stays dead. */
-  hold(held: boolean): void;
+  /** Whoever of these ends stays dead until they are released. */
+  hold(names: readonly string[]): void;
+  release(names: readonly string[]): void;
+  /** SIGKILL; resolves when it has ended. */
+  kill(name: string): Promise<void>;
+  /** Something to do, over its channel; false when it is not running. */
+  tell(name: string, what: string): boolean;
   /** How far the clock of whoever starts from now on is off. */
   skewMs: () => number;
 }
@@ -43,8 +48,7 @@ export function createProcesses<Role extends object>({ file, random, programOf }
   const working = new Set<string>();
   const incarnations = new Map<string, number>();
   let restarting = true;
-  let held = false;
-  const due = new Set<string>();
+  const held = new Set<string>();
 
   const keep = (lines: readonly Line[]): void => {
     if (lines.length === 0) return;
@@ -75,9 +79,18 @@ export function createProcesses<Role extends object>({ file, random, programOf }
       if (running.get(name) === child) running.delete(name);
       working.delete(name);
       keep([{ t: monotonicMs(), by, what: 'ended', text: `${signal ?? code}${code === null || code === 0 ? '' : `: ${stderr}`}` }]);
-      if (held) due.add(name);
-      else if (restarting) setTimeout(() => restarting && !held && !running.has(name) && roles.has(name) && launch(name), 20 + random() * 150);
+      setTimeout(() => revive(name), 20 + random() * 150);
     });
+  };
+
+  const revive = (name: string): void => {
+    if (restarting && !held.has(name) && !running.has(name) && roles.has(name)) launch(name);
+  };
+
+  const kill = async (child: ChildProcess): Promise<void> => {
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    child.kill('SIGKILL');
+    await ended;
   };
 
   const self: Processes<Role> = {
@@ -99,20 +112,21 @@ export function createProcesses<Role extends object>({ file, random, programOf }
     async killAll() {
       restarting = false;
       roles.clear();
-      await Promise.all(
-        [...running.values()].map(async (child) => {
-          const ended = new Promise((resolve) => child.once('close', resolve));
-          child.kill('SIGKILL');
-          await ended;
-        }),
-      );
+      held.clear();
+      await Promise.all([...running.values()].map(kill));
     },
-    hold(now) {
-      held = now;
-      if (held) return;
-      for (const name of due) if (roles.has(name) && !running.has(name)) launch(name);
-      due.clear();
+    hold(names) {
+      for (const name of names) held.add(name);
     },
+    release(names) {
+      for (const name of names) held.delete(name);
+      for (const name of names) revive(name);
+    },
+    async kill(name) {
+      const child = running.get(name);
+      if (child) await kill(child);
+    },
+    tell: (name, what) => running.get(name)?.send(what) ?? false,
   };
   return self;
 }

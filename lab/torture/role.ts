@@ -35,6 +35,11 @@ export const subscriptions = {
 } as const;
 export type SubscriptionName = keyof typeof subscriptions;
 
+/** The shop's subscription to what is delayed. */
+export const reminders = 'reminders';
+/** Longest delay of a reminder. */
+export const delayMaxMs = 2_500;
+
 /** Attempts that a message of the subscription `poison` gets before it is given up. */
 export const poisonRetry = { immediate: 1, delayed: 2, delayMs: 20, delayMaxMs: 100 } as const;
 export const poisonAttempts = 4;
@@ -43,6 +48,11 @@ export const poisonAttempts = 4;
 export function poisonOf(n: number): 'refused' | 'throws' | undefined {
   if (n % 25 === 0) return 'refused';
   return n % 25 === 12 ? 'throws' : undefined;
+}
+
+/** Of these orders the saga takes its timeout back once there is stock. */
+export function takesGraceBack(orderId: string): boolean {
+  return fateOf(orderId) % 2 === 0;
 }
 
 /** What becomes of an order is written in its number: 0 nobody hears of its stock, 1 no stock, 2 payment breaks, 3 is declined. */

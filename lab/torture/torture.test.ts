@@ -38,6 +38,7 @@ const planted: readonly (readonly [invariant: string, what: string, plant: Plant
   ['I15', 'an order that never ended', (state) => ({ ...state, sagas: state.sagas.map((saga) => ({ ...saga, status: 'undoing' })) })],
   ['I15', 'something that was left of an order', (state) => ({ ...state, work: state.work.map((row) => ({ ...row, undone: row.undone + 1 })) })],
   ['I16', 'a timeout that came early', (state) => ({ ...state, sagas: state.sagas.map((saga) => ({ ...saga, state: JSON.stringify({ ...JSON.parse(saga.state), setMs: 1e6, firedMs: 0 }) })) })],
+  ['I16', 'a timeout that ran after it was taken back', (state) => ({ ...state, sagas: state.sagas.map((saga) => ({ ...saga, state: JSON.stringify({ ...JSON.parse(saga.state), firedMs: 1e15, takenBack: true }) })) })],
   ['I18', 'a message that waits for ever', (state) => ({ ...state, waiting: [...state.waiting, { service: 'shop', subscription: 'shop.own', id: 'left', reason: 'retry' }] })],
 ];
 

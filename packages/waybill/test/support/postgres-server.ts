@@ -32,6 +32,8 @@ export interface PostgresServer {
   /** After `kill` or `stop`; crash recovery included. */
   start(): Promise<void>;
   stop(): Promise<void>;
+  /** Other files instead of its own, after `kill` or `stop`: a new cluster's, or what `init` makes. */
+  remake(init?: (data: string) => void): void;
   /** Stops it and removes its files. */
   close(): Promise<void>;
   readonly folder: string;
@@ -46,6 +48,8 @@ export interface ServerOptions {
   readonly settings?: Readonly<Record<string, string | number>>;
   /** Makes the data folder in another way than by `initdb` (a base backup). */
   readonly init?: (data: string) => void;
+  /** Pages have checksums, so that a torn one is noticed. @default false */
+  readonly checksums?: boolean;
   /** Where its folder is made. @default the system's folder for temporary files */
   readonly folder?: string;
 }
@@ -59,17 +63,20 @@ export async function startPostgres(options: ServerOptions): Promise<PostgresSer
   const folder = mkdtempSync(join(options.folder ?? tmpdir(), 'waybill-postgres-'));
   const data = join(folder, 'data');
   const as = user === undefined ? {} : { uid: user.uid, gid: user.gid };
-  for (const path of [folder, data, join(folder, 'sock')]) {
+  const own = (path: string): void => {
     mkdirSync(path, { recursive: true });
     if (user !== undefined) chownSync(path, user.uid, user.gid);
-  }
-  chmodSync(folder, 0o755);
-  chmodSync(data, 0o700);
-  if (options.init !== undefined) options.init(data);
-  else {
-    const how = ['-D', data, '-U', 'waybill', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync', '--no-instructions'];
+  };
+  const make = (init = options.init): void => {
+    own(data);
+    chmodSync(data, 0o700);
+    if (init !== undefined) return init(data);
+    const how = ['-D', data, '-U', 'waybill', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync', '--no-instructions', ...(options.checksums ? ['--data-checksums'] : [])];
     execFileSync(join(options.bin, 'initdb'), how, { ...as, cwd: '/', stdio: ['ignore', 'ignore', 'pipe'] });
-  }
+  };
+  for (const path of [folder, join(folder, 'sock')]) own(path);
+  chmodSync(folder, 0o755);
+  make();
   const port = await freePort();
   let child: ChildProcess | undefined;
   let databases = 0;
@@ -149,6 +156,10 @@ export async function startPostgres(options: ServerOptions): Promise<PostgresSer
     },
     children: () => childrenOf(child?.pid),
     stop: () => ended('SIGINT'),
+    remake(init) {
+      rmSync(data, { recursive: true });
+      make(init);
+    },
     async close() {
       await ended('SIGQUIT');
       rmSync(folder, { recursive: true, force: true });

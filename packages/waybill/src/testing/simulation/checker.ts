@@ -53,7 +53,7 @@ export function check(story: Story): Violation[] {
     const applied = story.applied.filter((one) => one.subscription === subscription.name).sort((a, b) => a.position - b.position);
     const dead = story.dead.filter((one) => one.subscription === subscription.name);
     checkEffects({ subscription, applied, dead, sent, bySourceAndId, story, report });
-    if (subscription.order === 'by-key') checkKeyOrder(subscription, applied, sent, report);
+    if (subscription.order === 'by-key') checkKeyOrder(subscription, applied, { sent, late: story.late }, report);
     if (subscription.order === 'latest') checkLatest(subscription, applied, report);
   }
   checkDead(story, bySourceAndId, report);
@@ -149,8 +149,9 @@ function checkEffects({ subscription, applied, dead, bySourceAndId, story, repor
     if (story.poison.has(id)) report('I3', `${name} applied what kills its process`, id);
     if (parked.has(key)) report('I10', `${name} applied it, and it is in failures too`, id);
     const original = bySourceAndId.get(key)?.[0];
-    if (!original) report('I2', `${name} applied what was never sent`, id);
-    else if (original.n !== copies[0]!.n || original.key !== copies[0]!.key) report('I2', `${name} applied something else than what was sent`, id);
+    if (!original) {
+      if (!story.gone?.has(key)) report('I2', `${name} applied what was never sent`, id);
+    } else if (original.n !== copies[0]!.n || original.key !== copies[0]!.key) report('I2', `${name} applied something else than what was sent`, id);
     const { caused } = copies[0]!;
     if (caused !== undefined && !story.sent.some((message) => message.id === caused)) report('I4', `${name}: its effect is there, what was published with it is not`, id);
   }
@@ -168,11 +169,11 @@ function checkEffects({ subscription, applied, dead, bySourceAndId, story, repor
 }
 
 /** A key's effects rise, and each is of the next commit that is not dead. */
-function checkKeyOrder({ name }: Subscribed, applied: readonly Applied[], sent: ReadonlyMap<string, Sent>, report: Report): void {
+function checkKeyOrder({ name }: Subscribed, applied: readonly Applied[], { sent, late }: { sent: ReadonlyMap<string, Sent>; late: ReadonlySet<string> | undefined }, report: Report): void {
   const last = new Map<string, Sent>();
   for (const effect of applied) {
     const message = sent.get(keyOf(effect, effect.type));
-    if (!message) continue;
+    if (!message || late?.has(`${name} ${message.id}`)) continue;
     const lane = `${message.source} ${message.key}`;
     const before = last.get(lane);
     if (before && before.position > message.position) report('I5', `${name}: ${message.key} ${message.n} was applied after ${before.n}`, message.id);

@@ -143,6 +143,10 @@ export interface Story {
   readonly together: readonly (readonly string[])[];
   /** What is left although it should not be: of rows, locks, messages in hand. */
   readonly left: readonly string[];
+  /** (source id) that a restore took from its source's ledger: an effect of it stands. @default none */
+  readonly gone?: ReadonlySet<string> | undefined;
+  /** (subscription id) that was lost on the way and published again: it may come behind later ones of its key. @default none */
+  readonly late?: ReadonlySet<string> | undefined;
   /** What was told of each message, for the story of a violation: by id. */
   readonly told: ReadonlyMap<string, readonly string[]>;
 }

@@ -8,5 +8,8 @@ console.log(JSON.stringify({ port, administrationPort, url, connectionString }))
 const stop = (): void => void standIn.close().then(() => process.exit(0));
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
-process.on('message', (order) => obey(standIn, order as Order));
+process.on('message', (order) => {
+  const deleted = obey(standIn, order as Order);
+  if (deleted !== undefined) process.send?.({ deleted });
+});
 process.on('disconnect', stop); // whoever started it with a channel has gone

@@ -11,11 +11,15 @@ export interface StandInProcess {
   /** With that port for AMQP, for a proxy before it. */
   url(port: number): string;
   order(order: Order): void;
+  /** One subscription or queue, `at` in [0, 1) of all; its name. */
+  deleteOne(at: number): Promise<string>;
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
   kill(): Promise<void>;
   /** At the same place, with what it had accepted. */
   start(): Promise<void>;
 }
+
+const answerMaxMs = 20_000;
 
 /** @param file where it keeps what it accepts */
 export async function startStandInProcess(file: string): Promise<StandInProcess> {
@@ -30,6 +34,11 @@ export async function startStandInProcess(file: string): Promise<StandInProcess>
     ...places,
     url: (port) => `sb://Root:c2VjcmV0@localhost:${port}?emulator=true&administrationPort=${places.administrationPort}`,
     order: (order) => void (child.connected && child.send(order)),
+    async deleteOne(at) {
+      const answer = once(child, 'message', { signal: AbortSignal.timeout(answerMaxMs) });
+      child.send({ do: 'delete', at } satisfies Order);
+      return ((await answer)[0] as { deleted: string }).deleted;
+    },
     signal: (signal) => void child.kill(signal),
     async kill() {
       if (child.exitCode !== null || child.signalCode !== null) return;
