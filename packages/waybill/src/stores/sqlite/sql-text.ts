@@ -110,6 +110,11 @@ export function parametersOf(statement: string): number {
   return highest;
 }
 
+/** A whole statement that `parametersOf` took, with `?1` for `$1`: then SQLite's numbers are the user's. */
+export function numbered(statement: string): string {
+  return statement.replace(tokens, (token) => (token.startsWith('$') ? `?${token.slice(1)}` : token));
+}
+
 /** Words and placeholders in lower case, and brackets; strings, quoted names and comments left out. */
 function codeOf(statement: string): readonly string[] {
   const found = statement.match(tokens) ?? [];

@@ -27,6 +27,24 @@ describe('query', () => {
     });
   });
 
+  it('binds $n by number where nothing is answered, and leaves strings, names and comments as they are', async (t) => {
+    await inTransaction(t, async (tx) => {
+      await tx.query(`create table item (a text, b text, "$1" text default '$1')`);
+      await tx.query(`insert into item (b, a) values ($2 || '$1' || $1, $1) -- $1`, ['one', 'two']);
+      await tx.query('update item set a = a || $3 /* $2 */ where b = $1 || $2', ['two$1', 'one', '!']);
+      await tx.query('insert into item values ($2, $1, $3)', [, 'hole', null]); // prettier-ignore
+      const eleven = Array.from({ length: 11 }, (_, at) => `v${at + 1}`);
+      await tx.query(`insert into item (a) values (${eleven.map((_, at) => `$${at + 1}`).reverse().join(" || ' ' || ")})`, eleven);
+      assert.deepEqual((await tx.query('select a, b, "$1" as d from item')).rows, [
+        { a: 'one!', b: 'two$1one', d: '$1' },
+        { a: 'hole', b: null, d: null },
+        { a: eleven.toReversed().join(' '), b: null, d: '$1' },
+      ]);
+      assert.deepEqual((await tx.query('select $1', [5])).rows, [{ $1: 5 }]);
+      await assert.rejects(tx.query('insert into item (a) values ($1)', [NaN]), invalid(/value of \$1/));
+    });
+  });
+
   it('answers like node-postgres: plain rows, and how many were touched', async (t) => {
     await inTransaction(t, async (tx) => {
       assert.deepEqual(await tx.query('create table item (id integer primary key, name text)'), { rows: [], rowCount: null });

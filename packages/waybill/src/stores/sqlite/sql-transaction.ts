@@ -8,8 +8,8 @@ import { WaybillError } from '../../contract/errors.ts';
 import type { SqlTransaction } from '../../contract/transaction.ts';
 import { asStoreError } from './errors.ts';
 import type { SqlValue } from './port.ts';
-import { parametersOf, refusal, startOf, verbOf } from './sql-text.ts';
-import { bindings, plainRow } from './sql-values.ts';
+import { numbered, parametersOf, refusal, startOf, verbOf } from './sql-text.ts';
+import { bindings, plainRow, positions } from './sql-values.ts';
 import type { Scope } from './scope.ts';
 
 /** Prepared statements of users kept per connection: texts may be put together by code, so not without a bound. */
@@ -19,6 +19,8 @@ interface Prepared {
   readonly statement: StatementSync;
   readonly verb: string;
   readonly parameters: number;
+  /** Values go by position: a microsecond less than by name, for two. */
+  readonly byPosition: boolean;
   readonly answersRows: boolean;
   /** Where the next statement of the text begins; undefined after the last. */
   readonly rest: string | undefined;
@@ -59,14 +61,14 @@ export class UserStatements {
     return result;
   }
 
-  #execute({ statement, answersRows, verb }: Prepared, values: readonly unknown[]): Result {
-    const bound = bindings(values);
+  #execute({ statement, answersRows, byPosition, verb }: Prepared, values: readonly unknown[]): Result {
+    const bound = byPosition ? positions(values) : [bindings(values)];
     try {
       if (answersRows) {
-        const rows = rowsOf(statement, bound).map(plainRow);
+        const rows = rowsOf(statement, bound as [Record<string, SqlValue>]).map(plainRow);
         return { rows, rowCount: rows.length };
       }
-      const { changes } = statement.run(bound);
+      const { changes } = statement.run(...(bound as SqlValue[]));
       return { rows: [], rowCount: changing.has(verb) ? Number(changes) : null };
     } catch (error) {
       throw asStoreError(error, this.#file);
@@ -85,29 +87,48 @@ export class UserStatements {
 
   #prepare(text: string): Prepared {
     const verb = verbOf(text);
-    let statement: StatementSync;
+    let statement = this.#compile(text);
+    const source = statement.sourceSQL;
+    const rest = text.slice(source.length);
+    const parameters = parametersOf(source);
+    const answersRows = statement.columns().length > 0; // a column may be named after its placeholder
+    const byPosition = !answersRows && parameters > 0 && takesPositions();
+    if (byPosition) statement = this.#compile(numbered(source));
+    return { statement, verb, parameters, byPosition, answersRows, rest: startOf(rest) === rest.length ? undefined : rest };
+  }
+
+  #compile(text: string): StatementSync {
     try {
-      statement = this.#connection.prepare(text);
+      const statement = this.#connection.prepare(text);
+      statement.setReadBigInts(true); // an integer past 2^53 would throw after the statement had its effect
+      return statement;
     } catch (error) {
       throw asStoreError(error, this.#file);
     }
-    statement.setReadBigInts(true); // an integer past 2^53 would throw after the statement had its effect
-    const source = statement.sourceSQL;
-    const rest = text.slice(source.length);
-    return {
-      statement,
-      verb,
-      parameters: parametersOf(source),
-      answersRows: statement.columns().length > 0,
-      rest: startOf(rest) === rest.length ? undefined : rest,
-    };
   }
 }
 const changing: ReadonlySet<string> = new Set(['insert', 'update', 'delete', 'replace', 'with']);
 
-function rowsOf(statement: StatementSync, bound: Record<string, SqlValue>): Record<string, unknown>[] {
+/** Whether values can be given to `?1` by position: to Node 22 that is a name. */
+function takesPositions(): boolean {
+  return (positional ??= triesPositions());
+}
+let positional: boolean | undefined;
+
+function triesPositions(): boolean {
+  const trial = new DatabaseSync(':memory:');
+  try {
+    return trial.prepare('select ?2 as two').get(1, 2)?.['two'] === 2;
+  } catch {
+    return false;
+  } finally {
+    trial.close();
+  }
+}
+
+function rowsOf(statement: StatementSync, bound: [Record<string, SqlValue>]): Record<string, unknown>[] {
   staleColumns ??= hasStaleColumns();
-  return staleColumns ? [...statement.iterate(bound)] : statement.all(bound);
+  return staleColumns ? [...statement.iterate(...bound)] : statement.all(...bound);
 }
 let staleColumns: boolean | undefined;
 

@@ -10,6 +10,13 @@ export function bindings(values: readonly unknown[]): Record<string, SqlValue> {
 }
 const names: string[] = [];
 
+/** The same in their order, for `?1`, `?2`, … */
+export function positions(values: readonly unknown[]): SqlValue[] {
+  const bound: SqlValue[] = [];
+  for (let at = 0; at < values.length; at++) bound.push(sqlValue(values[at], at + 1)); // no `map`, which skips holes
+  return bound;
+}
+
 const integerMin = -(2n ** 63n);
 const integerMax = 2n ** 63n - 1n;
 
