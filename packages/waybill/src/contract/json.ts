@@ -70,6 +70,7 @@ function poisoned(value: unknown): boolean {
 
 /** Counts brackets outside strings; the parser itself would take any depth, and code after it would not. */
 export function checkNesting(json: string, what: string): void {
+  if (!hasMany(json, '{', '[')) return; // of few brackets none is deep: a tenth of the price of looking at each character
   let depth = 0;
   for (let i = 0; i < json.length; i++) {
     const c = json.charCodeAt(i);
@@ -84,6 +85,15 @@ export function checkNesting(json: string, what: string): void {
       if (++depth > limits.nesting) throw tooDeep(what);
     } else if (c === 0x7d || c === 0x5d) depth--;
   }
+}
+
+/** Whether there are more of these characters than levels are allowed, in strings or outside. */
+function hasMany(json: string, ...characters: readonly string[]): boolean {
+  let left = limits.nesting;
+  for (const character of characters) {
+    for (let at = json.indexOf(character); at >= 0; at = json.indexOf(character, at + 1)) if (--left < 0) return true;
+  }
+  return false;
 }
 
 function tooDeep(what: string, cause?: unknown): WaybillError {

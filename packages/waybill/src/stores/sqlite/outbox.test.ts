@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { failure, folder, openStore, testHost, wire } from '../../../test/sqlite/support.ts';
+import type { Envelope, WireMessage } from '../../contract/message.ts';
+import { cloudEvents } from '../../formats/cloudevents.ts';
 import type { SqliteStoreSession } from './port.ts';
 
 const append = (store: SqliteStoreSession, ...ids: string[]): Promise<void> =>
@@ -29,6 +31,22 @@ describe('the ledger', () => {
     assert.deepEqual(rows.map((row) => [row.position, row.id]), [[1, 'ünïcode'], [2, 'b'], [3, 'c']]); // prettier-ignore
     assert.deepEqual(rows[0], { ...message, position: 1 });
     assert.deepEqual(rows[1]!.body, new Uint8Array(0));
+  });
+
+  it('keeps usual events and others byte for byte, together and apart', async (t) => {
+    const store = await openStore(t, ':memory:');
+    const usual = (id: string, more: object = {}): WireMessage => {
+      const envelope: Envelope = { kind: 'event', id, source: store.database.service, type: "it's.v1", time: new Date(7), correlationId: id, headers: {}, ...more };
+      const { kind, source, type, recipient, key } = envelope;
+      return { kind, id, source, type, recipient, key, time: 7, ...cloudEvents.encode(envelope, JSON.stringify(id)) };
+    };
+    const others = [usual('a', { key: 'k' }), usual('b', { source: 'another' }), usual('c', { headers: { tenant: 'x' } }), usual('d', { kind: 'command', recipient: 'billing' }), usual('e', { correlationId: 'a' })];
+    const groups = [[usual('1'), usual('2', { key: "k'?" })], others, [usual('3'), ...others.map((other) => ({ ...other, id: `${other.id}2` })), usual('4')], Array.from({ length: 70 }, (_, n) => usual(`n${n}`))];
+    for (const group of groups) await store.transaction((tx) => store.ports.outbox.append(tx, group));
+    const lease = await store.ports.outbox.acquire('me', 3_000);
+    const rows = await lease!.read(1_000);
+    assert.deepEqual(rows.map(({ position: _, ...row }) => ({ ...row, body: Buffer.from(row.body).toString(), headers: { ...row.headers } })), groups.flat().map((message) => ({ ...message, body: Buffer.from(message.body).toString() })));
+    assert.deepEqual(rows.map(({ position }) => position), groups.flat().map((_, at) => at + 1));
   });
 
   it('gives a position out again only when nobody has seen it', async (t) => {

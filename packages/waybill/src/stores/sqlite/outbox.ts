@@ -16,7 +16,7 @@ import { isFree, readLease, releaseLease, renewLease, takeLease } from './lease.
 import type { Hold } from './lease.ts';
 import { sqliteTransaction } from './port.ts';
 import type { RowWriter, SqliteDatabase, SqlValue, Statements } from './port.ts';
-import { messageColumns, messageOf, messageValues } from './wire.ts';
+import { isCommonEvent, messageColumns, messageOf, messageValues, wallMs } from './wire.ts';
 import type { MessageRow } from './wire.ts';
 
 /** Under this subscription name stands how far the relay has come; no subscription can be called so. */
@@ -26,10 +26,9 @@ const trimPiece = 500;
 
 /** Rows to one statement; each costs a third less than alone. */
 const insertMax = 32;
-const inserts = Array.from({ length: insertMax + 1 }, (_, count) => {
-  const rows = Array.from({ length: count }, () => '(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').join(', ');
-  return `insert into waybill_ledger (position, ${messageColumns}, appended) values ${rows}`;
-});
+/** By the number of rows. */
+const insertsOf = (row: string): readonly string[] =>
+  Array.from({ length: insertMax + 1 }, (_, count) => `insert into waybill_ledger (position, ${messageColumns}, appended) values ${Array.from({ length: count }, () => row).join(', ')}`);
 
 // the end of the integer primary key, and a table of one row: 2 µs
 const end = 'select (select max(position) from waybill_ledger) as last, trimmed_to as trimmed from waybill_identity';
@@ -40,11 +39,15 @@ const next = `select position, ${messageColumns} from waybill_ledger where posit
 /** A message in the hands of its transaction. */
 interface Appended {
   readonly message: WireMessage;
+  /** An event of this service with the common headers: half of its columns need not be bound. */
+  readonly usual: boolean;
   /** Known once it is written. */
   position: number;
 }
 
 export function createOutboxPort(database: SqliteDatabase, { clock, signals, service }: Host): OutboxPort {
+  const inserts = insertsOf('(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  const usualInserts = insertsOf(`(?, 'event', ?, '${service}', ?, null, ?, ?, '+', ?, ?)`); // a service's name has no quotes
   const ledger: RowWriter<Appended> = {
     rowsMax: insertMax,
     write(statements, rows) {
@@ -52,11 +55,14 @@ export function createOutboxPort(database: SqliteDatabase, { clock, signals, ser
       const appended = Math.floor(clock.now());
       let position = Math.max(last ?? 0, trimmed); // what was trimmed is never given again
       const values: SqlValue[] = [];
+      const usual = rows.every((row) => row.usual);
       for (const row of rows) {
         row.position = ++position;
-        values.push(position, ...messageValues(row.message), appended);
+        const { id, type, key = null, time, body } = row.message;
+        if (usual) values.push(position, id, type, key, wallMs(time), body, appended);
+        else values.push(position, ...messageValues(row.message), appended);
       }
-      statements.run(inserts[rows.length]!, ...values);
+      statements.run((usual ? usualInserts : inserts)[rows.length]!, ...values);
     },
   };
 
@@ -66,7 +72,7 @@ export function createOutboxPort(database: SqliteDatabase, { clock, signals, ser
       const heard = signals.has('published');
       let held: MaybePromise<void> = undefined;
       for (const message of messages) {
-        const row: Appended = { message, position: 0 };
+        const row: Appended = { message, usual: message.source === service && isCommonEvent(message), position: 0 };
         held = transaction.hold(row, ledger); // in a lazy transaction all of them wait for the same BEGIN
         if (!heard) continue;
         const { id, source, type, key } = message;

@@ -39,21 +39,36 @@ export interface HeaderColumns {
  * is written nor read. Headers that lack one of them are kept whole, as JSON.
  */
 export function headersText(message: WireMessage): string {
+  if (isCommonEvent(message)) return '+';
   const { headers } = message;
   const common = commonHeaders(message);
-  const names = Object.keys(common);
-  let differ = 0;
-  for (const name of names) {
-    const value = headers[name];
-    if (value === undefined) return JSON.stringify(headers);
-    if (value !== common[name]) differ++;
-  }
-  const all = Object.keys(headers);
-  if (differ === 0 && all.length === names.length) return '+';
+  for (const name of Object.keys(common)) if (headers[name] === undefined) return JSON.stringify(headers);
   if (Object.hasOwn(headers, '__proto__')) return JSON.stringify(headers); // assigning it would lose it
   const others: Record<string, string> = {};
-  for (const name of all) if (headers[name] !== common[name]) others[name] = headers[name]!;
-  return `+${JSON.stringify(others)}`;
+  let some = false;
+  for (const name of Object.keys(headers)) {
+    if (headers[name] === common[name]) continue;
+    others[name] = headers[name]!;
+    some = true;
+  }
+  return some ? `+${JSON.stringify(others)}` : '+';
+}
+
+/** An event with the common headers and no other, as nearly all are: seen without making those. */
+export function isCommonEvent({ headers, kind, id, source, type, recipient, key, time }: WireMessage): boolean {
+  return (
+    kind === 'event' &&
+    recipient === undefined &&
+    headers['ce-id'] === id &&
+    headers['ce-type'] === type &&
+    headers['ce-partitionkey'] === key &&
+    headers['ce-source'] === source &&
+    headers['ce-correlationid'] === id &&
+    headers['ce-time'] === timeText(time) &&
+    headers['ce-specversion'] === '1.0' &&
+    headers['content-type'] === 'application/json' &&
+    Object.keys(headers).length === (key === undefined ? 7 : 8)
+  );
 }
 
 /** What `headersText` was given. @throws SyntaxError where it is no JSON: somebody else wrote it */
