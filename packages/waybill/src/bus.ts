@@ -6,9 +6,9 @@ import { type ContractDefinition, type Draft, type MessageOptions, definitionOf,
 import { WaybillError } from './contract/errors.ts';
 import { type BusInternals, internalsKey } from './contract/internals.ts';
 import { definitionOfSaga } from './contract/saga.ts';
-import { isLater } from './contract/maybe.ts';
+import { andThen, isLater } from './contract/maybe.ts';
 import { describeIssues, validate } from './contract/schema.ts';
-import type { StoreTransaction } from './contract/store.ts';
+import type { MaybePromise, StoreTransaction } from './contract/store.ts';
 import { told } from './contract/told.ts';
 import { transact } from './contract/transact.ts';
 import type { SqlTransaction } from './contract/transaction.ts';
@@ -20,11 +20,11 @@ import { consoleLogger, logSignals } from './observe/log.ts';
 import { createSignals } from './observe/signals.ts';
 import { checkOptions } from './options.ts';
 import { checkData } from './publish/data.ts';
-import type { Prepared, PrepareOptions } from './publish/publish.ts';
+import { type Prepared, type PrepareOptions, type Unprepared, publishedOf } from './publish/publish.ts';
 import { targetOf } from './publish/target.ts';
 import { readToken } from './publish/token.ts';
 import { seal } from './saga/define.ts';
-import { type Ground, createWiring } from './wiring.ts';
+import { type Ground, type Rooms, createWiring } from './wiring.ts';
 
 const drainDefaultMs = 10_000;
 
@@ -61,28 +61,21 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
 
   // --- publishing -----------------------------------------------------------------------------------------------------
 
-  interface Wanted {
-    readonly contract: ContractDefinition;
-    readonly data: unknown;
-    readonly options: PrepareOptions;
-  }
-
-  const publishWanted = async (what: string, wanted: readonly Wanted[], given: unknown): Promise<Published[]> => {
+  const publishWanted = (what: string, drafts: readonly Unprepared[], given: unknown): MaybePromise<readonly Prepared[]> => {
     checkOpen(what);
     const scope = scopes.current();
-    const preparing = wanted.map(({ contract, data, options }) => room.prepare(contract, data, options, scope?.cause));
-    for (const one of preparing) one.catch(() => {}); // heard below; what comes before may be refused first
-    const opening = wiring.rooms();
-    const { store, outbox, requireTransaction } = isLater(opening) ? await opening : opening;
-    const tx = targetOf(given, scope, store, requireTransaction, what);
-    const prepared: Prepared[] = [];
-    for (const one of preparing) prepared.push(await one);
-    if (tx) await outbox.append(tx, prepared);
-    else await outbox.appendOwn(prepared);
-    return prepared.map(({ id, token }) => ({ id, token }));
+    const write = ({ store, outbox, requireTransaction }: Rooms, prepare: () => MaybePromise<readonly Prepared[]>): MaybePromise<readonly Prepared[]> => {
+      const tx = targetOf(given, scope, store, requireTransaction, what); // first: where it would go may be refused
+      return andThen(prepare(), (prepared) => andThen(tx ? outbox.append(tx, prepared) : outbox.appendOwn(prepared), () => prepared));
+    };
+    const rooms = wiring.rooms();
+    if (!isLater(rooms)) return write(rooms, () => room.prepareAll(drafts, scope?.cause));
+    const preparing = (async () => room.prepareAll(drafts, scope?.cause))();
+    preparing.catch(() => {}); // heard once the rooms are open
+    return rooms.then((opened) => write(opened, () => preparing));
   };
 
-  const publishOne = async (kind: 'event' | 'command', contract: unknown, data: unknown, given: MessageOptions & { tx?: unknown } = {}): Promise<Published> => {
+  const publishOne = (kind: 'event' | 'command', contract: unknown, data: unknown, given: MessageOptions & { tx?: unknown } = {}): MaybePromise<Published> => {
     const what = kind === 'event' ? 'publish' : 'send';
     const definition = definitionOf(contract);
     if (definition.kind !== kind) {
@@ -90,15 +83,13 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     }
     if (typeof given !== 'object' || given === null) throw new WaybillError('INVALID_OPTION', `${what}: the options must be an object, { tx } for instance`);
     const { tx, ...options } = given;
-    const [published] = await publishWanted(what, [{ contract: definition, data, options }], tx);
-    return published!;
+    return andThen(publishWanted(what, [{ contract: definition, data, options }], tx), ([one]) => publishedOf(one!));
   };
 
-  const publishMany = async (drafts: readonly Draft[], how: { tx?: unknown }): Promise<Published[]> => {
+  const publishMany = (drafts: readonly Draft[], how: { tx?: unknown }): MaybePromise<Published[]> => {
     checkWords('publishAll', how, ['tx']);
     if (!Array.isArray(drafts)) throw new WaybillError('INVALID_OPTION', 'publishAll takes a list of drafts: [Contract.of(data), …]');
-    const wanted = (drafts as readonly Draft[]).map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }));
-    return publishWanted('publishAll', wanted, how.tx);
+    return andThen(publishWanted('publishAll', (drafts as readonly Draft[]).map(unpreparedOf), how.tx), (all) => all.map(publishedOf));
   };
 
   // --- subscribing ----------------------------------------------------------------------------------------------------
@@ -334,12 +325,12 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       async publish(tx, drafts) {
         const { outbox } = await wiring.rooms();
         const cause = scopes.current()?.cause;
-        const prepared = await Promise.all(drafts.map((draft) => room.prepare(definitionOfDraft(draft), draft.data, draft.options, cause)));
+        const prepared = await room.prepareAll(drafts.map(unpreparedOf), cause);
         await outbox.append(tx, prepared);
-        return prepared.map(({ id, token }) => ({ id, token }));
+        return prepared.map(publishedOf);
       },
       cause: () => scopes.current()?.cause,
-      track: (work) => scopes.track(work),
+      track: (work) => scopes.track(() => work),
       wake() {
         for (const annex of wiring.annexes()) annex.wake();
       },
@@ -348,9 +339,9 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
 
   const bus = {
     service,
-    publish: (contract: unknown, data: unknown, how?: object) => scopes.track(publishOne('event', contract, data, how)),
-    send: (contract: unknown, data: unknown, how?: object) => scopes.track(publishOne('command', contract, data, how)),
-    publishAll: (drafts: readonly Draft[], how: { tx?: unknown } = {}) => scopes.track(publishMany(drafts, how)),
+    publish: (contract: unknown, data: unknown, how?: object) => scopes.track(() => publishOne('event', contract, data, how)),
+    send: (contract: unknown, data: unknown, how?: object) => scopes.track(() => publishOne('command', contract, data, how)),
+    publishAll: (drafts: readonly Draft[], how: { tx?: unknown } = {}) => scopes.track(() => publishMany(drafts, how)),
     async request(contract: unknown, data: unknown, how: { timeoutMs: number; signal?: AbortSignal; headers?: Record<string, string> }) {
       checkOpen('request');
       if (scopes.current()) {
@@ -399,7 +390,7 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       const contract = definitionOfDraft(draft);
       const { data, options: how } = draft;
       if (how.id !== undefined || how.deliverAt !== undefined) throw new WaybillError('INVALID_OPTION', `schedule ${name}: each time is a message of its own, so the draft has neither id nor deliverAt`);
-      const prepare = (id: string): ReturnType<typeof room.prepare> => room.prepare(contract, data, { ...how, id }, undefined);
+      const prepare = async (id: string): Promise<Prepared> => room.prepare(contract, data, { ...how, id }, undefined);
       await prepare('checked'); // what does not fit is refused here, and not at night
       const { schedules } = await wiring.rooms();
       await schedules.set(name, when, { type: contract.type, kind: contract.kind, prepare });
@@ -448,6 +439,10 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
     [internalsKey]: internals,
   };
   return bus as unknown as Bus<Tx>;
+}
+
+function unpreparedOf(draft: Draft): Unprepared {
+  return { contract: definitionOfDraft(draft), data: draft.data, options: draft.options };
 }
 
 function aKind({ kind }: ContractDefinition): string {

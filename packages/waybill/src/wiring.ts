@@ -12,6 +12,7 @@ import type { Annex, AnnexGround } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
 import type { History } from './contract/history.ts';
 import type { Loop } from './contract/loop.ts';
+import { andThen } from './contract/maybe.ts';
 import type { WireMessage } from './contract/message.ts';
 import type { Logger, Signals } from './contract/signals.ts';
 import type { Host, MaybePromise, Store, StoreSession, StoreTransaction } from './contract/store.ts';
@@ -36,7 +37,7 @@ import { createOnce } from './once/once.ts';
 import { type Outbox, createOutbox } from './outbox/outbox.ts';
 import { createRetention } from './outbox/retention.ts';
 import type { checkOptions } from './options.ts';
-import { type Prepared, type Publish, createPublish } from './publish/publish.ts';
+import { type Prepared, type Publish, createPublish, publishedOf } from './publish/publish.ts';
 import { type Requests, createRequests } from './publish/requests.ts';
 import { type Scopes, createScopes } from './publish/scope.ts';
 import { createUnreadWatch } from './publish/unread.ts';
@@ -181,7 +182,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       },
       onDelayed: () => mover?.wake(),
     });
-    const append = (tx: StoreTransaction, messages: readonly WireMessage[]): Promise<void> =>
+    const append = (tx: StoreTransaction, messages: readonly WireMessage[]): MaybePromise<void> =>
       outbox.append(tx, [{ messages, later: undefined }]);
     mover = createMover({ store, clock, append, trouble });
     glance = createGlance({ waiting: store.ports.waiting, clock, everyMs: pollMs });
@@ -347,7 +348,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
 
   const workerFor = (plan: Plan, consumer: Consumer): Worker => {
     const { store, outbox } = opened!;
-    const append = (tx: StoreTransaction, message: WireMessage): Promise<void> =>
+    const append = async (tx: StoreTransaction, message: WireMessage): Promise<void> =>
       outbox.append(tx, [{ messages: [message], later: undefined }]);
     const run = createRun({
       clock,
@@ -355,12 +356,10 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       middleware,
       trouble,
       within: (ready, tx, work) => scopes.run({ kind: 'handler', tx, cause: ready.envelope }, work),
-      async publish(scope, drafts, cause) {
-        const prepared = await Promise.all(drafts.map((draft) => publish.prepare(draft.contract, draft.data, draft.options, cause)));
-        await outbox.append(scope.tx, prepared);
-        return prepared.map(({ id, token }) => ({ id, token }));
+      publish(scope, drafts, cause) {
+        return andThen(publish.prepareAll(drafts, cause), (prepared) => andThen(outbox.append(scope.tx, prepared), () => prepared.map(publishedOf)));
       },
-      track: (published) => scopes.track(published),
+      track: (publish) => scopes.track(publish),
     });
     return createWorker({
       plan,

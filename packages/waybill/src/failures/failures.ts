@@ -8,7 +8,7 @@
  */
 import type { Clock } from '../contract/clock.ts';
 import type { WireMessage } from '../contract/message.ts';
-import type { FailedRow, StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { FailedRow, MaybePromise, StoreSession, StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 
 export interface Failures {
@@ -25,7 +25,7 @@ const chunk = 100;
 export function createFailures(options: {
   store: StoreSession;
   clock: Clock;
-  append: (tx: StoreTransaction, messages: readonly WireMessage[]) => Promise<void>;
+  append: (tx: StoreTransaction, messages: readonly WireMessage[]) => MaybePromise<void>;
   attempts: (subscription: string) => number;
   /** Rows were moved: look at what waits. */
   onRetried: () => void;
@@ -35,7 +35,7 @@ export function createFailures(options: {
 
   const again = async (tx: StoreTransaction, failed: FailedRow): Promise<void> => {
     const { subscription, message } = failed;
-    if (subscription === undefined) return options.append(tx, [message]);
+    if (subscription === undefined) return void (await options.append(tx, [message]));
     await waiting.add(tx, [
       {
         subscription,

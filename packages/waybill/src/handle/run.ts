@@ -12,10 +12,11 @@ import type { HandlerContext, Middleware, Published } from '../contract/api.ts';
 import type { Clock } from '../contract/clock.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
+import { andThen } from '../contract/maybe.ts';
 import { createWatch } from './watch.ts';
 import type { Plan, Ready } from '../contract/handling.ts';
 import type { Logger } from '../contract/signals.ts';
-import type { StoreTransaction } from '../contract/store.ts';
+import type { MaybePromise, StoreTransaction } from '../contract/store.ts';
 
 /** What a run may write to. */
 export interface RunScope {
@@ -58,7 +59,7 @@ export interface PublishIn {
     scope: RunScope,
     drafts: readonly PublishDraft[],
     cause: Ready['envelope'],
-  ): Promise<Published[]>;
+  ): MaybePromise<readonly Published[]>;
 }
 
 export interface Run {
@@ -74,7 +75,7 @@ interface ContextHost {
   readonly logger: Logger;
   readonly publish: PublishIn;
   /** The transaction of the running code waits for it, awaited or not. */
-  readonly track: <R>(publish: Promise<R>) => Promise<R>;
+  readonly track: <R>(publish: () => MaybePromise<R>) => Promise<R>;
   /** Runs `work` so that the bus knows where it stands. */
   readonly within: (ready: Ready, tx: StoreTransaction | undefined, work: () => unknown) => Promise<unknown>;
   readonly trouble: (where: string, error: unknown) => void;
@@ -231,17 +232,17 @@ class Context {
 
   get publish() {
     return (contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> =>
-      this.#publishOne({ contract: expectKind(contract, 'event'), data, options });
+      this.#publishOne('event', contract, data, options);
   }
 
   get send() {
     return (contract: unknown, data: unknown, options: MessageOptions = {}): Promise<Published> =>
-      this.#publishOne({ contract: expectKind(contract, 'command'), data, options });
+      this.#publishOne('command', contract, data, options);
   }
 
   get publishAll() {
-    return (drafts: readonly Draft[]): Promise<Published[]> =>
-      this.#host.track(this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }))));
+    return (drafts: readonly Draft[]): Promise<readonly Published[]> =>
+      this.#host.track(() => this.#publish(drafts.map((draft) => ({ contract: definitionOfDraft(draft), data: draft.data, options: draft.options }))));
   }
 
   get afterCommit() {
@@ -252,11 +253,11 @@ class Context {
     return (work: (tx: unknown) => Promise<unknown>): Promise<unknown> => this.#transaction(work);
   }
 
-  #publishOne(draft: PublishDraft): Promise<Published> {
-    return this.#host.track(this.#publish([draft]).then(([first]) => first!));
+  #publishOne(kind: 'event' | 'command', contract: unknown, data: unknown, options: MessageOptions): Promise<Published> {
+    return this.#host.track(() => andThen(this.#publish([{ contract: expectKind(contract, kind), data, options }]), ([first]) => first!));
   }
 
-  async #publish(drafts: readonly PublishDraft[]): Promise<Published[]> {
+  #publish(drafts: readonly PublishDraft[]): MaybePromise<readonly Published[]> {
     this.#check('publish');
     if (!this.#scope) {
       throw new WaybillError('TX_MISSING', `${this.#plan.name}: a 'manual' handler publishes inside ctx.transaction()`);

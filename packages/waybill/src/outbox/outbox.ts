@@ -11,9 +11,10 @@
  */
 import type { Clock } from '../contract/clock.ts';
 import { unroutable } from '../contract/failure.ts';
+import { andThen } from '../contract/maybe.ts';
 import { type Later, type WireMessage, replyType } from '../contract/message.ts';
 import type { Signals } from '../contract/signals.ts';
-import type { StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { MaybePromise, StoreSession, StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { LedgerAccess } from '../contract/transport.ts';
 
@@ -27,7 +28,8 @@ interface Outgoing {
 }
 
 export interface Outbox {
-  append(tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void>;
+  /** At once where the store does, and nothing of it has to wait. */
+  append(tx: StoreTransaction, outgoing: readonly Outgoing[]): MaybePromise<void>;
   /** In a transaction of its own, shared with other calls of the same turn. */
   appendOwn(outgoing: readonly Outgoing[]): Promise<void>;
   /** Own transactions that run, or wait to. */
@@ -51,7 +53,19 @@ export function createOutbox(options: {
   const { store, clock, signals } = options;
   const { outbox, waiting, failures } = store.ports;
 
-  const append = async (tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void> => {
+  const append = (tx: StoreTransaction, outgoing: readonly Outgoing[]): MaybePromise<void> => {
+    const now: WireMessage[] = [];
+    let fresh: string | undefined;
+    for (const { messages, later, fresh: own } of outgoing) {
+      if (later !== undefined || !messages.every(isRouted)) return appendSlowly(tx, outgoing);
+      now.push(...messages);
+      if (own !== undefined) fresh = own;
+    }
+    return write(tx, now, fresh);
+  };
+
+  /** Some of them wait, or have nowhere to go: that is asked of the store, or written there. */
+  const appendSlowly = async (tx: StoreTransaction, outgoing: readonly Outgoing[]): Promise<void> => {
     const now: WireMessage[] = [];
     let fresh: string | undefined;
     for (const { messages, later, fresh: own } of outgoing) {
@@ -60,11 +74,16 @@ export function createOutbox(options: {
       else for (const message of messages) if (isRouted(message) || (await refuse(tx, message))) now.push(message);
       if (own !== undefined && now.at(-1)?.id === own) fresh = own;
     }
-    if (now.length === 0) return;
-    await outbox.append(tx, now, fresh);
+    await write(tx, now, fresh);
+  };
+
+  const write = (tx: StoreTransaction, messages: readonly WireMessage[], fresh: string | undefined): MaybePromise<void> => {
+    if (messages.length === 0) return;
     // Each time: a savepoint that is undone takes its callbacks along, and a second hint costs nothing.
-    tx.afterCommit(options.onCommitted);
-    tx.whenOver?.(options.onCommitted);
+    return andThen(outbox.append(tx, messages, fresh), () => {
+      tx.afterCommit(options.onCommitted);
+      tx.whenOver?.(options.onCommitted);
+    });
   };
 
   /** Undefined when that has passed. */

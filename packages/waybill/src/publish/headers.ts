@@ -6,6 +6,9 @@ const namePattern = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 /** Names that mean something to Waybill or to transports. */
 const reserved = /^(?:ce-|cloudevents|waybill|content-type$|x-)/;
 
+/** Of a message without own headers. */
+export const noHeaders: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);
+
 /**
  * Own headers, checked one by one, on an object without prototype.
  * @throws WaybillError `INVALID_HEADER`

@@ -68,7 +68,7 @@ describe('prepare', () => {
 
   it('encodes a downcast copy whose headers pass the limit as little as the message itself', async () => {
     const { prepare } = room();
-    await assert.rejects(prepare(definitionOf(V3), { id: 'p', n: 1 }, { headers: { big: 'x'.repeat(8_000) } }, undefined), isCode('MESSAGE_TOO_LARGE'));
+    await assert.rejects(async () => prepare(definitionOf(V3), { id: 'p', n: 1 }, { headers: { big: 'x'.repeat(8_000) } }, undefined), isCode('MESSAGE_TOO_LARGE'));
   });
 });
 

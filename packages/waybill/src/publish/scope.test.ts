@@ -57,19 +57,62 @@ describe('a scope', () => {
     const scopes = createScopes();
     const published: string[] = [];
     await scopes.run(fields, () => {
-      void scopes.track(
-        (async () => {
-          await new Promise((resolve) => void setTimeout(resolve, 1));
-          published.push('late');
-        })(),
-      );
+      void scopes.track(async () => {
+        await new Promise((resolve) => void setTimeout(resolve, 1));
+        published.push('late');
+      });
     });
     assert.deepEqual(published, ['late']);
     await assert.rejects(
       scopes.run(fields, () => {
-        void scopes.track(new Promise((_, reject) => void setTimeout(() => reject(new Error('refused')), 1)));
+        void scopes.track(() => new Promise((_, reject) => void setTimeout(() => reject(new Error('refused')), 1)));
       }),
       /refused/,
     );
+  });
+
+  const refuse: Readonly<Record<string, () => Promise<never>>> = {
+    'at once': () => {
+      throw new Error('refused');
+    },
+    'in this turn': () => Promise.reject(new Error('refused')),
+    'later': async () => {
+      await new Promise((resolve) => void setTimeout(resolve, 1));
+      throw new Error('refused');
+    },
+  };
+  for (const [when, publish] of Object.entries(refuse)) {
+    it(`fails with a publish that was refused ${when}, however long it goes on, unless somebody heard of it`, async () => {
+      const scopes = createScopes();
+      const goesOn = (): Promise<unknown> => new Promise((resolve) => void setTimeout(resolve, 10));
+      await assert.rejects(
+        scopes.run(fields, async () => {
+          void scopes.track(publish);
+          await goesOn();
+        }),
+        /refused/,
+      );
+      const caught = await scopes.run(fields, async () => {
+        const publishing = scopes.track(publish);
+        await goesOn();
+        try {
+          await publishing;
+        } catch {
+          return 'caught';
+        }
+      });
+      assert.equal(caught, 'caught');
+      await scopes.run(fields, async () => {
+        await Promise.all([scopes.track(publish), goesOn()]).catch(() => {});
+      });
+    });
+  }
+
+  it('has nothing to wait for where the publish was ready at once', async () => {
+    const scopes = createScopes();
+    await scopes.run(fields, async () => {
+      assert.equal(await scopes.track(() => 7), 7);
+      assert.equal(scopes.current()!.publishes, undefined);
+    });
   });
 });

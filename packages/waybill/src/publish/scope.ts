@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { isLater } from '../contract/maybe.ts';
 import type { Message } from '../contract/message.ts';
-import type { StoreTransaction } from '../contract/store.ts';
+import type { MaybePromise, StoreTransaction } from '../contract/store.ts';
 
 /**
  * Where the running code stands, as seen by one bus: in one of its transactions, or in one of its handlers. So a publish
@@ -14,16 +15,16 @@ export interface Scope {
   readonly cause: (Message & { readonly traceparent?: string }) | undefined;
   /** False once the block or handler is over: what it left running in the background stands outside again. */
   open: boolean;
-  /** Publishes that have begun, if any. The block or handler is not over before they are, awaited or not. */
-  pending: Set<Promise<unknown>> | undefined;
+  /** Publishes that are not over, or have failed, if any. The block or handler is not over before they are, awaited or not. */
+  publishes: Set<Publishing<unknown>> | undefined;
 }
 
 export interface Scopes {
   current(): Scope | undefined;
   /** Runs `work` in a scope, which closes when `work` is over. */
   run<R>(scope: Pick<Scope, 'kind' | 'tx' | 'cause'>, work: () => R | Promise<R>): Promise<R>;
-  /** A publish of the running code: its transaction waits for it, and fails with it. */
-  track<R>(publish: Promise<R>): Promise<R>;
+  /** A publish of the running code: its transaction waits for it, and fails with it unless somebody heard it fail. */
+  track<R>(publish: () => MaybePromise<R>): Promise<R>;
 }
 
 export function createScopes(): Scopes {
@@ -34,24 +35,65 @@ export function createScopes(): Scopes {
       return scope?.open ? scope : undefined;
     },
     async run({ kind, tx, cause }, work) {
-      const scope: Scope = { kind, tx, cause, open: true, pending: undefined };
+      const scope: Scope = { kind, tx, cause, open: true, publishes: undefined };
       try {
         const result = await storage.run(scope, work);
-        while (scope.pending && scope.pending.size > 0) await Promise.all(scope.pending);
+        if (scope.publishes) await ended(scope.publishes);
         return result;
       } finally {
         scope.open = false;
       }
     },
     track(publish) {
+      let answer: ReturnType<typeof publish>;
+      try {
+        answer = publish();
+      } catch (error) {
+        answer = Promise.reject(error as Error);
+      }
+      if (!isLater(answer)) return Promise.resolve(answer); // nearly always, on SQLite: there is nothing to wait for
       const scope = storage.getStore();
-      if (!scope?.open) return publish;
-      const pending = (scope.pending ??= new Set());
-      pending.add(publish);
-      // Heard, so that nobody has to: it fails the scope, or the scope has failed.
-      const over = (): void => void pending.delete(publish);
-      publish.then(over, over);
-      return publish;
+      return scope?.open ? keep(answer, (scope.publishes ??= new Set())) : answer;
     },
   };
+}
+
+/** Knows whether anybody heard how it ended: `await`, `catch` and `Promise.all` all come through `then`. */
+class Publishing<R> extends Promise<R> {
+  /** What is made of it are plain promises again. */
+  static override readonly [Symbol.species]: PromiseConstructor = Promise;
+  heard = false;
+
+  override then<A = R, B = never>(done?: ((value: R) => A | PromiseLike<A>) | null, failed?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+    this.heard = true;
+    return super.then(done, failed);
+  }
+
+  /** `then`, unheard. */
+  over<A>(done: () => A, failed: (error: unknown) => A): Promise<A> {
+    return super.then(done, failed);
+  }
+}
+
+function keep<R>(answer: Promise<R>, among: Set<Publishing<unknown>>): Promise<R> {
+  const publishing = new Publishing<R>((resolve, reject) => void answer.then(resolve, reject));
+  among.add(publishing);
+  void publishing.over(
+    () => among.delete(publishing),
+    () => publishing.heard && among.delete(publishing),
+  );
+  return publishing;
+}
+
+/** Waits for all, also for those that begin meanwhile. Throws what one failed with that nobody has heard. */
+async function ended(publishes: Set<Publishing<unknown>>): Promise<void> {
+  for (const publishing of publishes) {
+    publishes.delete(publishing);
+    await publishing.over(
+      () => {},
+      (error) => {
+        if (!publishing.heard) throw error;
+      },
+    );
+  }
 }

@@ -11,7 +11,7 @@
 import type { Clock } from '../contract/clock.ts';
 import { type Loop, createLoop } from '../contract/loop.ts';
 import type { WireMessage } from '../contract/message.ts';
-import type { StoreSession, StoreTransaction } from '../contract/store.ts';
+import type { MaybePromise, StoreSession, StoreTransaction } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 
 const rowsMax = 100;
@@ -21,7 +21,7 @@ const pollMs = 1_000;
 export function createMover(options: {
   store: StoreSession;
   clock: Clock;
-  append: (tx: StoreTransaction, messages: readonly WireMessage[]) => Promise<void>;
+  append: (tx: StoreTransaction, messages: readonly WireMessage[]) => MaybePromise<void>;
   trouble: (where: string, error: unknown) => void;
 }): Loop {
   const { store, clock } = options;

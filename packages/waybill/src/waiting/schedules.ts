@@ -11,7 +11,7 @@
 import type { Clock } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
 import { type Loop, createLoop } from '../contract/loop.ts';
-import type { StoreSession, StoreTransaction, WaitingEntry, WaitingRow } from '../contract/store.ts';
+import type { MaybePromise, StoreSession, StoreTransaction, WaitingEntry, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import { type NextDue, recurrenceOf } from './recurrence.ts';
 
@@ -43,7 +43,7 @@ export function createSchedules<P>(options: {
   service: string;
   store: StoreSession;
   clock: Clock;
-  append: (tx: StoreTransaction, prepared: P) => Promise<void>;
+  append: (tx: StoreTransaction, prepared: P) => MaybePromise<void>;
   trouble: (where: string, error: unknown) => void;
 }): Schedules<P> {
   const { service, store, clock } = options;
