@@ -35,7 +35,10 @@ export function createFailures(options: {
 
   const again = async (tx: StoreTransaction, failed: FailedRow): Promise<void> => {
     const { subscription, message } = failed;
-    if (subscription === undefined) return void (await options.append(tx, [message]));
+    if (subscription === undefined) {
+      await options.append(tx, [message]);
+      return;
+    }
     await waiting.add(tx, [
       {
         subscription,

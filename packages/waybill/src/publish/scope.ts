@@ -64,14 +64,15 @@ class Publishing<R> extends Promise<R> {
   static override readonly [Symbol.species]: PromiseConstructor = Promise;
   heard = false;
 
-  override then<A = R, B = never>(done?: ((value: R) => A | PromiseLike<A>) | null, failed?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  // eslint-disable-next-line unicorn/no-thenable -- it is a promise
+  override then<A = R, B = never>(kept?: ((value: R) => A | PromiseLike<A>) | null, failed?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
     this.heard = true;
-    return super.then(done, failed);
+    return super.then(kept, failed);
   }
 
   /** `then`, unheard. */
-  over<A>(done: () => A, failed: (error: unknown) => A): Promise<A> {
-    return super.then(done, failed);
+  over<A>(kept: () => A, failed: (error: unknown) => A): Promise<A> {
+    return super.then(kept, failed);
   }
 }
 

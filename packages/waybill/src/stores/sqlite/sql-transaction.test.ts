@@ -32,7 +32,7 @@ describe('query', () => {
       await tx.query(`create table item (a text, b text, "$1" text default '$1')`);
       await tx.query(`insert into item (b, a) values ($2 || '$1' || $1, $1) -- $1`, ['one', 'two']);
       await tx.query('update item set a = a || $3 /* $2 */ where b = $1 || $2', ['two$1', 'one', '!']);
-      await tx.query('insert into item values ($2, $1, $3)', [, 'hole', null]); // prettier-ignore
+      await tx.query('insert into item values ($2, $1, $3)', Object.assign([], { 1: 'hole', 2: null }));
       const eleven = Array.from({ length: 11 }, (_, at) => `v${at + 1}`);
       await tx.query(`insert into item (a) values (${eleven.map((_, at) => `$${at + 1}`).reverse().join(" || ' ' || ")})`, eleven);
       assert.deepEqual((await tx.query('select a, b, "$1" as d from item')).rows, [
