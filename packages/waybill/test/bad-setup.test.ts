@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
-import { createBus, defineEvent, WaybillError } from 'waybill';
+import { createBus, defineEvent, type Logger, WaybillError } from 'waybill';
 import { operations } from 'waybill/operations';
 import { createTestBus } from 'waybill/testing';
 import { memory } from 'waybill/transports/memory';
@@ -23,18 +23,20 @@ describe('the embedded default', () => {
   it('is named in the first line of the log, and only where it is used', async () => {
     const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'waybill-')));
     await mkdir(path.join(folder, '.waybill'));
-    const lines: string[] = [];
-    const note = (_details: object, text?: string): void => void lines.push(text ?? '');
-    const logger = { debug: note, info: note, warn: note, error: note };
+    const logging = (lines: string[]): Logger => {
+      const note = (_details: object, text?: string): void => void lines.push(text ?? '');
+      return { debug: note, info: note, warn: note, error: note };
+    };
+    const [ofNamed, ofBasket]: [string[], string[]] = [[], []];
     const home = process.cwd();
     try {
       process.chdir(folder);
-      await using named = assembleBus({ service: 'named', store: `sqlite:${folder}/x/named.db`, transport: `sqlite:${folder}/y`, logger }, { env: {} });
+      await using named = assembleBus({ service: 'named', store: `sqlite:${folder}/x/named.db`, transport: `sqlite:${folder}/y`, logger: logging(ofNamed) }, { env: {} });
       await named.start();
-      assert.deepEqual(lines, []);
-      await using basket = assembleBus({ service: 'basket', logger }, { env: {} });
+      assert.equal(ofNamed.some((line) => line.includes('embedded default')), false); // a busy machine may have it warn of something else
+      await using basket = assembleBus({ service: 'basket', logger: logging(ofBasket) }, { env: {} });
       await basket.start();
-      assert.equal(lines[0], `the embedded default is in use, in ${path.join(folder, '.waybill')}`);
+      assert.equal(ofBasket[0], `the embedded default is in use, in ${path.join(folder, '.waybill')}`);
     } finally {
       process.chdir(home);
       await rm(folder, { recursive: true, force: true });
