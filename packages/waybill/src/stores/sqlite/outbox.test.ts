@@ -95,6 +95,18 @@ describe('the ledger', () => {
       await store.ports.outbox.append(tx, [wire({ time: 'no number' as unknown as number })]);
     });
     await assert.rejects(refused);
+    // Past what is held at once the call itself throws: who goes on all the same commits nothing either.
+    let told = 0;
+    const swallowed = store.transaction(async (tx) => {
+      await tx.native.query('update item set n = 1');
+      try {
+        await store.ports.outbox.append(tx, Array.from({ length: 40 }, () => wire({ time: 'no number' as unknown as number })));
+      } catch {
+        told++;
+      }
+    });
+    await assert.rejects(swallowed);
+    assert.equal(told, 1);
     assert.deepEqual({ ...(await store.database.read((statements) => statements.get('select n from item'))) }, { n: 0 });
     await append(store, 'next');
     assert.deepEqual(await positions(store), [1]);
