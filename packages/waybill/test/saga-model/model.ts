@@ -167,7 +167,7 @@ export async function createWorld(scenario: Scenario, sabotage: Sabotage = (sess
       track: (published) => scopes.track(published),
       within: (ready, tx, work) => scopes.run({ kind: 'handler', tx, cause: ready.envelope }, work),
       async publish(scope, drafts, cause) {
-        const prepared = await Promise.all(drafts.map((draft) => publish.prepare(draft.contract, draft.data, draft.options, cause)));
+        const prepared = await publish.prepareAll(drafts, cause);
         await ports.outbox.append(scope.tx, prepared.flatMap(({ messages }) => messages));
         return prepared.map(({ id, token }) => ({ id, token }));
       },
