@@ -27,9 +27,9 @@ const streams = 'stores/memory/streams.ts';
 
 export const mutants: readonly Mutant[] = [
   // --- publish and transaction
-  { name: 'dual write: the ledger row in a transaction of its own', file: outbox, find: 'await outbox.append(tx, now, fresh);', put: 'await store.transaction((own) => outbox.append(own, now, fresh));' },
-  { name: 'only the first message of a call reaches the ledger', file: outbox, find: 'await outbox.append(tx, now, fresh);', put: 'await outbox.append(tx, now.slice(0, 1));' },
-  { name: 'the ledger row is written twice', file: outbox, find: 'await outbox.append(tx, now, fresh);', put: 'await outbox.append(tx, [...now, ...now]);' },
+  { name: 'dual write: the ledger row in a transaction of its own', file: outbox, find: 'return andThen(outbox.append(tx, messages, fresh), () => {', put: 'return andThen(store.transaction(async (own) => outbox.append(own, messages, fresh)), () => {' },
+  { name: 'only the first message of a call reaches the ledger', file: outbox, find: 'return andThen(outbox.append(tx, messages, fresh), () => {', put: 'return andThen(outbox.append(tx, messages.slice(0, 1)), () => {' },
+  { name: 'the ledger row is written twice', file: outbox, find: 'return andThen(outbox.append(tx, messages, fresh), () => {', put: 'return andThen(outbox.append(tx, [...messages, ...messages]), () => {' },
   { name: 'a delayed message is sent at once', file: outbox, find: 'return dueMs > nowMs ?', put: 'return dueMs > nowMs + 1e12 ?' },
   { name: 'a delay by the clock of the process', file: outbox, find: 'const nowMs = await waiting.nowMs(tx);', put: 'const nowMs = clock.now();' },
   { name: 'run again after a lost COMMIT', file: 'contract/transact.ts', find: "store.classify(error) !== 'retry') throw error;", put: "(store.classify(error) !== 'retry' && (error as { code?: string }).code !== 'COMMIT_UNKNOWN')) throw error;" },
