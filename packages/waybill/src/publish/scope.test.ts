@@ -108,6 +108,16 @@ describe('a scope', () => {
     });
   }
 
+  it('fails with a publish that fails after its end, whoever hears that', async () => {
+    const scopes = createScopes();
+    await assert.rejects(
+      scopes.run(fields, () => {
+        scopes.track(refuse['later']!).catch(() => {});
+      }),
+      /refused/,
+    );
+  });
+
   it('has nothing to wait for where the publish was ready at once', async () => {
     const scopes = createScopes();
     await scopes.run(fields, async () => {

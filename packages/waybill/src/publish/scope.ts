@@ -23,7 +23,7 @@ export interface Scopes {
   current(): Scope | undefined;
   /** Runs `work` in a scope, which closes when `work` is over. */
   run<R>(scope: Pick<Scope, 'kind' | 'tx' | 'cause'>, work: () => R | Promise<R>): Promise<R>;
-  /** A publish of the running code: its transaction waits for it, and fails with it unless somebody heard it fail. */
+  /** A publish of the running code: its transaction waits for it, and fails with it unless somebody heard it fail before the end. */
   track<R>(publish: () => MaybePromise<R>): Promise<R>;
 }
 
@@ -63,6 +63,8 @@ class Publishing<R> extends Promise<R> {
   /** What is made of it are plain promises again. */
   static override readonly [Symbol.species]: PromiseConstructor = Promise;
   heard = false;
+  /** It has failed: whoever heard that could answer for it. */
+  failed = false;
 
   // eslint-disable-next-line unicorn/no-thenable -- it is a promise
   override then<A = R, B = never>(kept?: ((value: R) => A | PromiseLike<A>) | null, failed?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
@@ -80,20 +82,24 @@ function keep<R>(answer: Promise<R>, among: Set<Publishing<unknown>>): Promise<R
   const publishing = new Publishing<R>((resolve, reject) => void answer.then(resolve, reject));
   among.add(publishing);
   void publishing.over(
-    () => among.delete(publishing),
-    () => publishing.heard && among.delete(publishing),
+    () => void among.delete(publishing),
+    () => {
+      publishing.failed = true;
+      if (publishing.heard) among.delete(publishing);
+    },
   );
   return publishing;
 }
 
-/** Waits for all, also for those that begin meanwhile. Throws what one failed with that nobody has heard. */
+/** Waits for all, also for those that begin meanwhile. Throws what one fails with from now on, or had failed with unheard. */
 async function ended(publishes: Set<Publishing<unknown>>): Promise<void> {
   for (const publishing of publishes) {
     publishes.delete(publishing);
+    const isAnswered = publishing.failed && publishing.heard;
     await publishing.over(
       () => {},
       (error) => {
-        if (!publishing.heard) throw error;
+        if (!isAnswered) throw error;
       },
     );
   }

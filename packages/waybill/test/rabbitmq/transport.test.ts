@@ -267,6 +267,7 @@ describe('the RabbitMQ transport', { skip }, () => {
       await counted.close();
 
       const consumer = await basket.consume(declaration);
+      consumer.progress(); // who asks gets each, and not every other one
       const signal = new AbortController().signal;
       const all = async (count: number) => {
         const got: string[] = [];

@@ -14,7 +14,8 @@ const Late = defineEvent('desk.late', {
       vendor: 'late',
       async validate(value: unknown) {
         for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
-        return { value: value as { what: string } };
+        const { what } = value as { what: string };
+        return what === 'refused' ? { issues: [{ message: 'refused' }] } : { value: { what } };
       },
     },
   },
@@ -91,7 +92,7 @@ overStores('a publish that is still under way', (store) => {
     await bus.transaction(async (tx) => void bus.publish(Late, { what: 'late' }, { tx }).catch(() => {}));
     assert.equal(bus.messages().length, 1);
     await assert.rejects(
-      bus.transaction(async (tx) => void bus.publish(Noted, { text: 1 as never }, { tx }).catch(() => {})),
+      bus.transaction(async (tx) => void bus.publish(Late, { what: 'refused' }, { tx }).catch(() => {})),
       { code: 'CONTRACT_VIOLATION' },
     );
     assert.equal(bus.messages().length, 1);
