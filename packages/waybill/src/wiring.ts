@@ -8,7 +8,7 @@ import type { Middleware } from './contract/api.ts';
 import type { Clock } from './contract/clock.ts';
 import { controlMessage, heartbeatType } from './contract/control.ts';
 import { WaybillError, asError } from './contract/errors.ts';
-import type { Annex, AnnexGround } from './contract/internals.ts';
+import type { Annex, AnnexGround, TopologyAtBroker } from './contract/internals.ts';
 import type { Plan } from './contract/handling.ts';
 import type { History } from './contract/history.ts';
 import type { Loop } from './contract/loop.ts';
@@ -49,7 +49,7 @@ import { type Schedules, createSchedules } from './waiting/schedules.ts';
 import { createHistoryExchange } from './wiring/history.ts';
 import { createLink } from './wiring/link.ts';
 import { createReplies } from './wiring/replies.ts';
-import { type TopologyDesk, createTopologyDesk } from './wiring/topology.ts';
+import { createTopologyDesk } from './wiring/topology.ts';
 import { acceptedOf, refuseUnsafe } from './wiring/unsafe.ts';
 
 /** What a bus runs on; tests bring their own clock and wrap drivers. */
@@ -95,7 +95,7 @@ export interface Wiring {
   transportUp(): boolean;
   /** Undefined while the broker is away. */
   transport(): TransportSession | undefined;
-  readonly topology: TopologyDesk;
+  readonly topology: TopologyAtBroker;
   /** What ails the slot of relay mode `log`, as far as this instance reads it. */
   slotTrouble(): string | undefined;
   inFlight(): number;

@@ -8,8 +8,6 @@ import type { Host, StoreSession } from '../contract/store.ts';
 import type { Declaration, Transport, TopologyPlan, TransportCapabilities } from '../contract/transport.ts';
 import { historyDeclaration } from './history.ts';
 
-export type TopologyDesk = TopologyAtBroker;
-
 export interface TopologyDeskOptions {
   readonly service: string;
   readonly host: Host;
@@ -26,7 +24,7 @@ export interface TopologyDeskOptions {
 /** As of a broker, which is not connected yet: a driver whose abilities are others leaves out of its plan what it does without. */
 const broker: TransportCapabilities = { publishesAtCommit: false };
 
-export function createTopologyDesk(options: TopologyDeskOptions): TopologyDesk {
+export function createTopologyDesk(options: TopologyDeskOptions): TopologyAtBroker {
   const { service, host } = options;
 
   const declarations = (on: TransportCapabilities, isAsked: boolean): Declaration[] => [

@@ -1,6 +1,6 @@
 /** Being woken by `NOTIFY` when another process of the service has committed. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { type TestContext, after, before, describe, it } from 'node:test';
 import pg from 'pg';
 import { createBus, defineEvent } from 'waybill';
 import { memory } from 'waybill/transports/memory';
@@ -61,14 +61,8 @@ describe('the relay is woken from another process', { skip }, () => {
     await one.close();
   });
 
-  it('after the commit, by a bus without relay; its transactions are what they were', async (t) => {
-    const url = server.url(await server.createDatabase());
-    const pool = new pg.Pool({ connectionString: url });
-    const sent: string[] = [];
-    pool.on('connect', (client) => {
-      const query = client.query.bind(client) as (...given: unknown[]) => unknown;
-      client.query = ((...given: unknown[]) => (sent.push(String(given[0])), query(...given))) as typeof client.query;
-    });
+  /** A bus that publishes, and beside it whoever holds the lease of its ledger. */
+  async function withoutRelay(t: TestContext, url: string, pool: pg.Pool) {
     const relay = await session(url, 'desk');
     const bus = createBus({ service: 'desk', store: postgres(pool), transport: memory(), relay: 'off' });
     t.after(async () => {
@@ -78,6 +72,18 @@ describe('the relay is woken from another process', { skip }, () => {
     });
     const { woken } = await holder(relay);
     await bus.start();
+    return { bus, woken };
+  }
+
+  it('after the commit, by a bus without relay; its transactions are what they were', async (t) => {
+    const url = server.url(await server.createDatabase());
+    const pool = new pg.Pool({ connectionString: url });
+    const sent: string[] = [];
+    pool.on('connect', (client) => {
+      const query = client.query.bind(client) as (...given: unknown[]) => unknown;
+      client.query = ((...given: unknown[]) => (sent.push(String(given[0])), query(...given))) as typeof client.query;
+    });
+    const { bus, woken } = await withoutRelay(t, url, pool);
     sent.length = 0;
     await bus.transaction((tx) => bus.publish(Noted, { n: 1 }, { tx }));
     await until(() => woken() > 1, 'the relay is woken');
@@ -88,15 +94,7 @@ describe('the relay is woken from another process', { skip }, () => {
   it('after the end of a transaction of the user’s own', async (t) => {
     const url = server.url(await server.createDatabase());
     const pool = new pg.Pool({ connectionString: url });
-    const relay = await session(url, 'desk');
-    const bus = createBus({ service: 'desk', store: postgres(pool), transport: memory(), relay: 'off' });
-    t.after(async () => {
-      await bus.stop();
-      await pool.end();
-      await relay.close();
-    });
-    const { woken } = await holder(relay);
-    await bus.start();
+    const { bus, woken } = await withoutRelay(t, url, pool);
     const client = await pool.connect();
     await client.query('begin');
     await bus.publish(Noted, { n: 1 }, { tx: client });
