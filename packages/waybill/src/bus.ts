@@ -24,7 +24,8 @@ import { type Prepared, type PrepareOptions, type Unprepared, publishedOf } from
 import { targetOf } from './publish/target.ts';
 import { readToken } from './publish/token.ts';
 import { seal } from './saga/define.ts';
-import { type Ground, type Rooms, createWiring } from './wiring.ts';
+import { type Ground, createWiring } from './wiring.ts';
+import type { Rooms } from './wiring/rooms.ts';
 
 const drainDefaultMs = 10_000;
 

@@ -1,9 +1,10 @@
 /**
- * What a bus refuses to start on: the store's and the broker's findings of severity `unsafe`, each unless it is accepted by
- * name. Looked for once at each start, with the driver's few cheap questions.
+ * What a bus refuses to start on: a store that cannot do what is asked of it, and the store's and the broker's findings of
+ * severity `unsafe`, each unless it is accepted by name. Looked for once at each start, with the driver's few cheap questions.
  */
 import { type Finding, type FindingCode, findingCodes } from '../contract/doctor.ts';
 import { WaybillError } from '../contract/errors.ts';
+import type { StoreSession } from '../contract/store.ts';
 
 /** What a start makes itself. */
 const made: ReadonlySet<FindingCode> = new Set(['DEAD_LETTERS_MISSING', 'QUEUE_MISSING']);
@@ -33,4 +34,13 @@ export async function refuseUnsafe(examined: readonly Examined[], accepted: read
   const names = unsafe.map(({ code }) => `'${code}'`).join(', ');
   const each = unsafe.map(({ code, message, next }) => `${code}: ${message}. ${next}`).join(' ');
   throw new WaybillError('UNSAFE', `start: ${each} To run on it all the same, say so by name: createBus({ accept: [${names}] }), or WAYBILL_ACCEPT`);
+}
+
+/** @throws WaybillError `CAPABILITY_MISSING` */
+export function refuseIncapable({ ports, capabilities: { log } }: StoreSession, asked: { readonly sagas: Iterable<string>; readonly readsLog: boolean }): void {
+  const [saga] = asked.sagas;
+  if (saga !== undefined && !ports.sagas) throw new WaybillError('CAPABILITY_MISSING', `this store keeps no sagas, and ${saga} needs one that does`);
+  if (asked.readsLog && log !== true) {
+    throw new WaybillError('CAPABILITY_MISSING', `relay: 'log' reads a database's log, and this store has none to read: ${log ?? "use 'inline' or 'worker'"}`);
+  }
 }
