@@ -8,7 +8,7 @@
  * is no attempt. A crash before the commit leaves nothing and the delivery comes again; after the commit the inbox row
  * makes the second delivery a duplicate.
  *
- * Cost per message in a shared transaction on SQLite: one insert (inbox), the handler, for a while after a handler threw
+ * Cost per message in a shared transaction on SQLite: a 32nd of an insert (inbox), the handler, for a while after a handler threw
  * a savepoint; per batch (up to `batch` messages or 20 ms) the fence, the position and one fsync. On a server: the handler;
  * per batch (up to `batch` messages or 250 ms) three or four statements and one acknowledgement. See `whole.ts`.
  */

@@ -7,7 +7,7 @@ import type { SqliteStoreSession } from './port.ts';
 const key = (id: string, source = 'catalog') => ({ id, source });
 const taken = (store: SqliteStoreSession): Promise<string[]> =>
   store.database.read((statements) =>
-    statements.all<{ k: string }>("select subscription || ' ' || source || ' ' || id as k from waybill_inbox").map((row) => row.k),
+    statements.all<{ k: string }>("select subscription || ' ' || source || ' ' || id as k from waybill_inbox order by k").map((row) => row.k),
   );
 
 describe('the inbox', () => {
@@ -35,6 +35,68 @@ describe('the inbox', () => {
       assert.equal(await inbox.has('a', key('1')), false); // not committed yet
     });
     assert.equal(await inbox.has('a', key('1')), true);
+  });
+
+  it('knows ids that rise without asking for each, and finds every other one all the same', async (t) => {
+    const store = await openStore(t, join(folder(t), 'catalog.db'));
+    const { inbox } = store.ports;
+    const insert = (ids: readonly string[], source = 'catalog', subscription = 'a'): Promise<readonly boolean[]> =>
+      store.transaction(async (tx) => {
+        const fresh: boolean[] = [];
+        for (const id of ids) fresh.push(...(await inbox.insert(tx, subscription, [key(id, source)])));
+        return fresh;
+      });
+    const many = Array.from({ length: 100 }, (_, i) => `id-${String(i).padStart(3, '0')}`);
+    assert.deepEqual(await insert(many), many.map(() => true)); // three statements' worth, and some more
+    assert.deepEqual(await insert(many), many.map(() => false));
+    assert.deepEqual(await insert(['id-0985', 'id-098', 'id-0985', 'id-1', 'id-1', 'id-0']), [true, false, false, true, false, true]);
+    // By bytes '\uffff' stands before '\u{1f600}', by JavaScript behind it: the second insert must not believe itself at the end.
+    assert.deepEqual(await insert(['\u{1f600}'], 'odd'), [true]);
+    assert.deepEqual(await insert(['\uffff'], 'odd'), [true]);
+    assert.deepEqual(await insert(['\uffff', '\u{1f600}', 'z'], 'odd'), [false, false, true]);
+    assert.equal((await taken(store)).length, 103 + 3);
+  });
+
+  it('tells sources and subscriptions of one transaction apart, in any turn', async (t) => {
+    const store = await openStore(t, ':memory:');
+    const { inbox } = store.ports;
+    const given = [['a', 'x', '5'], ['b', 'x', '4'], ['a', 'y', '3'], ['a', 'x', '6'], ['b', 'x', '4'], ['a', 'y', '3'], ['a', 'x', '4']] as const;
+    const fresh = await store.transaction(async (tx) => {
+      const found: boolean[] = [];
+      for (const [subscription, source, id] of given) found.push(...(await inbox.insert(tx, subscription, [key(id, source)])));
+      return found;
+    });
+    assert.deepEqual(fresh, [true, true, true, true, false, false, true]);
+    assert.deepEqual(await taken(store), ['a x 4', 'a x 5', 'a x 6', 'a y 3', 'b x 4']);
+  });
+
+  it('believes nothing that a savepoint took back, whoever asks through which handle', async (t) => {
+    const store = await openStore(t, ':memory:');
+    const { inbox } = store.ports;
+    await store.transaction(async (tx) => {
+      assert.deepEqual(await inbox.insert(tx, 'a', [key('1')]), [true]);
+      await assert.rejects(
+        tx.savepoint(async (native) => {
+          assert.deepEqual(await inbox.insert(store.join(native), 'a', [key('1'), key('2')]), [false, true]);
+          assert.deepEqual(await inbox.insert(tx, 'a', [key('2'), key('3')]), [false, true]);
+          assert.fail('undone');
+        }),
+      );
+      assert.deepEqual(await inbox.insert(tx, 'a', [key('3'), key('2'), key('1')]), [true, true, false]);
+    });
+    assert.deepEqual(await taken(store), ['a catalog 1', 'a catalog 2', 'a catalog 3']);
+  });
+
+  it('carries over what the same transaction has taken on', async (t) => {
+    const store = await openStore(t, ':memory:');
+    const { inbox } = store.ports;
+    await store.transaction(async (tx) => {
+      await inbox.insert(tx, 'old', [key('1'), key('2')]);
+      await inbox.insert(tx, 'new', [key('0')]);
+      await inbox.rename(tx, 'old', 'new');
+      assert.deepEqual(await inbox.insert(tx, 'new', [key('1'), key('3')]), [false, true]);
+    });
+    assert.deepEqual(await taken(store), ['new catalog 0', 'new catalog 1', 'new catalog 2', 'new catalog 3']);
   });
 
   it('raises a watermark, never lowers it, up to 64 bits', async (t) => {

@@ -28,6 +28,8 @@ export interface SqliteTransaction extends StoreTransaction<SqlTransaction> {
    * on the side of it where they were given. What is undone before is never written.
    */
   hold<Row>(row: Row, writer: RowWriter<Row>): MaybePromise<void>;
+  /** Writes what is held: whoever asks their table has to see them. */
+  writeHeld(): void;
 }
 
 /** Writes rows of one kind with as few statements as it can. One object per kind: rows are told apart by it. */

@@ -51,6 +51,11 @@ export class Scope implements SqliteTransaction {
     });
   }
 
+  writeHeld(): void {
+    this.unit.assertUsable(this);
+    this.unit.writeHeld();
+  }
+
   savepoint<R>(work: (native: SqlTransaction) => MaybePromise<R>): Promise<R> {
     return runSavepoint(this.unit, { outer: this, begin: () => new Scope(this.unit, this) }, work);
   }

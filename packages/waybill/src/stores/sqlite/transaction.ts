@@ -49,8 +49,8 @@ export class Unit {
   /** Open savepoints, outermost first. */
   readonly #savepoints: Scope[] = [];
   #afterCommit: (() => void)[] = [];
-  /** Rows that are still to be written, and by whom. */
-  #held: { readonly rows: unknown[]; readonly writer: RowWriter<any> } | undefined;
+  /** Rows that are still to be written, by whom. */
+  readonly #held: { readonly writer: RowWriter<any>; rows: unknown[] }[] = [];
 
   constructor(writer: Writer, { onBegin, onWait }: TransactionOptions = {}) {
     this.writer = writer;
@@ -108,7 +108,7 @@ export class Unit {
   #opened(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
     this.#state = 'open';
-    this.#writeHeld(); // of onBegin: it stands before all savepoints
+    this.writeHeld(); // of onBegin: it stands before all savepoints
     for (const at of this.#savepoints.keys()) this.writer.statements.run(`savepoint waybill_${at}`);
   }
 
@@ -145,26 +145,33 @@ export class Unit {
   }
 
   hold<Row>(row: Row, writer: RowWriter<Row>): void {
-    if (this.#held !== undefined && this.#held.writer !== writer) this.#writeHeld();
-    const { rows } = (this.#held ??= { rows: [], writer });
-    if (rows.push(row) >= writer.rowsMax) this.#writeHeld();
+    let held = this.#held.find((one) => one.writer === writer);
+    if (held === undefined) this.#held.push((held = { writer, rows: [] }));
+    if (held.rows.push(row) >= writer.rowsMax) this.#write(held);
   }
 
   /** Where it fails, nothing of the transaction is committed: whoever gave the rows has gone on. */
-  #writeHeld(): void {
-    if (this.#held === undefined) return;
-    const { rows, writer } = this.#held;
-    this.#held = undefined;
+  writeHeld(): void {
+    for (const held of this.#held) if (held.rows.length > 0) this.#write(held);
+  }
+
+  #write(held: { readonly writer: RowWriter<any>; rows: unknown[] }): void {
+    const { rows } = held;
+    held.rows = [];
     try {
-      writer.write(this.writer.statements, rows);
+      held.writer.write(this.writer.statements, rows);
     } catch (error) {
       this.#failure ??= { error };
       throw error;
     }
   }
 
+  #dropHeld(): void {
+    this.#held.length = 0;
+  }
+
   enter(scope: Scope): void {
-    this.#writeHeld();
+    this.writeHeld();
     this.#savepoints.push(scope);
     if (this.#state === 'open') this.#command(`savepoint waybill_${this.#savepoints.length - 1}`);
   }
@@ -182,10 +189,10 @@ export class Unit {
     this.#savepoints.pop();
     if (outcome === 'undo') {
       this.#afterCommit.length = scope.callbacksBefore;
-      this.#held = undefined; // of this part: what was there before it was written when it began
+      this.#dropHeld(); // of this part: what was there before it was written when it began
     }
     if (this.#state !== 'open') return; // nothing was written in it
-    this.#writeHeld();
+    this.writeHeld();
     if (outcome === 'undo') this.#command(`rollback to waybill_${at}`);
     this.#command(`release waybill_${at}`);
   }
@@ -217,7 +224,7 @@ export class Unit {
     if (this.#failure !== undefined) return this.#fail(this.#failure.error);
     if (this.#holds) {
       try {
-        this.#writeHeld();
+        this.writeHeld();
         this.writer.statements.run('commit');
       } catch (error) {
         this.#fail(error); // a full disk has rolled back already; a deferred constraint has not
@@ -247,7 +254,7 @@ export class Unit {
   #rollback(): void {
     this.#state = 'over';
     this.root.over = true;
-    this.#held = undefined;
+    this.#dropHeld();
     if (!this.#holds) return;
     try {
       if (this.writer.inTransaction) this.writer.statements.run('rollback');
