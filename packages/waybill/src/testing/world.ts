@@ -3,7 +3,8 @@
  * Nothing here sleeps while there is something to wait for by turns of the event loop; time moves only where nothing
  * but time can help, and only virtual time.
  */
-import type { VirtualClock } from './clock.ts';
+import { WaybillError } from '../contract/errors.ts';
+import { type VirtualClock, virtualClock } from './clock.ts';
 
 /** `settled()` gave up waiting. */
 export class NotSettled extends Error {
@@ -28,6 +29,8 @@ export interface Inhabitant {
   runningUserCode(): readonly string[];
   /** What is left to be done now, with nobody at it; each named. */
   outstanding(): Promise<readonly string[]>;
+  /** Has what was delivered under this id delivered again; answers how many deliveries that are. */
+  redeliver(id: string): number;
 }
 
 export interface World {
@@ -183,6 +186,21 @@ export function createWorld(clock: VirtualClock): World {
       return finished;
     },
   };
+  return world;
+}
+
+/** Buses meet on the transport's value, or on the clock's. */
+const worlds = new WeakMap<object, World>();
+
+/** @throws WaybillError `INVALID_OPTION` when it would have two clocks */
+export function worldOf({ clock, transport }: { clock?: VirtualClock; transport?: unknown }): World {
+  const keys = [clock, transport].filter((key) => typeof key === 'object' && key !== null);
+  const known = new Set(keys.map((key) => worlds.get(key)).filter((world) => world !== undefined));
+  const world = [...known][0] ?? createWorld(clock ?? virtualClock());
+  if (known.size > 1 || (clock && world.clock !== clock)) {
+    throw new WaybillError('INVALID_OPTION', 'createTestBus: this transport has a clock already; leave `clock` out, or give all its buses the same');
+  }
+  for (const key of keys) worlds.set(key, world);
   return world;
 }
 
