@@ -331,6 +331,76 @@ describe('the relay', () => {
     await one.stop(0);
   });
 
+  /** Its settles wait to be let through, in turn: `true` as the store does it, an error instead of it. */
+  const settledByHand = async () => {
+    const made = await ledger();
+    const asked: PromiseWithResolvers<true | Error>[] = [];
+    const outbox: OutboxPort = {
+      ...made.store.ports.outbox,
+      async acquire(owner, leaseMs) {
+        const lease = await made.store.ports.outbox.acquire(owner, leaseMs);
+        return (
+          lease && {
+            ...lease,
+            async settle(position, parked) {
+              const mine = Promise.withResolvers<true | Error>();
+              asked.push(mine);
+              const answer = await mine.promise;
+              if (answer !== true) throw answer;
+              await lease.settle(position, parked);
+            },
+          }
+        );
+      },
+    };
+    return { ...made, asked, outbox };
+  };
+
+  it('sends what was committed while it settles, and settles one thing after another', async () => {
+    const { clock, append, relay, store, heard, asked, outbox } = await settledByHand();
+    const sent: string[] = [];
+    const one = relay(async (messages) => (sent.push(messages.map(({ id }) => id).join()), stored(messages)), 'one', { outbox });
+    one.start();
+    for (const id of ['a', 'b', 'c']) {
+      await append(message(id));
+      one.wake();
+      await clock.advance(10);
+    }
+    assert.deepEqual([sent, asked.length], [['a', 'b'], 1], 'the third waits: two that are not settled are enough');
+    assert.deepEqual(heard, [], 'and nobody is told before that is durable');
+    asked[0]!.resolve(true);
+    await clock.advance(10);
+    assert.deepEqual([sent, heard, asked.length], [['a', 'b', 'c'], ['sent a'], 2]);
+    const stopped = one.stop(1_000);
+    await clock.advance(500);
+    asked[1]!.resolve(true);
+    await clock.advance(20);
+    asked[2]!.resolve(true);
+    await clock.advance(20);
+    await stopped;
+    assert.deepEqual(heard, ['sent a', 'sent b', 'sent c']);
+    assert.equal((await store.ports.inspect.counts()).ready, 0);
+  });
+
+  it('sends everything from the settled position again when a settle fails beside it', async () => {
+    const { clock, append, relay, store, heard, asked, outbox } = await settledByHand();
+    const sent: string[] = [];
+    const one = relay(async (messages) => (sent.push(messages.map(({ id }) => id).join()), stored(messages)), 'one', { outbox });
+    await append(message('a'));
+    one.start();
+    await clock.advance(10);
+    await append(message('b'));
+    asked[0]!.resolve(new Error('the disk is full'));
+    for (let ms = 0; ms < 5_000; ms += 10) {
+      for (const settle of asked) settle.resolve(true);
+      await clock.advance(10);
+    }
+    assert.deepEqual(sent, ['a', 'a,b']);
+    assert.deepEqual(heard, ['paused: the disk is full', 'sent a', 'sent b']);
+    assert.equal((await store.ports.inspect.counts()).ready, 0);
+    await one.stop(0);
+  });
+
   it('keeps its lease while a broker takes its time', async () => {
     const { clock, append, relay } = await ledger();
     const gate = Promise.withResolvers<void>();

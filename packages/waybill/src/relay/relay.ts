@@ -7,7 +7,8 @@
  * the service sends at a time (a lease with a fence), the others stand by. This poll is also the checker that finds what a
  * crash left.
  *
- * Several windows are in flight where the transport allows it, and settled as their prefix is complete. A process that dies …
+ * Several windows are in flight where the transport allows it, and settled as their prefix is complete, in one commit at a
+ * time, beside which the next rows are read and sent. A process that dies …
  *
  *     after reading, or while windows are in flight    leaves the position: its successor sends the same rows again
  *     after the confirms, before the settle            the same: second copies under the same ids, which inboxes know
@@ -84,6 +85,9 @@ export function createRelay(options: {
   let beating = false;
   /** Read, sent and not settled, in position order. */
   let windows: Window[] = [];
+  /** What has been answered is being settled: one commit at a time, while the next rows are read and sent. */
+  let settling: Promise<unknown> | undefined;
+  let unsettled: { readonly error: unknown } | undefined;
   let drained = (): void => {};
 
   const turn = async (signal: AbortSignal): Promise<number> => {
@@ -94,6 +98,8 @@ export function createRelay(options: {
       const held = lease;
       lease = undefined;
       windows = [];
+      await settling;
+      unsettled = undefined;
       signals.emit('relay-paused', { error });
       await held?.release().catch(() => {});
       throw error;
@@ -106,16 +112,17 @@ export function createRelay(options: {
       if (!lease) return standbyMs;
       renewedMs = clock.monotonic();
     }
+    if (unsettled) throw unsettled.error;
     const askedMs = clock.now();
     await fill(lease);
     if (windows.length === 0) return idle(lease, askedMs);
     idleMs = pollFirstMs;
-    if (await firstAnswered(lease, signal)) await settle(lease);
+    if (await firstAnswered(lease, signal)) await settleBeside(lease);
     return 0;
   };
 
   const idle = async (held: OutboxLease, askedMs: number): Promise<number> => {
-    drained();
+    if (!settling) drained();
     beat(askedMs);
     if (clock.monotonic() - renewedMs >= renewMs) {
       if (!(await held.renew())) lease = undefined; // another took over while there was nothing to do
@@ -155,14 +162,18 @@ export function createRelay(options: {
 
   /** Waits for the broker's word on the oldest window, and keeps the lease meanwhile; false when the relay is to stop. */
   const firstAnswered = async (held: OutboxLease, signal: AbortSignal): Promise<boolean> => {
-    const answered = windows[0]!.sent.then(() => 'answered' as const);
+    const answered = windows[0]!.sent.then(() => true);
     for (;;) {
-      const woken = new AbortController();
-      const tick = sleep(clock, renewMs, AbortSignal.any([signal, woken.signal])).then(() => 'tick' as const);
+      const tick = Promise.withResolvers<false>();
+      const end = (): void => tick.resolve(false);
+      const cancel = clock.after(renewMs, end);
+      signal.addEventListener('abort', end, { once: true });
+      if (signal.aborted) end();
       try {
-        if ((await Promise.race([answered, tick])) === 'answered') return true;
+        if (await Promise.race([answered, tick.promise])) return true;
       } finally {
-        woken.abort();
+        cancel();
+        signal.removeEventListener('abort', end);
       }
       if (signal.aborted) return false;
       await renew(held);
@@ -174,14 +185,29 @@ export function createRelay(options: {
     renewedMs = clock.monotonic();
   };
 
+  /** Begins once the settle before it has ended; what was committed meanwhile need not wait for this one's commit. */
+  const settleBeside = async (held: OutboxLease): Promise<void> => {
+    await settling;
+    if (unsettled) return;
+    settling = settle(held).then(
+      () => (settling = undefined),
+      (error: unknown) => {
+        settling = undefined;
+        unsettled = { error };
+        loop.wake();
+      },
+    );
+  };
+
   /** All windows from the oldest on that have been answered, in one commit. */
   const settle = async (held: OutboxLease): Promise<void> => {
     const until = windows.findIndex(({ outcomes }) => !outcomes);
     const ready = windows.slice(0, until < 0 ? windows.length : until);
     const parked = ready.flatMap(({ rows, outcomes }) => rows.flatMap((row, i) => parkedBy(row, outcomes![i], clock.now())));
-    await held.settle(ready.at(-1)!.rows.at(-1)!.position, parked);
-    renewedMs = clock.monotonic();
     windows = windows.slice(ready.length);
+    const askedMs = clock.monotonic();
+    await held.settle(ready.at(-1)!.rows.at(-1)!.position, parked);
+    renewedMs = Math.max(renewedMs, askedMs);
     for (const { rows, outcomes } of ready) report(rows, outcomes!);
   };
 
@@ -218,6 +244,7 @@ export function createRelay(options: {
       await Promise.race([empty, sleep(clock, lease ? drainMs : 0, limit.signal)]);
       limit.abort();
       await loop.stop();
+      await settling;
       await lease?.release().catch(() => {});
       lease = undefined;
     },
