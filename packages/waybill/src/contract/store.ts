@@ -142,6 +142,9 @@ export interface OutboxRow extends WireMessage {
   readonly position: number;
 }
 
+/** One `read` of the ledger ends with the row that reaches this: five hundred of a megabyte would fill the memory. */
+export const readBytesMax: number = 4 * 1024 * 1024;
+
 /**
  * The relay's hold on the ledger. After a crash the next holder reads the same rows again from the last settled one.
  * Every write is fenced: it fails with a rejection once another instance has taken over.
@@ -152,7 +155,10 @@ export interface OutboxRow extends WireMessage {
  * several write at once. How much is read ahead the driver bounds: then `read` gives none until something was settled.
  */
 export interface OutboxLease {
-  /** The next rows in position order after those already read under this lease; empty when there are none for now. */
+  /**
+   * The next rows in position order after those already read under this lease, `max` of them or as many as have
+   * `readBytesMax` together; empty when there are none for now.
+   */
   read(max: number): Promise<readonly OutboxRow[]>;
   /**
    * All rows read up to and including the one at `position` are published, or parked as `parked` says (written in the

@@ -15,7 +15,7 @@
  *     after the settle                                 nothing to mend
  *     frozen past its lease                            settles nothing more; at most late copies of what it was sending
  *
- * Cost per window of up to 500 rows: one read, one send, one commit to settle (or one for several that are ready at once).
+ * Cost per window of up to 500 rows or 4 MiB: one read, one send, one commit to settle (or one for several that are ready at once).
  * Idle: a read each 250 ms, a renewal and a heartbeat each second; nothing per message. On PostgreSQL a window is three
  * statements, in mode `log` two; `test/postgres/costs.test.ts` counts them.
  */
@@ -25,7 +25,7 @@ import { createLoop } from '../contract/loop.ts';
 import { unroutable, unsent } from '../contract/failure.ts';
 import { type WireMessage, replyType } from '../contract/message.ts';
 import type { Signals } from '../contract/signals.ts';
-import type { FailureRow, OutboxLease, OutboxPort, OutboxRow } from '../contract/store.ts';
+import { readBytesMax, type FailureRow, type OutboxLease, type OutboxPort, type OutboxRow } from '../contract/store.ts';
 import type { SendOutcome, TransportSession } from '../contract/transport.ts';
 
 export interface Relay {
@@ -57,6 +57,8 @@ const pauseMaxMs = 5_000;
 
 interface Window {
   readonly rows: readonly OutboxRow[];
+  /** There may be more behind it. */
+  readonly full: boolean;
   /** Of the send; handled wherever it is awaited. */
   readonly sent: Promise<readonly SendOutcome[]>;
   outcomes?: readonly SendOutcome[];
@@ -146,12 +148,12 @@ export function createRelay(options: {
 
   /** One window that is not full at most: a handful at a time costs the broker three times as much per message. */
   const fill = async (held: OutboxLease): Promise<void> => {
-    while (windows.length < sendsMax && (windows.at(-1)?.rows.length ?? windowMax) === windowMax) {
+    while (windows.length < sendsMax && windows.at(-1)?.full !== false) {
       const rows = await held.read(windowMax);
       if (rows.length === 0) return;
       if (clock.monotonic() - renewedMs > sureMs) await renew(held);
       if (windows.some(({ failed }) => failed)) return; // while this one was read: the next turn begins anew
-      const window: Window = { rows, sent: options.send(rows) };
+      const window: Window = { rows, full: isFull(rows), sent: options.send(rows) };
       window.sent.then(
         (outcomes) => (window.outcomes = outcomes),
         () => (window.failed = true), // thrown when it is the first
@@ -249,6 +251,10 @@ export function createRelay(options: {
       lease = undefined;
     },
   };
+}
+
+function isFull(rows: readonly OutboxRow[]): boolean {
+  return rows.length === windowMax || rows.reduce((bytes, { body }) => bytes + body.length, 0) >= readBytesMax;
 }
 
 const none: FailureRow[] = [];

@@ -1,5 +1,5 @@
 import { WaybillError } from '../../contract/errors.ts';
-import type { OutboxLease, OutboxPort, OutboxRow } from '../../contract/store.ts';
+import { readBytesMax, type OutboxLease, type OutboxPort, type OutboxRow } from '../../contract/store.ts';
 import type { Access } from './access.ts';
 import { copyOfMessage, type Disk, type Relay } from './disk.ts';
 import { addFailures } from './failures.ts';
@@ -59,9 +59,12 @@ export function createOutbox({ disk, host, writing, write }: Access): OutboxPort
     return {
       async read(max) {
         const rows: OutboxRow[] = [];
-        for (let position = readUntil + 1; position <= disk.lastNumber && rows.length < max; position++) {
+        let bytes = 0;
+        for (let position = readUntil + 1; position <= disk.lastNumber && rows.length < max && bytes < readBytesMax; position++) {
           const row = disk.outbox.committed.get(position);
-          if (row !== undefined) rows.push(copyOfMessage(row));
+          if (row === undefined) continue;
+          rows.push(copyOfMessage(row));
+          bytes += row.body.length;
         }
         readUntil = rows.at(-1)?.position ?? readUntil;
         return rows;

@@ -18,7 +18,7 @@ import { failureJson } from './failures.ts';
 import type { Statements } from './port.ts';
 import { rewound, trimLog, write, type Hold, type Position } from './position.ts';
 import { lowest, page, poll, restored, xmaxOf } from './reading.ts';
-import type { Restored, Snapshot } from './reading.ts';
+import type { Page, Restored, Snapshot } from './reading.ts';
 import type { Lsn } from './wal/pgoutput.ts';
 import type { Batch, Mine } from './wal/mine.ts';
 
@@ -170,12 +170,12 @@ export class Lease implements OutboxLease {
       return piece?.rows;
     }
     current.stream = undefined; // it broke: the rest is read here
-    const rows = await this.#page(current, max);
-    current.ended = rows.length < max;
+    const { rows, last } = await this.#page(current, max);
+    current.ended = last;
     return rows;
   }
 
-  #page(current: Reading, max: number): Promise<readonly OutboxRow[]> {
+  #page(current: Reading, max: number): Promise<Page> {
     const { from, after } = current;
     if ('to' in from) return restored(this.#sql, this.#schema, from, { after, max });
     const batch = { ...from, floor: this.#floor };
@@ -190,13 +190,12 @@ export class Lease implements OutboxLease {
     const base = newest?.target ?? this.#base;
     if (this.mine?.ready === true) return this.#announceMined(this.mine, base, max);
     const stream = this.mine?.reader.stream; // before the poll: what it does not see, that stream brings
-    const { seen, rows } = await poll(this.#sql, this.#schema, { base, floor: this.#floor, max });
+    const { seen, rows, whole } = await poll(this.#sql, this.#schema, { base, floor: this.#floor, max });
     if (xmaxOf(seen) < xmaxOf(base)) throw rewound('The database hands out lower transaction ids than it did');
     if (rows.length === 0 && stream === undefined) {
       if (this.#readings.length === 0) this.#seen = seen;
       return undefined;
     }
-    const whole = rows.length <= max;
     const written = this.#append({ base, target: seen }, whole ? rows : undefined);
     // Nobody needs to wait for it to send: settling comes after it, and fails with it. Unless it is to show that the lease is held.
     if (whole && this.#clock.monotonic() - this.#writtenMs < (safeShare * this.#leaseMs) / 2) written.catch(() => {});

@@ -6,8 +6,7 @@
  * Appending costs one insert per 32 messages, held until COMMIT or a savepoint, and no fsync of its own; settling one transaction of 2 statements per window;
  * trimming one transaction of 2 statements per 500 rows (4–5 ms).
  */
-import type { Host, MaybePromise, OutboxLease, OutboxPort, OutboxRow } from '../../contract/store.ts';
-import type { FailureRow } from '../../contract/store.ts';
+import { readBytesMax, type FailureRow, type Host, type MaybePromise, type OutboxLease, type OutboxPort, type OutboxRow } from '../../contract/store.ts';
 import type { HistoryPage, HistoryQuery } from '../../contract/history.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import { WaybillError } from '../../contract/errors.ts';
@@ -33,8 +32,9 @@ const insertsOf = (row: string): readonly string[] =>
 // the end of the integer primary key, and a table of one row: 2 µs
 const end = 'select (select max(position) from waybill_ledger) as last, trimmed_to as trimmed from waybill_identity';
 
-// search by integer primary key, in its order; 4 µs when nothing is new
-const next = `select position, ${messageColumns} from waybill_ledger where position > ? order by position limit ?`;
+// search by integer primary key, in its order; 4 µs when nothing is new. A body's length stands before it: it is not read
+const sizes = 'select position, length(body) from waybill_ledger where position > ? order by position limit ?';
+const next = `select position, ${messageColumns} from waybill_ledger where position > ? and position <= ? order by position`;
 
 /** A message in the hands of its transaction. */
 interface Appended {
@@ -156,7 +156,10 @@ class Lease implements OutboxLease {
   }
 
   async read(max: number): Promise<readonly OutboxRow[]> {
-    const rows = await this.#database.read((statements) => statements.all<MessageRow & { position: number }>(next, this.#cursor, max));
+    const rows = await this.#database.read((statements) => {
+      const end = endOf(statements.tuples<[number, number]>(sizes, this.#cursor, max));
+      return end === undefined ? [] : statements.all<MessageRow & { position: number }>(next, this.#cursor, end);
+    });
     this.#cursor = rows.at(-1)?.position ?? this.#cursor;
     return rows.map((row) => ({ ...messageOf(row), position: row.position }));
   }
@@ -180,6 +183,13 @@ class Lease implements OutboxLease {
   #expiresMs(): number {
     return this.#now() + this.#leaseMs;
   }
+}
+
+/** The last row of one read. */
+function endOf(rows: readonly (readonly [position: number, bytes: number])[]): number | undefined {
+  let read = 0;
+  for (const [position, bytes] of rows) if ((read += bytes) >= readBytesMax) return position;
+  return rows.at(-1)?.[0];
 }
 
 // search by primary key in both tables; never backwards

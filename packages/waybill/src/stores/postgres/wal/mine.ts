@@ -159,7 +159,7 @@ export class Mine {
     if (target === base) return undefined;
     const batch = { base, target, floor };
     const from = await lowest(this.#sql, this.#schema, batch);
-    const missed = (await page(this.#sql, this.#schema, batch, { after: 0, lowest: from, max: 1 })).length > 0;
+    const missed = (await page(this.#sql, this.#schema, batch, { after: 0, lowest: from, max: 1 })).rows.length > 0;
     if (missed) this.reader.missed();
     return { kind: 'checked', target, missed };
   }

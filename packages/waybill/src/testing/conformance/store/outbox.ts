@@ -1,7 +1,7 @@
 /** The ledger of what was sent, and the relay's hold on it. */
 import assert from 'node:assert/strict';
 import { limits, type WireMessage } from '../../../contract/message.ts';
-import type { OutboxLease, OutboxRow, StoreSession } from '../../../contract/store.ts';
+import { readBytesMax, type OutboxLease, type OutboxRow, type StoreSession } from '../../../contract/store.ts';
 import { failure, held, label, message, undone, within, type StoreCase } from './world.ts';
 
 const leaseMs = 30_000;
@@ -86,6 +86,26 @@ export const outboxCases: readonly StoreCase[] = [
       assert.deepEqual(await lease.read(2), []);
       await append(session, message('d'));
       assert.deepEqual((await lease.read(2)).map(label), ['d']);
+    },
+  },
+  {
+    name: 'large rows are read a few at a time, all of them, in order',
+    async run(world) {
+      const session = await world.open();
+      const bytes = readBytesMax / 4;
+      const sent = Array.from({ length: 11 }, (_, n) => message(`${n}`, { body: new Uint8Array(n === 6 ? 10 : bytes) }));
+      for (const one of sent) await append(session, one);
+      const lease = await acquire(session);
+      const found: string[] = [];
+      for (let windows = 0; windows < sent.length && found.length < sent.length; windows++) {
+        const rows = await lease.read(500);
+        const size = rows.reduce((sum, { body }) => sum + body.length, 0);
+        assert.ok(size < readBytesMax + bytes, `${size} bytes in one read`);
+        found.push(...rows.map(label));
+        if (rows.length > 0) await lease.settle(rows.at(-1)!.position, []);
+      }
+      assert.deepEqual(found, sent.map(label));
+      assert.deepEqual(await lease.read(500), []);
     },
   },
   {

@@ -30,6 +30,15 @@ export const outboxSabotages: readonly StoreSabotage[] = [
       }),
     };
   }),
+  broken('reads as many large rows as small ones', 'large rows are read a few at a time, all of them, in order', () => ({
+    lease: (honest) => ({
+      async read(max) {
+        const rows: OutboxRow[] = [];
+        for (let more = await honest.read(max); more.length > 0; more = await honest.read(max)) rows.push(...more);
+        return rows;
+      },
+    }),
+  })),
   broken('settles a window as a whole', 'several windows are read before the first is settled, and any prefix of them is settled', () => {
     const windows: (readonly OutboxRow[])[] = [];
     return {
