@@ -11,7 +11,7 @@ import { arch, cpus, platform, release } from 'node:os';
 import { azure } from './azure.ts';
 import { capacity } from './capacity/capacity.ts';
 import { embedded } from './embedded/embedded.ts';
-import { growth } from './growth/growth.ts';
+import { growth, growthAtSize } from './growth/growth.ts';
 import { idle } from './idle/idle.ts';
 import { memory } from './memory/memory.ts';
 import { writePages } from './pages.ts';
@@ -24,6 +24,7 @@ import { walPerMessage } from './rabbitmq/wal-per-message.ts';
 import { publishOverhead, steadyState } from './rabbitmq/writers.ts';
 import type { Report } from './report.ts';
 import { workload } from './workload.ts';
+import { workloads } from './workloads/workloads.ts';
 import { start } from './start/start.ts';
 
 /** Of a kilobyte, beside the usual. */
@@ -56,7 +57,9 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   'relay-drain-1kB': large(relayDrain, 'relay-drain-1kB'),
   'inbox-1kB': large(inbox, 'inbox-1kB'),
   'end-to-end-1kB': large(endToEnd, 'end-to-end-1kB'),
+  workloads,
   growth,
+  'growth-at-size': growthAtSize,
   memory,
   idle,
   capacity,
@@ -70,7 +73,7 @@ const named = words.filter((word, i) => !word.startsWith('--') && !['--payload',
 for (const name of named) if (!benchmarks[name]) throw new Error(`there is no benchmark ${name}: ${Object.keys(benchmarks).join(', ')}`);
 
 /** Left out of a quick run of all. */
-const notQuick = new Set(['end-to-end-1kB']);
+const notQuick = new Set(['end-to-end-1kB', 'growth-at-size']);
 const results = new URL('results/', import.meta.url);
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
 for (const [name, run] of Object.entries(benchmarks)) {

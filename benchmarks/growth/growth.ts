@@ -4,6 +4,8 @@
  * (this process and PostgreSQL's backends), not time that passes, the least of the rounds: beside the smallest of each, in
  * turn in one run.
  */
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { atMost, type Ratio, type Report, rounded } from '../report.ts';
 import { embeddedBacklog, embeddedFlow } from './embedded.ts';
 import type { Flow } from './flow.ts';
@@ -20,18 +22,46 @@ interface Line {
 }
 
 export async function growth({ quick }: { quick: boolean }): Promise<Report> {
-  const [messages, rows, rounds] = quick ? [2_000, 10_000, 2] : [10_000, 50_000, 3];
-  const upTo = (most: number): readonly number[] => [1e3, 1e4, 1e5, 1e6, 1e7].filter((size) => size <= most && (!quick || size === 1e3 || size === most));
+  return measured('growth', quick ? { messages: 2_000, rows: 10_000, rounds: 2, ends: true, most: 'some' } : { messages: 10_000, rows: 50_000, rounds: 3, ends: false, most: 'all' });
+}
+
+/** The smallest and the largest alone, the largest once: filling ten million rows takes minutes. With the statements' plans at that size. */
+export async function growthAtSize({ quick }: { quick: boolean }): Promise<Report> {
+  const report = await measured('growth-at-size', { messages: 4_000, rows: 20_000, rounds: 2, ends: true, most: quick ? 'some' : 'all' });
+  const [ledger, rest] = quick ? [1e5, 1e4] : [1e7, 1e6];
+  return { ...report, plans: { [`behind ${ledger.toLocaleString('en')} published rows`]: plansOf('plans.ts', ledger), [`beside ${rest.toLocaleString('en')} rows each of what waits, the inbox, sagas and events`]: plansOf('at-size.ts', rest) } };
+}
+
+/** Rows that a step of the plan touches, and ms in the server, by statement; printed by the scripts beside the tests. */
+function plansOf(script: string, rows: number): Record<string, { readonly touched: number; readonly ms: number }> {
+  const file = fileURLToPath(new URL(`../../packages/waybill/test/postgres/${script}`, import.meta.url));
+  const lines = execFileSync(process.execPath, [file, String(rows)], { encoding: 'utf8' });
+  console.log(lines);
+  return Object.fromEntries([...lines.matchAll(/^(.+?) +(\d+) rows +([\d.]+) ms$/gm)].map(([, name, touched, ms]) => [name!, { touched: Number(touched), ms: Number(ms) }]));
+}
+
+interface Sizes {
+  readonly messages: number;
+  readonly rows: number;
+  readonly rounds: number;
+  readonly ends: boolean;
+  readonly most: 'some' | 'all';
+}
+
+async function measured(name: string, { messages, rows, rounds, ends, most: extent }: Sizes): Promise<Report> {
+  const some = extent === 'some';
+  const upTo = (most: number): readonly number[] => [1e3, 1e4, 1e5, 1e6, 1e7].filter((size) => size <= most && (!ends || size === 1e3 || size === most));
+  const within = (sizes: readonly number[]): readonly number[] => (ends ? [sizes[0]!, sizes.at(-1)!] : sizes);
   const ground = await postgresGround(messages, rows);
   const lines: Line[] = [
-    { name: 'PostgreSQL: rows waiting to be sent, a window of the relay', sizes: upTo(quick ? 1e5 : 1e7), at: (size) => ground.backlog(size) },
-    { name: 'PostgreSQL: rows in the inbox', sizes: upTo(quick ? 1e5 : 1e7), at: (inbox) => ground.flow({ inbox }) },
-    { name: 'PostgreSQL: messages waiting for a retry, and as many failed', sizes: [0, quick ? 1e5 : 1e6], at: (waiting) => ground.flow({ waiting }) },
-    { name: 'PostgreSQL: subscriptions in the service', sizes: quick ? [1, 100] : [1, 10, 100, 1_000], at: (subscriptions) => ground.flow({ subscriptions }) },
-    { name: 'SQLite: rows waiting to be read', sizes: upTo(quick ? 1e5 : 1e7), at: (size) => embeddedBacklog(rows, size) },
-    { name: 'SQLite: rows in the inbox', sizes: upTo(quick ? 1e5 : 1e7), at: (inbox) => embeddedFlow(messages, { inbox }) },
-    { name: 'SQLite: subscriptions in the service', sizes: quick ? [1, 100] : [1, 10, 100, 1_000], at: (subscriptions) => embeddedFlow(messages, { subscriptions }) },
-    { name: 'SQLite: services in the directory', sizes: quick ? [2, 50] : [2, 10, 100], at: (services) => embeddedFlow(messages, { services }) },
+    { name: 'PostgreSQL: rows waiting to be sent, a window of the relay', sizes: upTo(some ? 1e5 : 1e7), at: (size) => ground.backlog(size) },
+    { name: 'PostgreSQL: rows in the inbox', sizes: upTo(some ? 1e5 : 1e7), at: (inbox) => ground.flow({ inbox }) },
+    { name: 'PostgreSQL: messages waiting for a retry, and as many failed', sizes: [0, some ? 1e5 : 1e6], at: (waiting) => ground.flow({ waiting }) },
+    { name: 'PostgreSQL: subscriptions in the service', sizes: some ? [1, 100] : within([1, 10, 100, 1_000]), at: (subscriptions) => ground.flow({ subscriptions }) },
+    { name: 'SQLite: rows waiting to be read', sizes: upTo(some ? 1e5 : 1e7), at: (size) => embeddedBacklog(rows, size) },
+    { name: 'SQLite: rows in the inbox', sizes: upTo(some ? 1e5 : 1e7), at: (inbox) => embeddedFlow(messages, { inbox }) },
+    { name: 'SQLite: subscriptions in the service', sizes: some ? [1, 100] : within([1, 10, 100, 1_000]), at: (subscriptions) => embeddedFlow(messages, { subscriptions }) },
+    { name: 'SQLite: services in the directory', sizes: some ? [2, 50] : within([2, 10, 100]), at: (services) => embeddedFlow(messages, { services }) },
   ];
   const only = process.env['GROWTH'];
   const ratios: Ratio[] = [];
@@ -42,6 +72,7 @@ export async function growth({ quick }: { quick: boolean }): Promise<Report> {
       const costs = new Map<number, Cost[]>(line.sizes.map((size) => [size, []]));
       for (let round = 0; round < rounds; round++) {
         for (const size of line.sizes) {
+          if (round > 0 && ends && size >= 1e7) continue;
           const found = await line.at(size);
           if (!found.correct) console.error(`${line.name}, ${size}: not every message had its effect once`);
           correct &&= found.correct;
@@ -58,7 +89,7 @@ export async function growth({ quick }: { quick: boolean }): Promise<Report> {
   } finally {
     await ground.close();
   }
-  return { name: 'growth', ratios, correct, messages, costPerMessage: table };
+  return { name, ratios, correct, messages, costPerMessage: table };
 }
 
 /** What else runs on the machine only adds. */

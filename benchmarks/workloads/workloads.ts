@@ -1,0 +1,240 @@
+/**
+ * `workloads`: other messages than the usual ones, on the embedded default and on PostgreSQL with RabbitMQ: bodies of 200
+ * bytes to a megabyte; ten, a thousand, a hundred thousand keys, in order; a burst after ten seconds of nothing; a handler
+ * that waits. Each is published, then relayed, then handled, by a process each, so that all of it has queued before the
+ * next begins: that is where memory shows. Beside the usual workload, in turn in one run.
+ *
+ * Of every message the bytes are compared, effects are counted and summed up (by number and by its square, so that one lost
+ * and another doubled are seen), and the order of each key is checked in the row that the handler writes.
+ */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type Servers, startServers } from '../rabbitmq/servers.ts';
+import { atLeast, atMost, median, type Ratio, type Report, rounded } from '../report.ts';
+import type { Answer, Ask, Setting } from './process.ts';
+
+interface Load {
+  readonly bytes?: number;
+  readonly keys?: number;
+  readonly order?: Setting['order'];
+  readonly slowMs?: number;
+  readonly count: number;
+}
+
+export interface Step {
+  readonly perSecond: number;
+  readonly megabytesPerSecond: number;
+  readonly cpuUsPerMessage: number;
+  readonly cpuUsPerKilobyte: number;
+  readonly peakMegabytes: number;
+}
+
+/** Of one workload, in the order of the way. */
+export interface Ran {
+  readonly publish: Step;
+  readonly relay?: Step;
+  readonly handle: Step;
+  /** µs per message, of the whole. */
+  readonly servers?: { readonly postgres: number; readonly rabbit: number };
+}
+
+export interface Burst {
+  readonly firstMs: number;
+  readonly lastMs: number;
+}
+
+type Ground = { readonly kind: 'embedded'; readonly dir: string } | { readonly kind: 'servers'; readonly servers: Servers };
+
+const kilo = 1_000;
+const mega = 1_000_000;
+const usual = { bytes: 200, keys: 1_000, order: 'by-key', slowMs: 0 } as const;
+const idleMs = 10_000;
+const burstCount = 3_000;
+
+export async function workloads({ quick }: { quick: boolean }): Promise<Report> {
+  const part = quick ? 1 : 5;
+  const loads: Record<string, Load> = {
+    '1 kB': { bytes: kilo, count: 2_000 * part },
+    '64 kB': { bytes: 64 * kilo, count: 500 * part },
+    '1 MB': { bytes: mega, count: 150 * part },
+    '10 keys': { keys: 10, count: 2_000 * part },
+    '100,000 keys': { keys: 100_000, count: 4_000 * part },
+    'latest, 10 keys': { order: 'latest', keys: 10, count: 2_000 * part },
+    'latest, 1,000 keys': { order: 'latest', count: 2_000 * part },
+    'latest, 100,000 keys': { order: 'latest', keys: 100_000, count: 4_000 * part },
+    'waits 10 ms, 10 keys': { slowMs: 10, keys: 10, count: 200 * part },
+    'waits 10 ms, 1,000 keys': { slowMs: 10, count: 200 * part },
+  };
+  const only = process.env['WORKLOADS'];
+  const found: Record<string, { readonly ran: Record<string, Ran>; readonly bursts: Record<string, Burst> }> = {};
+  const ratios: Ratio[] = [];
+  let correct = true;
+  const checked = <T extends { readonly correct: boolean }>(name: string, one: T): T => {
+    if (!one.correct) console.error(`${name}: not every message had its effect once, in order, with its bytes`);
+    correct &&= one.correct;
+    return one;
+  };
+  for (const kind of ['embedded', 'servers'] as const) {
+    await onGround(kind, async (ground) => {
+      const ran: Record<string, Ran> = {};
+      const base: Ran[] = [];
+      const beside = (): Promise<void> => run(ground, { count: 2_000 * part }).then((one) => void base.push(checked(`${kind}, usual`, one).ran));
+      await beside();
+      for (const [name, load] of Object.entries(loads)) {
+        if (only !== undefined && !name.includes(only)) continue;
+        ({ ran: ran[name] } = checked(`${kind}, ${name}`, await run(ground, load)) as { ran: Ran });
+        console.log(kind, name, JSON.stringify(ran[name]));
+        if (name === '1 MB' || name.startsWith('latest, 1,000')) await beside();
+      }
+      await beside();
+      const bursts = only === undefined || only === 'burst' ? checked(`${kind}, burst`, await burst(ground)).bursts : {};
+      console.log(kind, 'usual', JSON.stringify(middle(base)), 'bursts', JSON.stringify(bursts));
+      ratios.push(...ratiosOf(kind, middle(base), ran, bursts));
+      found[kind] = { ran: { usual: middle(base), ...ran }, bursts };
+    });
+  }
+  return { name: 'workloads', ratios, correct, idleMs, burst: burstCount, found };
+}
+
+const titles = { embedded: 'embedded', servers: 'PostgreSQL and RabbitMQ' };
+
+function ratiosOf(kind: keyof typeof titles, base: Ran, ran: Record<string, Ran>, bursts: Record<string, Burst>): Ratio[] {
+  const ratios: Ratio[] = [];
+  const peak = ({ publish, relay, handle }: Ran): number => Math.max(publish.peakMegabytes, relay?.peakMegabytes ?? 0, handle.peakMegabytes);
+  const of = (name: string, ratio: (one: Ran) => Ratio): void => void (ran[name] && ratios.push(ratio(ran[name])));
+  const title = titles[kind];
+  of('1 MB', (one) => atMost(`${title}: peak of a process with bodies of 1 MB, MB more than with the usual ones`, peak(one) - peak(base), 250));
+  of('1 MB', (one) => atLeast(`${title}: MB/s handled, bodies of 1 MB beside the usual ones`, one.handle.megabytesPerSecond / base.handle.megabytesPerSecond, 20));
+  for (const keys of ['10 keys', '100,000 keys']) of(keys, (one) => atLeast(`${title}: handled per second, ${keys} beside 1,000`, one.handle.perSecond / base.handle.perSecond, 0.7));
+  if (base.relay) for (const keys of ['10 keys', '100,000 keys']) of(keys, (one) => atLeast(`${title}: relayed per second, ${keys} beside 1,000`, one.relay!.perSecond / base.relay!.perSecond, 0.7));
+  if (bursts['idle']) ratios.push(atMost(`${title}: first effect of a burst after idleness, beside one at once`, bursts['idle'].firstMs / bursts['warm']!.firstMs, 2));
+  return ratios;
+}
+
+async function onGround(kind: Ground['kind'], work: (ground: Ground) => Promise<void>): Promise<void> {
+  if (kind === 'servers') {
+    const servers = await startServers();
+    try {
+      await work({ kind, servers });
+    } finally {
+      await servers.close();
+    }
+  } else {
+    const dir = await mkdtemp(join(tmpdir(), 'waybill-workloads-'));
+    try {
+      await work({ kind, dir });
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
+  }
+}
+
+let runs = 0;
+
+interface Worker {
+  ask(ask: Ask): Promise<Answer>;
+}
+
+/** All processes of a workload of its own, which are ended whatever happens. */
+async function withWorkers<T>(ground: Ground, load: Load, work: (start: (role: Setting['role']) => Promise<Worker>) => Promise<T>): Promise<T> {
+  const name = `load${++runs}`;
+  const at = ground.kind === 'embedded' ? { dir: await mkdtemp(join(ground.dir, `${name}-`)) } : { servers: { postgres: ground.servers.postgres, amqp: ground.servers.amqp } };
+  const children: ReturnType<typeof fork>[] = [];
+  const start = async (role: Setting['role']): Promise<Worker> => {
+    const setting: Setting = { role, name, ...at, ...usual, ...load };
+    const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), [JSON.stringify(setting)]);
+    children.push(child);
+    const died = once(child, 'exit').then(() => Promise.reject(new Error(`the ${role} of ${name} has ended`)));
+    died.catch(() => {});
+    const said = async (): Promise<unknown> => (await Promise.race([once(child, 'message'), died]))[0];
+    await said();
+    return {
+      ask(ask) {
+        const answer = said();
+        child.send(ask);
+        return answer as Promise<Answer>;
+      },
+    };
+  };
+  try {
+    return await work(start);
+  } finally {
+    for (const child of children) child.kill('SIGKILL');
+    if ('dir' in at) await rm(at.dir, { recursive: true, force: true });
+  }
+}
+
+function run(ground: Ground, load: Load): Promise<{ ran: Ran; correct: boolean }> {
+  const { bytes, count, order } = { ...usual, ...load };
+  const step = ({ ms, cpuUs, peakMegabytes }: Answer): Step => ({
+    perSecond: rounded((count * 1_000) / ms),
+    megabytesPerSecond: rounded((count * bytes) / mega / (ms / 1_000)),
+    cpuUsPerMessage: rounded(cpuUs / count),
+    cpuUsPerKilobyte: rounded((cpuUs * kilo) / count / bytes),
+    peakMegabytes: rounded(peakMegabytes),
+  });
+  return withWorkers(ground, load, async (start) => {
+    const view = await start('subscriber');
+    const desk = await start('publisher');
+    const before = ground.kind === 'servers' ? ground.servers.cpu() : undefined;
+    const publish = step(await desk.ask({ kind: 'publish', count }));
+    await desk.ask({ kind: 'end' });
+    const relay = ground.kind === 'servers' ? step(await (await start('relay')).ask({ kind: 'relay', count })) : undefined;
+    const handle = step(await view.ask({ kind: 'handle', count }));
+    const after = ground.kind === 'servers' ? ground.servers.cpu() : undefined;
+    const us = (name: 'postgres' | 'rabbit'): number => rounded(((after![name] - before![name]) * 1_000) / count);
+    const { effects } = await view.ask({ kind: 'effects' });
+    return {
+      ran: { publish, ...(relay && { relay }), handle, ...(after && { servers: { postgres: us('postgres'), rabbit: us('rabbit') } }) },
+      correct: isRight(effects!, count, order),
+    };
+  });
+}
+
+/** Of `latest` some may have been passed by a newer one; the rest is as strict. */
+function isRight(effects: NonNullable<Answer['effects']>, count: number, order: Setting['order']): boolean {
+  const { sum, squares, wrong, spoilt } = effects;
+  if (spoilt > 0 || (wrong > 0 && order !== 'any')) return false;
+  if (order === 'latest') return effects.count > 0 && effects.count <= count;
+  return effects.count === count && sum === (count * (count - 1)) / 2 && squares === ((count - 1) * count * (2 * count - 1)) / 6;
+}
+
+/** All of it is running: a burst, another at once, and one after a time without anything. */
+function burst(ground: Ground): Promise<{ bursts: Record<string, Burst>; correct: boolean }> {
+  return withWorkers(ground, { count: burstCount }, async (start) => {
+    const view = await start('subscriber');
+    const relay = ground.kind === 'servers' ? await start('relay') : undefined;
+    const desk = await start('publisher');
+    void relay?.ask({ kind: 'relay', count: Infinity }).catch(() => {});
+    let published = 0;
+    const one = async (): Promise<Burst> => {
+      published += burstCount;
+      const handled = view.ask({ kind: 'handle', count: published });
+      await desk.ask({ kind: 'publish', count: burstCount });
+      const { firstMs, lastMs } = await handled;
+      return { firstMs: rounded(firstMs!), lastMs: rounded(lastMs!) };
+    };
+    await one();
+    const warm: Burst[] = [];
+    for (let i = 0; i < 3; i++) warm.push(await one());
+    await sleep(idleMs);
+    const idle = await one();
+    const { effects } = await view.ask({ kind: 'effects' });
+    const of = (field: keyof Burst): number => median(warm.map((each) => each[field]));
+    return { bursts: { warm: { firstMs: of('firstMs'), lastMs: of('lastMs') }, idle }, correct: isRight(effects!, published, 'by-key') };
+  });
+}
+
+function middle(all: readonly Ran[]): Ran {
+  const of = (name: 'publish' | 'relay' | 'handle'): Step => {
+    const pick = (field: keyof Step): number => median(all.map((one) => one[name]![field]));
+    return { perSecond: pick('perSecond'), megabytesPerSecond: pick('megabytesPerSecond'), cpuUsPerMessage: pick('cpuUsPerMessage'), cpuUsPerKilobyte: pick('cpuUsPerKilobyte'), peakMegabytes: pick('peakMegabytes') };
+  };
+  const server = (name: 'postgres' | 'rabbit'): number => median(all.map(({ servers }) => servers![name]));
+  return { publish: of('publish'), handle: of('handle'), ...(all[0]!.relay && { relay: of('relay'), servers: { postgres: server('postgres'), rabbit: server('rabbit') } }) };
+}
