@@ -198,3 +198,28 @@ it('after a batch was split, the next ones are whole again', { skip: asServer &&
   await bus.settled();
   assert.deepEqual(sizes, [9, 10, 10, 10]);
 });
+
+describe('without a `batch`', { skip: asServer && 'transactions fit themselves to what they take' }, () => {
+  const sizesOf = async (subscribe: (bus: TestBus<any>, committed: () => void) => void): Promise<number[]> => {
+    await using bus = createTestBus({ service: 'lab' });
+    const sizes: number[] = [];
+    let committed = 0;
+    subscribe(bus, () => {
+      if (committed++ === 0) queueMicrotask(() => (sizes.push(committed), (committed = 0)));
+    });
+    await bus.publishAll(Array.from({ length: 600 }, (_, n) => Told.of({ n })));
+    await bus.settled();
+    return sizes;
+  };
+
+  it('a SQLite store takes 250 to a transaction, or as many as the subscription says', async () => {
+    assert.deepEqual(await sizesOf((bus, committed) => bus.subscribe(Told, async (_, ctx) => ctx.afterCommit(committed))), [250, 250, 100]);
+    assert.deepEqual(await sizesOf((bus, committed) => bus.subscribe(Told, { batch: 125 }, async (_, ctx) => ctx.afterCommit(committed))), [125, 125, 125, 125, 100]);
+  });
+
+  it('a handler of whole batches is given 100 at once', async () => {
+    const sizes: number[] = [];
+    await sizesOf((bus) => bus.subscribeBatch(Told, async (events) => void sizes.push(events.length)));
+    assert.deepEqual(sizes, [100, 100, 100, 100, 100, 100]);
+  });
+});

@@ -13,7 +13,8 @@ export interface Plan {
   readonly kind: 'event' | 'command';
   readonly order: Order;
   mode: TransactionMode;
-  readonly batch: number;
+  /** Undefined: as the store says. */
+  readonly batch: number | undefined;
   readonly concurrency: number;
   /** Waits this long for a set-based batch to fill. */
   readonly lingerMs: number;

@@ -44,6 +44,8 @@ export interface StoreCapabilities {
    * with that one alone: innocents run again, and it may run once more than it is charged.
    */
   readonly cheapSavepoints: boolean;
+  /** Messages to a shared transaction at most, where the subscription does not say. @default 100 */
+  readonly batch?: number;
   /** Whether the ledger can be read out of the database's own log (relay mode `log`); a text says why not. @default no */
   readonly log?: true | string;
 }

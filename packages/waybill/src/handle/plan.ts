@@ -69,7 +69,7 @@ export function planOf(fields: {
     kind: fields.kind,
     order,
     mode: oneOf('transaction', options.transaction, 'shared', ['shared', 'own', 'manual']),
-    batch: whole('batch', options.batch, 100, 1, 10_000),
+    batch: options.batch === undefined && !fields.setBased ? undefined : whole('batch', options.batch, 100, 1, 10_000),
     concurrency: whole('concurrency', options.concurrency, 16, 1, 1_000),
     lingerMs: whole('lingerMs', options.lingerMs, 0, 0, 60_000),
     retry: {

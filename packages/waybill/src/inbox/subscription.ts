@@ -91,7 +91,7 @@ export function createSubscription(options: {
     order: plan.order,
     from: askPublishers(on) ? 'now' : plan.from,
     formerly: plan.formerly,
-    batch: plan.batch,
+    ...(plan.batch !== undefined && { batch: plan.batch }),
     concurrency: plan.concurrency,
   });
 

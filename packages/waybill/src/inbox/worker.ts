@@ -56,6 +56,8 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
   };
 }
 
+/** Messages to a shared transaction, where neither subscription nor store says. */
+const batchDefault = 100;
 /** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
 const batchMs = 20;
 /** Where others need not wait for it, a round trip per statement may take longer: locks are held until its end. */
@@ -119,10 +121,11 @@ export function createWorker(options: WorkerOptions): Worker {
   const parallel = store.capabilities.parallelTransactions;
   const count = plan.setBased || (plan.mode === 'shared' && !parallel) ? 1 : plan.concurrency;
   const ahead = parallel ? Math.min(count + 1, batchesAhead) : 1;
-  const capacity = ownTransactions() ? count * 2 : ahead * plan.batch;
+  const batch = plan.batch ?? store.capabilities.batch ?? batchDefault;
+  const capacity = ownTransactions() ? count * 2 : ahead * batch;
   /** One transaction at a time takes a whole batch: two parts in turn would go on as two, each with its commit. */
-  const roomMin = capacity === plan.batch ? capacity : 1;
-  const fit = new Fit(plan.batch, wholeBatchMs, plan.setBased || store.capabilities.cheapSavepoints ? plan.batch : undefined);
+  const roomMin = capacity === batch ? capacity : 1;
+  const fit = new Fit(batch, wholeBatchMs, plan.setBased || store.capabilities.cheapSavepoints ? batch : undefined);
 
   const lanes = createLanes<Item>({
     room: () => (ownTransactions() ? 1 : fit.most),
@@ -163,7 +166,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const waitMs = consumer.active ? await lookAtWaiting() : pollMs;
     if (!consumer.active) lookAsked = true; // once it is
     if (mayNotRun()) return;
-    const max = Math.max(1, Math.min(plan.batch, capacity - lanes.size));
+    const max = Math.max(1, Math.min(batch, capacity - lanes.size));
     const deliveries = await withoutBeats(await consumer.receive(max, { waitMs, signal: receiving.signal }));
     if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
       await sleep(clock, plan.lingerMs, stopping.signal);

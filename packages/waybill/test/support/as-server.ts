@@ -5,7 +5,7 @@
  */
 import { registerHooks } from 'node:module';
 
-const claim = 'capabilities: { parallelTransactions: false, cheapSavepoints: true }';
+const claim = 'parallelTransactions: false, cheapSavepoints: true';
 const how = (process.env['WAYBILL_TEST_AS_SERVER'] ??= 'parallel');
 
 registerHooks({
@@ -14,6 +14,6 @@ registerHooks({
     if (!/\/src\/stores\/(sqlite|memory)\/index\.ts$/.test(url)) return loaded;
     const source = typeof loaded.source === 'string' ? loaded.source : new TextDecoder().decode(loaded.source as Uint8Array);
     if (!source.includes(claim)) throw new Error(`${url} does not say ${claim}`);
-    return { ...loaded, source: source.replace(claim, `capabilities: { parallelTransactions: ${how === 'parallel'}, cheapSavepoints: false }`) };
+    return { ...loaded, source: source.replace(claim, `parallelTransactions: ${how === 'parallel'}, cheapSavepoints: false`) };
   },
 });

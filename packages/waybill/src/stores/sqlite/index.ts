@@ -31,7 +31,7 @@ export function sqlite(file: string): Store<SqlTransaction> {
 async function open(file: string, host: Host): Promise<SqliteStoreSession> {
   const database = await Database.open(file === ':memory:' ? file : resolve(file), host);
   return {
-    capabilities: { parallelTransactions: false, cheapSavepoints: true },
+    capabilities: { parallelTransactions: false, cheapSavepoints: true, batch: 250 },
     ports: {
       outbox: createOutboxPort(database, host),
       inbox: createInboxPort(database, host),
