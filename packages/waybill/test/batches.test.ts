@@ -219,7 +219,7 @@ describe('without a `batch`', { skip: asServer && 'transactions fit themselves t
 
   it('a handler of whole batches is given 100 at once', async () => {
     const sizes: number[] = [];
-    await sizesOf((bus) => bus.subscribeBatch(Told, async (events) => void sizes.push(events.length)));
+    await sizesOf((bus) => bus.subscribeBatch(Told, {}, async (events) => void sizes.push(events.length)));
     assert.deepEqual(sizes, [100, 100, 100, 100, 100, 100]);
   });
 });

@@ -33,13 +33,16 @@ export interface HeaderColumns {
   readonly time: number;
 }
 
+/** Headers that the columns tell, all of them. */
+export const usualHeaders = '+';
+
 /**
  * Headers that nearly every message has (CloudEvents', as the default format writes them) say what the columns say. They
  * are left out: `+`, and behind it what else there is, if anything, as JSON. A row takes half the room, and neither JSON
  * is written nor read. Headers that lack one of them are kept whole, as JSON.
  */
 export function headersText(message: WireMessage): string {
-  if (isCommonEvent(message)) return '+';
+  if (isCommonEvent(message)) return usualHeaders;
   const { headers } = message;
   const common = commonHeaders(message);
   for (const name of Object.keys(common)) if (headers[name] === undefined) return JSON.stringify(headers);
@@ -51,7 +54,7 @@ export function headersText(message: WireMessage): string {
     others[name] = headers[name]!;
     some = true;
   }
-  return some ? `+${JSON.stringify(others)}` : '+';
+  return some ? `${usualHeaders}${JSON.stringify(others)}` : usualHeaders;
 }
 
 /** An event with the common headers and no other, as nearly all are: seen without making those. */
@@ -73,7 +76,7 @@ export function isCommonEvent({ headers, kind, id, source, type, recipient, key,
 
 /** What `headersText` was given. @throws SyntaxError where it is no JSON: somebody else wrote it */
 export function headersFrom(text: string, columns: HeaderColumns): unknown {
-  if (!text.startsWith('+')) return JSON.parse(text);
+  if (!text.startsWith(usualHeaders)) return JSON.parse(text);
   const common = commonHeaders(columns);
   return text.length === 1 ? common : Object.assign(common, JSON.parse(text.slice(1)));
 }

@@ -10,6 +10,7 @@ import { WaybillError } from '../../contract/errors.ts';
 import { isBusy, resultCode } from '../../stores/sqlite/errors.ts';
 import type { SqlValue, Statements } from '../../stores/sqlite/port.ts';
 import { formatNow } from '../../stores/sqlite/schema.ts';
+import { usualHeaders } from '../../stores/sqlite/wire.ts';
 import { statementsOf } from '../../stores/sqlite/statements.ts';
 
 /** Positions that one statement looks at: bounds how long it holds the event loop and the file's log. */
@@ -40,16 +41,41 @@ export interface LedgerRow {
   readonly time: number;
   /** When it was written: a delayed message's `time` lies long before. */
   readonly appended: number;
+  readonly headers: string;
   /** Null on the row at the cursor: it was read before. */
-  readonly headers: string | null;
   readonly body: Uint8Array | null;
 }
 
-/** In the order of `window`'s columns. */
-type LedgerTuple = [number, string, string, string, string, string | null, string | null, number, number, string | null, Uint8Array | null];
+/** In the order of `window`'s columns: null where a row has what nearly all have, since each value costs to be made. */
+type LedgerTuple = readonly [
+  position: number,
+  id: string,
+  kind: string | null,
+  source: string | null,
+  type: string,
+  recipient: string | null,
+  key: string | null,
+  time: number,
+  appended: number | null,
+  headers: string | null,
+  body: Uint8Array | null,
+];
 
-function ledgerRow([position, id, kind, source, type, recipient, key, time, appended, headers, body]: LedgerTuple): LedgerRow {
-  return { position, id, kind, source, type, recipient, key, time, appended, headers, body };
+/** By index: to take it apart would call its iterator for each value. */
+function ledgerRow(tuple: LedgerTuple, service: string): LedgerRow {
+  return {
+    position: tuple[0],
+    id: tuple[1],
+    kind: tuple[2] ?? 'event',
+    source: tuple[3] ?? service,
+    type: tuple[4],
+    recipient: tuple[5],
+    key: tuple[6],
+    time: tuple[7],
+    appended: tuple[8] ?? tuple[7],
+    headers: tuple[9] ?? usualHeaders,
+    body: tuple[10],
+  };
 }
 
 export interface Ledger {
@@ -239,8 +265,8 @@ const sql = {
   timeAt: 'select appended from waybill_ledger where position <= ? order by position desc limit 1',
   window: perCount(
     (types) =>
-      `select ${columns}, iif(position = ?, null, headers) as headers, iif(position = ?, null, body) as body
-       from waybill_ledger where position >= ? and position <= ? and (position = ? or ${takenBy(types)}) order by position limit ?`,
+      `select position, id, nullif(kind, 'event'), nullif(source, ?), type, recipient, key, time, nullif(appended, time),
+       nullif(headers, '${usualHeaders}'), iif(position = ?, null, body) from waybill_ledger where position >= ? and position <= ? and (position = ? or ${takenBy(types)}) order by position limit ?`,
   ),
   replies: `select ${columns}, headers, body from waybill_ledger
      where position > ? and position <= ? and recipient = ? and kind = 'reply' order by position limit ${windowRows}`,
@@ -312,8 +338,8 @@ function createLedger(options: {
     trimmedTo,
     placeAt: (position) => statements.get<Place>(sql.at, position) ?? { position: trimmedTo(), anchor: null },
     window(from, to, recipient, types, rowsMax) {
-      const values: SqlValue[] = [from, from, from, to, from, recipient, ...types, rowsMax]; // `?1` is a name to Node 22
-      return statements.tuples<LedgerTuple>(sql.window(types.length), ...values).map(ledgerRow);
+      const values: SqlValue[] = [service, from, from, to, from, recipient, ...types, rowsMax]; // `?1` is a name to Node 22
+      return statements.tuples<LedgerTuple>(sql.window(types.length), ...values).map((tuple) => ledgerRow(tuple, service));
     },
     replies: (from, to, address) => statements.all<LedgerRow>(sql.replies, from, to, address),
     firstSince: (from, to, timeMs) => statements.get<{ position: number }>(sql.since, from, to, timeMs)?.position,
