@@ -111,6 +111,14 @@ describe('the packed library', () => {
     assert.match(output, /^caught up true$/m);
   });
 
+  it('says which package a URL or a time-table needs, and how to get it, where that is not installed', async () => {
+    const folder = join(work, 'user');
+    await writeFile(join(folder, 'missing.mjs'), MISSING_PACKAGES);
+    const { code, output } = await run(process.execPath, ['missing.mjs'], { cwd: folder, env: embedded() });
+    assert.equal(code, 0, output);
+    assert.deepEqual(output.trim().split('\n'), ['pg', 'amqplib', '@azure/service-bus', 'croner'].map((name) => `DRIVER_MISSING npm install ${name}`), output);
+  });
+
   it('loads by every subpath that it publishes', async () => {
     const folder = join(work, 'user');
     const subpaths = Object.entries((await manifestOf(installed)).exports).filter(([, target]) => typeof target !== 'string');
@@ -243,6 +251,22 @@ const PLAIN_BUS = `import { createBus, defineEvent } from 'waybill';
 const anything = { '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) } } as const;
 export const bus = createBus({ service: 'basket' });
 bus.subscribe(defineEvent('catalog.price-changed', { schema: anything }), { name: 'prices' }, () => {});
+`;
+
+const MISSING_PACKAGES = `import { createBus, defineEvent } from 'waybill';
+const anything = { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } };
+const Noted = defineEvent('desk.noted', { schema: anything });
+const azure = 'Endpoint=sb://localhost;SharedAccessKeyName=name;SharedAccessKey=key';
+const memory = { store: 'memory:', transport: 'memory:' };
+for (const [how, use] of [
+  [{ store: 'postgres://localhost/desk' }, (bus) => bus.publish(Noted, {})],
+  [{ transport: 'amqp://localhost' }, (bus) => bus.publish(Noted, {})],
+  [{ transport: azure }, (bus) => bus.publish(Noted, {})],
+  [{}, (bus) => bus.schedule('nightly', { cron: '0 3 * * *' }, Noted.of({}))],
+]) {
+  await using bus = createBus({ service: 'desk', ...memory, ...how });
+  await use(bus).then(() => console.log('nothing was missing'), (error) => console.log(error.code, /npm install [^\\s;]+/.exec(error.message)?.[0]));
+}
 `;
 
 const publint = (tgz: string): Promise<Outcome> => run(process.execPath, [join(ROOT, 'node_modules/.bin/publint'), 'run', tgz, '--strict']);

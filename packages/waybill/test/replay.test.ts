@@ -12,6 +12,7 @@ import { memory } from 'waybill/transports/memory';
 import { sqlite as sqliteTransport } from 'waybill/transports/sqlite';
 import { internalsOf } from '../src/contract/internals.ts';
 import type { Host } from '../src/contract/store.ts';
+import { readReplay, replayMessage, replaysOf } from '../src/contract/replay.ts';
 import { transact } from '../src/contract/transact.ts';
 import { memory as memoryStore } from '../src/stores/memory/index.ts';
 import { Noted, Priced } from './support/contracts.ts';
@@ -319,4 +320,31 @@ it('a replay is done once by two instances', async () => {
   assert.ok(asked > 3, `they met: ${asked}`);
   assert.equal((await done).added, 500);
   assert.deepEqual(seen.toSorted((a, b) => a - b), upTo(500));
+});
+
+it('a replay of a publisher that stays away for an hour is given up, and says what it waited for', async () => {
+  const transport = memory();
+  const catalog = createTestBus({ service: 'catalog', transport });
+  await using desk = createTestBus({ service: 'desk', transport });
+  desk.subscribe(Priced, { name: 'prices' }, () => {});
+  await desk.start();
+  await catalog.publishAll(upTo(3).map((n) => priced('a', n)));
+  await desk.settled();
+  await catalog.stop();
+  const { id, done } = await operations(desk).subscriptions.replay('prices', { from: 'beginning' });
+  const outcome = assert.rejects(done, (error) => WaybillError.is(error, 'REPLAY_FAILED') && /gave up: .* no reply.*ask for it again/.test(error.message));
+  const progress = async () => (await operations(desk).subscriptions.replays()).find((one) => one.id === id)!;
+  await desk.advance(15_000);
+  assert.deepEqual([(await progress()).state, (await progress()).error?.code], ['running', 'REPLY_TIMEOUT']);
+  // The tries of an hour, without its polls.
+  const store = await internalsOf(desk).store();
+  const [row] = (await store.ports.waiting.due(replaysOf('desk'), Number.MAX_SAFE_INTEGER, 1)).rows;
+  const stored = readReplay(row!).replay;
+  assert.ok(stored.tries >= 1);
+  await transact(store, desk.clock, (tx) => store.ports.waiting.settle(tx, row!, { attempt: row!.attempt + 1, message: replayMessage('desk', id, { ...stored, tries: 61 }) }));
+  await desk.advance(75_000);
+  assert.equal((await progress()).state, 'running', 'tried once more');
+  await desk.advance(150_000);
+  await outcome;
+  assert.equal((await progress()).state, 'failed');
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { glob, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import type * as errors from './errors.ts';
@@ -25,6 +25,33 @@ describe('docs/errors.md', () => {
     assert.notDeepEqual(explained(page.replace(/^\| `STORE_FULL`.*\n/m, '')), codes);
     assert.notDeepEqual(explained(`${page}| \`NO_SUCH_CODE\` | Something that never happens at all. | Nothing at all. |\n`), codes);
     assert.notDeepEqual(explained(page.replace(/^(\| `STORE_FULL` \| [^|]+ \|) [^|]+ \|$/m, '$1 ? |')), codes);
+  });
+});
+
+/** Text of every file below the package that a rule takes. */
+async function textOf(takes: (file: string) => boolean): Promise<string> {
+  const root = path.join(import.meta.dirname, '../..');
+  const files = (await Array.fromAsync(glob('{src,test}/**/*.ts', { cwd: root }))).filter((file) => takes(file) && !file.endsWith('contract/errors.test.ts'));
+  return (await Promise.all(files.map((file) => readFile(path.join(root, file), 'utf8')))).join('\n');
+}
+
+/** Codes that some line gives to an error: not those that it only asks for. */
+function given(text: string): string[] {
+  const said = text.replaceAll(/\.is\(\w+, '[A-Z_]+'\)|[!=]== '[A-Z_]+'/g, '');
+  return codes.filter((code) => said.includes(`'${code}'`));
+}
+
+describe('every code', () => {
+  it('is given to an error somewhere in the library, and expected by a test', async () => {
+    const source = await textOf((file) => file.startsWith('src') && !file.endsWith('.test.ts') && !/contract.errors\.ts$/.test(file));
+    assert.deepEqual(codes.filter((code) => !given(source).includes(code)), [], 'explained, and never thrown');
+    const tests = await textOf((file) => file.startsWith('test') || file.endsWith('.test.ts') || /testing.conformance/.test(file));
+    assert.deepEqual(codes.filter((code) => !new RegExp(`\\b${code}\\b`).test(tests)), [], 'thrown, and seen by no test');
+  });
+
+  it('that is only asked for is noticed', () => {
+    assert.deepEqual(given(`throw new WaybillError('STORE_BUSY', 'locked')`), ['STORE_BUSY']);
+    assert.deepEqual(given(`if (WaybillError.is(error, 'STORE_BUSY') || code === 'STORE_FULL') /** @throws \`NO_SQL\` */`), []);
   });
 });
 
