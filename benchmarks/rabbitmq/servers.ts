@@ -83,11 +83,20 @@ export interface Measured {
 }
 
 export async function measured(servers: Servers, messages: number, work: () => Promise<void>): Promise<Measured> {
+  return measuredAs(servers, async () => {
+    await work();
+    return messages;
+  });
+}
+
+/** The same where only the work knows how many they were. */
+export async function measuredAs(servers: Servers, work: () => Promise<number>): Promise<Measured & { readonly messages: number }> {
   const [before, began] = [servers.cpu(), performance.now()];
-  await profiled(work);
+  let messages = 0;
+  await profiled(async () => void (messages = await work()));
   const [after, seconds] = [servers.cpu(), (performance.now() - began) / 1000];
   const per = (name: 'node' | 'rabbit' | 'postgres'): number => Math.round(((after[name] - before[name]) * 10_000) / messages) / 10;
-  return { rate: messages / seconds, cpu: { node: per('node'), rabbit: per('rabbit'), postgres: per('postgres') } };
+  return { messages, rate: messages / seconds, cpu: { node: per('node'), rabbit: per('rabbit'), postgres: per('postgres') } };
 }
 
 /** Of several rounds, each process by itself. */
