@@ -19,6 +19,8 @@ export interface Contender {
   readonly settings: string;
   /** Of the whole way, from the commit to the effect. */
   readonly guarantee: 'exactly once' | 'at least once' | 'none: not transactional';
+  /** Its handler takes many messages, and writes their effects with one statement. */
+  readonly sets?: boolean;
   open(stage: Stage): Promise<Opened>;
 }
 
@@ -36,21 +38,30 @@ const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, fatal(
 const Placed = defineEvent('order.placed', { schema: z.object({ key: z.string(), n: z.number(), filler: z.string() }), key: (event) => event.key });
 let runs = 0;
 
-function waybill(settings: string, how: { concurrency?: number } = {}, prefetch?: number): Contender {
+function waybill(settings: string, how: { concurrency?: number } = {}, prefetch?: number, sets?: { batch: number }): Contender {
   return {
     name: 'waybill',
     settings,
     guarantee: 'exactly once',
-    async open({ servers, pool, handlers, sending, effect }) {
+    sets: sets !== undefined,
+    async open({ servers, pool, handlers, sending, effect, effects }) {
       const schema = `run${runs++}`;
       const transport = () => rabbitmq(servers.amqp, { system: schema, ...(prefetch !== undefined && { prefetch }) });
       const sender = (relay: 'inline' | 'off') => createBus({ service: 'shop', store: postgres(pool, { schema: `${schema}_shop` }), transport: transport(), relay, logger: silent });
       const receiver = createBus({ service: 'stock', store: postgres(handlers, { schema: `${schema}_stock` }), transport: transport(), logger: silent });
       let told = (_n: number): void => {};
-      receiver.subscribe(Placed, how, async ({ n }, ctx: any) => {
-        await effect(ctx.tx as pg.PoolClient, n);
-        ctx.afterCommit(() => told(n));
-      });
+      if (sets) {
+        receiver.subscribeBatch(Placed, { name: 'sets', ...sets }, async (all, ctx: any) => {
+          const numbers = all.map(({ n }) => n);
+          await effects(ctx.tx as pg.PoolClient, numbers);
+          ctx.afterCommit(() => numbers.forEach((n) => told(n)));
+        });
+      } else {
+        receiver.subscribe(Placed, how, async ({ n }, ctx: any) => {
+          await effect(ctx.tx as pg.PoolClient, n);
+          ctx.afterCommit(() => told(n));
+        });
+      }
       await receiver.start();
       const publisher = sender('off');
       await publisher.start(); // opened now: later the senders have all of the pool's connections
@@ -67,12 +78,13 @@ function waybill(settings: string, how: { concurrency?: number } = {}, prefetch?
   };
 }
 
-function pgBoss(settings: string, workers: number, how: object): Contender {
+function pgBoss(settings: string, workers: number, how: object, sets = false): Contender {
   return {
     name: 'pg-boss',
     settings,
     guarantee: 'at least once',
-    async open({ servers, handlers, sending, effect }) {
+    sets,
+    async open({ servers, handlers, sending, effect, effects }) {
       const { PgBoss } = await load('pg-boss');
       const boss = new PgBoss({ connectionString: servers.postgres, schema: `boss${runs++}`, max: 10 });
       boss.on('error', () => {});
@@ -83,6 +95,10 @@ function pgBoss(settings: string, workers: number, how: object): Contender {
         async start(handled) {
           for (let i = 0; i < workers; i++) {
             await boss.work('d', how, async (jobs: { data: { n: number } }[]) => {
+              if (sets) {
+                await effects(handlers, jobs.map(({ data }) => data.n));
+                return jobs.forEach(({ data }) => handled(data.n));
+              }
               await Promise.all(jobs.map(async ({ data }) => {
                 await effect(handlers, data.n);
                 handled(data.n);
@@ -277,10 +293,12 @@ function nodeTs(settings: string, concurrency: number): Contender {
 export const contenders: readonly Contender[] = [
   waybill('defaults'),
   waybill('concurrency 8, prefetch 1,600', { concurrency: 8 }, 1_600),
+  waybill('a set-based handler, 1,000 at a time', {}, undefined, { batch: 1_000 }),
   pgTransactionalOutbox('polling, defaults', {}),
   pgTransactionalOutbox('polling, 100 each 10 ms, without its protections', { nextMessagesBatchSize: 100, nextMessagesPollingIntervalInMs: 10, enableMaxAttemptsProtection: false, enablePoisonousMessageProtection: false }),
   pgBoss('defaults', 1, {}),
   pgBoss('4 workers, 1,000 each 0.5 s', 4, { batchSize: 1_000, pollingIntervalSeconds: 0.5 }),
+  pgBoss('4 workers, 1,000 each 0.5 s, an update for all', 4, { batchSize: 1_000, pollingIntervalSeconds: 0.5 }, true),
   graphileWorker('defaults', {}, {}),
   graphileWorker('concurrency 100, local queue of 500, batched completion', { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 }, { concurrency: 100 }),
   bullmq('defaults', {}),

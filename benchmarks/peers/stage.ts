@@ -16,9 +16,15 @@ export interface Stage {
   readonly handlers: pg.Pool;
   /** Update and `more` in one transaction. */
   sending(n: number, more: (client: pg.PoolClient) => Promise<unknown>): Promise<void>;
-  /** The effect of a message. */
-  effect(client: { query(text: string, values: unknown[]): Promise<unknown> }, n: number): Promise<unknown>;
+  /** The effect of a message: a statement with a name, which each connection plans once. */
+  effect(client: Effected, n: number): Promise<unknown>;
+  /** Of several, in one statement. */
+  effects(client: Effected, all: readonly number[]): Promise<unknown>;
   close(): Promise<void>;
+}
+
+interface Effected {
+  query(statement: pg.QueryConfig): Promise<unknown>;
 }
 
 export async function openStage(): Promise<Stage> {
@@ -51,7 +57,8 @@ export async function openStage(): Promise<Stage> {
         client.release();
       }
     },
-    effect: (client, n) => client.query('update effect set times = times + 1 where n = $1', [n]),
+    effect: (client, n) => client.query({ name: 'effect', text: 'update effect set times = times + 1 where n = $1', values: [n] }),
+    effects: (client, all) => client.query({ name: 'effects', text: 'update effect set times = times + 1 where n = any($1::integer[])', values: [all] }),
     async close() {
       await Promise.all(pools.map((one) => one.end()));
       redis.kill();
