@@ -8,6 +8,7 @@ import {
   start, stock, subscription,
 } from '../../../test/transport-sqlite/world.ts';
 import { systemClock } from '../../contract/clock.ts';
+import { heartbeatType } from '../../contract/control.ts';
 import { enterDirectory } from './directory.ts';
 import { LeaseLost } from './index.ts';
 
@@ -355,4 +356,27 @@ test('many subscriptions of one process all get everything', async (t) => {
       assert.deepEqual(of.filter((label) => label.startsWith(`${service} `)), Array.from({ length: 10 }, (_, n) => `${service} ${n}`));
     }
   }
+});
+
+test('heartbeats do not count as waiting, here or on standby: an audit would take all that is lost for being on its way', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  const declared = subscription(name, { bindings: events(price, heartbeatType) });
+  const [one, two] = [await start(t, directory, 'basket'), await start(t, directory, 'basket')];
+  await one.session.declare(declared);
+  const active = await one.session.consume(declared);
+  await eventually('it works', () => active.active);
+  await two.session.declare(declared);
+  const standby = await two.session.consume(declared);
+  const told = async () => [...active.progress(), ...(await standby.standby!())].filter(({ source }) => source === 'catalog').map(({ waiting }) => waiting);
+  await publish(catalog, 'one');
+  await applyNew(one, active, name, 1);
+  const beforeMs = Date.now();
+  await publish(catalog, message('catalog', 'beat', { type: heartbeatType }), message('catalog', 'beat', { type: heartbeatType }));
+  assert.equal((await receive(active, 1)).length, 1); // and it is not settled
+  assert.deepEqual(await told(), [0, 0]);
+  const [how] = (await standby.standby!()).filter(({ source }) => source === 'catalog');
+  assert.ok(how!.appliedUntilMs >= beforeMs);
+  await publish(catalog, 'two');
+  await eventually('both tell of a message', async () => (await told()).join() === '1,1');
 });

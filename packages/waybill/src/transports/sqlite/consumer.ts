@@ -125,12 +125,12 @@ export class SqliteConsumer implements Consumer, Holder, Pick<DirectoryListener,
   async standby(): Promise<readonly SourceProgress[]> {
     const { home, directory, clock, service } = this.#host;
     const { types, places } = await home.database.read((statements) => readSubscription(statements, this.name));
-    const { names } = wantedOf(this.name, service, types, clock.now());
+    const { counted } = wantedOf(this.name, service, types, clock.now());
     directory.look();
     return [...directory.ledgers.values()].flatMap((ledger): SourceProgress[] => {
       const place = places.get(ledger.service);
       if (place === undefined || place.incarnation !== ledger.incarnation) return [];
-      const waiting = names.length === 0 ? 0 : ledger.count(place.position, service, names, standbyCountMax);
+      const waiting = counted.length === 0 ? 0 : ledger.count(place.position, service, counted, standbyCountMax);
       const appliedUntilMs = waiting === 0 ? ledger.lookedMs : (ledger.timeAt(place.position) ?? 0);
       return [{ source: ledger.service, appliedUntilMs, waiting }];
     });

@@ -11,6 +11,7 @@
  * the rows that are settled without a gap; what is settled beyond one is read again after a crash, and the inbox drops
  * it. Where all is settled the position follows the cursor, which runs over rows of other types.
  */
+import { heartbeatType } from '../../contract/control.ts';
 import { WaybillError } from '../../contract/errors.ts';
 import type { SourceProgress } from '../../contract/transport.ts';
 import type { Leaving } from './lease.ts';
@@ -316,19 +317,25 @@ export class Source {
     const { ledger } = this;
     const isAtEnd = ledger !== undefined && this.#locating === undefined && ledger.head.position === this.#cursor.position;
     let untilMs = isAtEnd ? ledger.lookedMs : this.#open.settledMs - 1;
-    for (const row of this.#open) if (row.state !== 'settled') untilMs = Math.min(untilMs, row.publishedMs - 1);
+    let open = 0;
+    for (const row of this.#open) {
+      if (row.state !== 'settled') untilMs = Math.min(untilMs, row.publishedMs - 1);
+      if (row.type !== heartbeatType) open++;
+    }
     this.#appliedUntilMs = Math.max(this.#appliedUntilMs, untilMs);
-    return { source: this.name, appliedUntilMs: this.#appliedUntilMs, waiting: this.#ahead(ledger) };
+    return { source: this.name, appliedUntilMs: this.#appliedUntilMs, waiting: this.#ahead(ledger, open) };
   }
 
-  #ahead(ledger: Ledger | undefined): number | undefined {
+  /** @param open messages that were read and not settled */
+  #ahead(ledger: Ledger | undefined, open: number): number | undefined {
     if (ledger === undefined || this.#locating !== undefined) return undefined;
     const distance = ledger.head.position - this.#cursor.position;
-    if (distance <= 0) return this.#open.size;
+    if (distance <= 0) return open;
     if (distance > countMax) return undefined;
-    const { recipient, names } = this.#wanted;
+    const { recipient, counted } = this.#wanted;
+    if (counted.length === 0) return open;
     try {
-      return Math.min(countMax, this.#open.size + ledger.count(this.#cursor.position, recipient, names, countMax));
+      return Math.min(countMax, open + ledger.count(this.#cursor.position, recipient, counted, countMax));
     } catch {
       return undefined; // reading it tells
     }

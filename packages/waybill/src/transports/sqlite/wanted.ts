@@ -1,10 +1,13 @@
 /** What a subscription takes, as of a revision of its declaration, prepared for reading. */
+import { heartbeatType } from '../../contract/control.ts';
 import { droppedGraceMs, type DeclaredType } from './subscriptions.ts';
 
 export interface Wanted {
   readonly subscription: string;
   readonly recipient: string;
   readonly names: readonly string[];
+  /** Of these, what counts as waiting: there is always a heartbeat on its way. */
+  readonly counted: readonly string[];
   readonly types: ReadonlyMap<string, DeclaredType>;
   /** When the subscription began: a ledger that appears later is read from then on. 0: from its beginning. */
   readonly begunMs: number;
@@ -14,10 +17,12 @@ export interface Wanted {
 
 export function wantedOf(subscription: string, recipient: string, declared: readonly DeclaredType[], nowMs: number): Wanted {
   const taken = declared.filter(({ dropped }) => dropped === null || dropped > nowMs - droppedGraceMs);
+  const names = taken.map(({ type }) => type);
   return {
     subscription,
     recipient,
-    names: taken.map(({ type }) => type),
+    names,
+    counted: names.filter((type) => type !== heartbeatType),
     types: new Map(taken.map((row) => [row.type, row])),
     begunMs: Math.min(...declared.map(({ started }) => started)),
     untilMs: Math.min(...taken.map(({ dropped }) => (dropped === null ? Infinity : dropped + droppedGraceMs))),
