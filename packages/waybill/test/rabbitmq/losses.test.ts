@@ -13,6 +13,7 @@ import type { SignalMap } from '../../src/contract/signals.ts';
 import { hastenedClock } from '../../src/testing/conformance/hastened-clock.ts';
 import { Priced } from '../support/contracts.ts';
 import { rabbitServer, type RabbitServer } from '../support/rabbitmq-server.ts';
+import { deleteExchange } from './trouble.ts';
 
 const { skip } = needs('rabbitmq');
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
@@ -121,4 +122,52 @@ it('one partition that somebody deletes is made again, told once, and its loss i
   await until('all are applied', () => applied.size === ids.length);
   assert.equal(made, 1);
   assert.deepEqual(warned.of('made again').map(({ detail }) => detail), [{ subscription: 'counter.prices', queues: [names.toSorted()[2]] }]);
+});
+
+it('what was published while nothing was bound, as somebody had deleted the exchange, is noticed, and republishing heals it', { skip }, async () => {
+  const clock = hastenedClock();
+  const transport = () => rabbitmq(server.url, { system: 'unbound' });
+  await using catalog = createBus({ service: 'vendor', store: 'sqlite::memory:', transport: transport(), logger: quiet });
+  const warned = remembering();
+  await using desk = assembleBus({ service: 'till', store: 'sqlite::memory:', transport: transport(), logger: warned.logger }, { clock });
+  const applied: string[] = [];
+  const lost: SignalMap['lost'][] = [];
+  const signals: string[] = [];
+  desk.on('lost', (detail) => lost.push(detail));
+  for (const name of ['paused', 'resumed'] as const) desk.on(name, (detail) => detail.subscription === 'till.prices' && signals.push(name));
+  desk.subscribe(Priced, { name: 'prices' }, ({ id }, ctx) => ctx.afterCommit(() => void applied.push(id)));
+  await desk.start();
+  await catalog.start();
+  let published = 0;
+  const publish = () => catalog.publish(Priced, { id: `${published++}`, price: 1, revision: 1 });
+  await publish();
+  await until('it is applied', () => applied.length === 1);
+  await sleep(2_500); // a heartbeat says so
+  clock.pass(120_000); // the subscription is no new one
+
+  let deleted = false;
+  const deleting = deleteExchange(server, 'unbound', 'and make it anew').then(() => (deleted = true));
+  for (let i = 0; !deleted || signals.length < 2; i++) {
+    assert.ok(i < 600, 'in vain waited until it is bound again');
+    await publish();
+    await sleep(50);
+  }
+  await deleting;
+  assert.deepEqual(signals, ['paused', 'resumed']);
+  assert.match(String((warned.of('pauses (transport)')[0]!.detail as { error: unknown }).error), /exchange unbound was deleted/);
+  assert.equal(warned.of('all is bound again').length, 1);
+  const last = published;
+  await publish();
+  await until('what is published now is applied', () => applied.includes(`${last}`));
+  const missing = published - applied.length;
+  assert.ok(missing > 0, 'nothing was lost');
+  for (let i = 0; i < 100 && lost.length === 0; i++) {
+    clock.pass(6_000);
+    await sleep(100);
+  }
+  assert.deepEqual(lost.map(({ subscription, source, count }) => ({ subscription, source, count })), [{ subscription: 'till.prices', source: 'vendor', count: missing }]);
+  await operations(catalog).outbox.republish({ types: [Priced.type] });
+  await until('all are applied', () => applied.length >= published);
+  assert.equal(new Set(applied).size, published);
+  assert.equal(applied.length, published);
 });

@@ -13,6 +13,7 @@ import { to } from '../../src/testing/conformance/transport/world.ts';
 import type { AmqpChannel, AmqpConnection } from '../../src/transports/rabbitmq/client.ts';
 import type { Session } from '../../src/transports/rabbitmq/session.ts';
 import type { RabbitServer } from '../support/rabbitmq-server.ts';
+import { definitions } from './over-rabbitmq.ts';
 
 export interface TroubleWorld {
   readonly server: RabbitServer;
@@ -86,6 +87,7 @@ export const troubleCases: readonly TroubleCase[] = [
     async run({ server, connect, handedOver, blocked }) {
       const [catalog, basket] = [await connect('catalog'), await connect('basket')];
       await basket.declare(prices);
+      await basket.close(); // its echo would be told of the alarm too, and perhaps first
       await server.ctl(...on);
       const sending: Promise<unknown>[] = [];
       const send = (...messages: WireMessage[]): void => void sending.push(catalog.send(messages));
@@ -119,6 +121,50 @@ export const troubleCases: readonly TroubleCase[] = [
         await sleep(50);
       }
       assert.deepEqual(await taking, ['after']);
+    },
+  },
+  {
+    name: 'an exchange that somebody deleted is made again, and all is bound to it',
+    async run({ server, system, connect, patienceMs }) {
+      const [basket, catalog] = [await connect('basket'), await connect('catalog')];
+      await basket.declare(prices);
+      const taking = take(await basket.consume(prices), 1, patienceMs);
+      await deleteExchange(server, system);
+      await untilBound(server, system, patienceMs); // nobody publishes: who consumes notices
+      await catalog.send([message('after')]);
+      assert.deepEqual(await taking, ['after']);
+    },
+  },
+  {
+    name: 'an exchange that was deleted and at once made anew, by a publisher say, is bound again',
+    async run({ server, system, connect, patienceMs }) {
+      const [basket, catalog] = [await connect('basket'), await connect('catalog')];
+      await basket.declare(prices);
+      const taking = take(await basket.consume(prices), 1, patienceMs);
+      await deleteExchange(server, system, 'and make it anew');
+      await untilBound(server, system, patienceMs);
+      await catalog.send([message('after')]);
+      assert.deepEqual(await taking, ['after']);
+    },
+  },
+  {
+    name: 'a publisher that finds the exchange gone waits until the queues are bound again',
+    async run({ server, system, connect, patienceMs }) {
+      const [basket, catalog] = [await connect('basket'), await connect('catalog')];
+      await basket.declare(prices);
+      const consumer = await basket.consume(prices);
+      await catalog.send([message('0')]); // it has its channel
+      const sent = ['0'];
+      const taking = take(consumer, 21, patienceMs);
+      await deleteExchange(server, system);
+      for (const untilMs = performance.now() + patienceMs; sent.length <= 20 && performance.now() < untilMs; ) {
+        const label = `${sent.length}`;
+        const [outcome] = await catalog.send([message(label)]).catch(() => sleep(50, [undefined])); // again, under the same id
+        if (!outcome) continue;
+        assert.equal(outcome.kind, 'stored', `message ${label} went nowhere`);
+        sent.push(label);
+      }
+      assert.deepEqual(await taking, sent.sort());
     },
   },
   {
@@ -160,6 +206,19 @@ export const troubleCases: readonly TroubleCase[] = [
   },
 ];
 
+/** At the server: made anew at once, nobody finds that it was missing. */
+export async function deleteExchange(server: Pick<RabbitServer, 'ctl'>, system: string, then?: 'and make it anew'): Promise<void> {
+  const name = `rabbit_misc:r(<<"/">>, exchange, <<"${system}">>)`;
+  const anew = then ? `, rabbit_exchange:declare(${name}, topic, true, false, false, [], <<"test">>)` : '';
+  await server.ctl('eval', `rabbit_exchange:delete(${name}, false, <<"test">>)${anew}.`);
+}
+
+async function untilBound(server: RabbitServer, system: string, patienceMs: number): Promise<void> {
+  const isBound = async (): Promise<boolean> => (await definitions(server, system)).bindings.some(({ source, destination }) => source === system && destination === `${system}.basket.prices`);
+  for (const untilMs = performance.now() + patienceMs; performance.now() < untilMs; await sleep(100)) if (await isBound()) return;
+  assert.fail('the queue is not bound again');
+}
+
 /** https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling: from 4.0 on. */
 const defaultDeliveryLimit = 20;
 
@@ -197,14 +256,15 @@ export const troubleSabotages: readonly TroubleSabotage[] = [
       },
     }),
   },
-  { name: 'says nothing of returns', breaks: named(/unroutable/), channel: deafTo('return') },
+  { name: 'says nothing of returns', breaks: named(/unroutable|made anew/), channel: deafTo('return') },
   { name: 'says nothing of an alarm', breaks: named(/in alarm/), connection: deafTo('blocked') },
   {
     name: 'says nothing of a consumer that was cancelled',
-    breaks: named(/deleted/),
+    breaks: named(/a queue that somebody deleted/),
     channel: (honest) => ({ consume: (queue, onMessage, options) => honest.consume(queue, (one) => one && onMessage(one), options) }),
   },
-  { name: 'says nothing of a channel that was closed', breaks: named(/time-out/), channel: deafTo('close', 'error') },
+  { name: 'says nothing of a channel that was closed', breaks: named(/time-out|all is bound/), channel: deafTo('close', 'error') },
+  { name: 'does not say why a channel was closed', breaks: named(/finds the exchange gone/), channel: deafTo('error') },
   {
     name: 'leaves the delivery limit at RabbitMQ 4’s default',
     breaks: named(/outlives/),

@@ -80,7 +80,7 @@ export class QueueConsumer implements Consumer {
   #remaking: Promise<void> | undefined;
   /** Stands at the queue of the members. */
   #member: AmqpChannel | undefined;
-  /** What the broker closed a channel for. */
+  /** What the broker closed a channel for, or kept messages from the queues. */
   #broken: unknown;
 
   constructor(host: ConsumerHost) {
@@ -191,6 +191,12 @@ export class QueueConsumer implements Consumer {
     this.#look();
   }
 
+  /** Its queue got nothing for a while, though nothing was wrong with it: who asks is told so once. */
+  missed(error: WaybillError): void {
+    this.#broken = error;
+    this.#look();
+  }
+
   // --- receiving ----------------------------------------------------------------------------------------------------------
 
   async receive(max: number, { waitMs, signal }: { waitMs: number; signal: AbortSignal }): Promise<readonly Delivery[]> {
@@ -228,7 +234,7 @@ export class QueueConsumer implements Consumer {
   }
 
   #needsOpening(): boolean {
-    return this.#gone || this.#readers.some((reader) => reader === undefined);
+    return this.#gone || this.#broken !== undefined || this.#readers.some((reader) => reader === undefined);
   }
 
   #take(max: number): Delivery[] {

@@ -6,7 +6,7 @@
 import { type Clock, sleep } from '../../contract/clock.ts';
 import { unreachable, type AmqpChannel, type AmqpMessage } from './client.ts';
 import type { Link } from './link.ts';
-import type { Names } from './names.ts';
+import { type Names, route } from './names.ts';
 import type { Word } from './progress.ts';
 
 const pauseFirstMs = 100;
@@ -36,6 +36,21 @@ export class Instance {
     }
   }
 
+  /** Its queue, while there is one. */
+  get queue(): string | undefined {
+    return this.#channel && this.#queue;
+  }
+
+  /** The exchange is a new one: nothing is bound to it. */
+  async rebind(): Promise<void> {
+    const channel = await this.#get();
+    await this.#bindAll(channel, this.#queue);
+  }
+
+  async #bindAll(channel: AmqpChannel, queue: string): Promise<void> {
+    for (const routingKey of [route.toQueue(queue), ...this.#bindings.keys()]) await channel.bindQueue(queue, this.#options.names.exchange, routingKey);
+  }
+
   async unbind(routingKey: string): Promise<void> {
     if (!this.#bindings.delete(routingKey)) return;
     await this.#channel?.unbindQueue(this.#queue, this.#options.names.exchange, routingKey).catch(() => {}); // gone with its queue
@@ -60,7 +75,7 @@ export class Instance {
     });
     // Exclusive: of this connection alone, and removed with it; such a queue is not replicated anywhere.
     await channel.assertQueue(queue, { durable: false, exclusive: true, autoDelete: true, arguments: { 'x-queue-type': 'classic' } });
-    for (const routingKey of this.#bindings.keys()) await channel.bindQueue(queue, names.exchange, routingKey);
+    await this.#bindAll(channel, queue);
     await channel.consume(queue, (message) => message && this.#take(message), { noAck: true });
     this.#queue = queue;
     this.#channel = channel;

@@ -14,7 +14,7 @@
  * The broker closes the channel for a message that it cannot take (too large, say) and says not which: those in flight are
  * then sent alone, one after another; who closes the channel alone is refused.
  */
-import type { Clock } from '../../contract/clock.ts';
+import { type Clock, sleep } from '../../contract/clock.ts';
 import type { WaybillError } from '../../contract/errors.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { SendOutcome } from '../../contract/transport.ts';
@@ -31,6 +31,8 @@ const windowBytesMax = 16 * 1024 * 1024;
 const nackPausesMs = [100, 400, 1_600] as const;
 /** Without any confirm for so long, though the broker is not blocked, the connection is given up. */
 const silenceMs = 30_000;
+/** The exchange was gone, and its bindings with it: in that time subscribers notice (see `echo.ts`), else what is sent next would go nowhere. */
+const bindingMs = 5_000;
 
 /** Most chains have nothing behind: they share this. */
 const noneBehind: Flight[] = [];
@@ -83,6 +85,8 @@ export class Publisher {
   /** To be sent one at a time, until one of them has shown itself to be the bad one or all are through. */
   readonly #alone = new Set<Flight>();
   #heardMs = 0;
+  /** Nothing leaves before. */
+  #notBeforeMs = -Infinity;
   #watching = false;
   /** What became of the last event of each type. */
   readonly taken: Map<string, boolean> = new Map();
@@ -234,10 +238,10 @@ export class Publisher {
   async #openChannel(): Promise<void> {
     const channel = await this.#link.confirmChannel();
     let closedWith: unknown;
-    let closed = false;
+    const closed = new AbortController();
     channel.on('error', (error) => (closedWith = error));
     channel.on('close', () => {
-      closed = true;
+      closed.abort();
       this.#closed(channel, closedWith);
     });
     channel.on('ack', (fields) => this.#channel === channel && this.#confirmed(fields, 'ack'));
@@ -248,7 +252,9 @@ export class Publisher {
       this.#pump();
     });
     await this.#prepare(channel);
-    if (closed) throw new Error('the channel was closed');
+    const waitMs = this.#notBeforeMs - this.#clock.monotonic();
+    if (waitMs > 0) await sleep(this.#clock, waitMs, closed.signal);
+    if (closed.signal.aborted) throw new Error('the channel was closed');
     this.#channel = channel;
     this.#firstTag = 1;
   }
@@ -259,6 +265,7 @@ export class Publisher {
     this.#channel = undefined;
     this.#forgetWindow();
     const code = codeOf(error);
+    if (code === replyCode.notFound) this.#notBeforeMs = this.#clock.monotonic() + bindingMs;
     if (code !== replyCode.preconditionFailed && code !== replyCode.contentTooLarge) return this.#fail(unreachable('publishing', error));
     if (inFlight.length === 1) this.#finish(inFlight[0]!, { kind: 'refused', reason: textOf(error) });
     else for (const flight of inFlight) this.#alone.add(flight);

@@ -4,6 +4,8 @@ import type { Consumer, Declaration, Delivery, ReplyInbox, SendOutcome, Transpor
 import type { Finding } from '../../contract/doctor.ts';
 import { type AmqpChannel, type AmqpMessage, type Dial, goodbye, unreachable } from './client.ts';
 import { QueueConsumer } from './consumer.ts';
+import { bindAgain } from './bind-again.ts';
+import { Echo } from './echo.ts';
 import { examine } from './examine.ts';
 import { Instance, told } from './instance.ts';
 import { Link, stopped } from './link.ts';
@@ -57,6 +59,7 @@ export class Session implements TransportSession {
   readonly #topology: Topology;
   readonly #publisher: Publisher;
   readonly #instance: Instance;
+  readonly #echo: Echo;
   readonly #recollection = new Recollection();
   readonly #declared = new Map<string, Declaration>();
   readonly #consumers = new Set<QueueConsumer>();
@@ -86,6 +89,21 @@ export class Session implements TransportSession {
       prepare: (channel) => this.#topology.exchange(channel),
     });
     this.#instance = new Instance({ ...shared, link: this.#consuming, trouble: (where, error) => host.signals.emit('trouble', { where, error }) });
+    this.#echo = new Echo({
+      clock,
+      exchange: this.#names.exchange,
+      queue: () => this.#instance.queue,
+      voice: () => (this.#maySay ? this.#voice() : undefined),
+      lost: () =>
+        bindAgain({
+          host,
+          exchange: this.#names.exchange,
+          topology: this.#topology,
+          instance: this.#instance,
+          working: [...this.#consumers].filter(({ state }) => state === 'working'),
+          declared: this.#declared,
+        }),
+    });
   }
 
   async open(): Promise<void> {
@@ -318,6 +336,7 @@ export class Session implements TransportSession {
     if (this.#saying) return this.#saying;
     const channel = await this.#publishing.channel();
     channel.on('close', () => this.#saying === channel && (this.#saying = undefined));
+    this.#echo.listen(channel);
     return (this.#saying = channel);
   }
 
@@ -355,6 +374,7 @@ export class Session implements TransportSession {
 
   async close(): Promise<void> {
     this.#closed.abort();
+    this.#echo.stop();
     this.#cancelSaying();
     await Promise.all([...this.#consumers, ...this.#inboxes].map((opened) => opened.close()));
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
@@ -363,6 +383,7 @@ export class Session implements TransportSession {
   /** For tests: as if the process had died. */
   cut(): void {
     this.#closed.abort();
+    this.#echo.stop();
     this.#cancelSaying();
     for (const link of [this.#publishing, this.#consuming]) link.cut();
   }
