@@ -504,5 +504,5 @@ type PutBack = (items: readonly Item[]) => void;
 const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
 
 function reasonOf(error: unknown): 'store' | 'transport' {
-  return WaybillError.is(error) && error.code.startsWith('TRANSPORT') ? 'transport' : 'store';
+  return WaybillError.is(error) && /^(TRANSPORT|TOPOLOGY)_/.test(error.code) ? 'transport' : 'store';
 }

@@ -2,17 +2,19 @@
 import './long-timers.ts';
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { createBus } from 'waybill';
 import { operations } from 'waybill/operations';
 import { systemClock } from '../../src/contract/clock.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
+import type { Consumer } from '../../src/contract/transport.ts';
 import { memory } from '../../src/stores/memory/index.ts';
 import { recordingHost } from '../../src/testing/conformance/host.ts';
 import { labels, message } from '../../src/testing/conformance/message.ts';
 import { to } from '../../src/testing/conformance/transport/world.ts';
 import { azureServiceBus } from '../../src/transports/azure-service-bus/index.ts';
 import { Priced, Ship } from '../support/contracts.ts';
-import { endsOf, place, sendInsisting, signal, start, take } from './instances.ts';
+import { endsOf, type Instance, place, sendInsisting, signal, start, take } from './instances.ts';
 import { message as azureMessage, sdkAdministration } from './sdk.ts';
 import { until } from './until.ts';
 import { quiet } from './whole-bus.ts';
@@ -111,13 +113,88 @@ describe('azure-service-bus', { concurrency: 4 }, () => {
 
   it('tells of a subscription that somebody has removed', async (t) => {
     const standIn = await place(t);
-    const bus = createBus({ service: 'basket', store: 'sqlite::memory:', transport: azureServiceBus(standIn.url), logger: quiet });
-    endsOf.get(t)!.unshift(() => bus.stop({ drainMs: 0 }));
-    bus.subscribe(Priced, async () => {});
-    await bus.start();
-    const [name] = (await operations(bus).subscriptions.list()).map((one) => one.name);
-    standIn.namespace.removeSubscription('waybill/events', name!);
-    assert.ok((await operations(bus).doctor()).some(({ code, severity }) => code === 'QUEUE_MISSING' && severity === 'unsafe'));
+    const { session } = await start(t, standIn);
+    await session.declare(prices); // and nobody receives, who would make it again
+    standIn.namespace.removeSubscription('waybill/events', 'basket.prices');
+    assert.ok((await session.examine!()).some(({ code, severity }) => code === 'QUEUE_MISSING' && severity === 'unsafe'));
+  });
+
+  for (const declaration of [prices, byKey]) {
+    it(`makes again what somebody deletes by hand, once, and goes on (order ${declaration.order})`, async (t) => {
+      const standIn = await place(t);
+      const instances = [await start(t, standIn), await start(t, standIn)];
+      const taking = { ...declaration, bindings: [...declaration.bindings, { type: 'basket.clear.v1', kind: 'command' as const }] };
+      const consumers: Consumer[] = [];
+      for (const { session } of instances) {
+        await session.declare(taking);
+        consumers.push(await session.consume(taking));
+      }
+      const got = new Set<string>();
+      const ended = new AbortController();
+      const pulling = consumers.map(async (consumer) => {
+        while (!ended.signal.aborted) {
+          const some = await consumer.receive(10, { waitMs: 500, signal: ended.signal }).catch(() => setTimeout(50, []));
+          for (const label of labels(some)) got.add(label);
+          await consumer.settle(some);
+        }
+      });
+      const [{ session }] = instances as [Instance];
+      const made = () => instances.flatMap((one) => one.reports('queue-made'));
+      const command = (label: string) => message(label, { kind: 'command', recipient: 'basket', type: 'basket.clear.v1', key: 'k' });
+      await sendInsisting(session, [message('before', { key: 'k' }), command('before too')]);
+      await until(() => got.size === 2);
+      standIn.namespace.removeSubscription('waybill/events', 'basket.prices');
+      await until(() => made().length === 1);
+      standIn.namespace.removeQueue('waybill/commands/basket/basket.clear.v1');
+      await until(() => made().length === 2);
+      await sendInsisting(session, [message('after', { key: 'k' }), command('after too')]);
+      await until(() => got.size === 4);
+      assert.deepEqual(made(), [{ subscription: 'basket.prices' }, { subscription: 'basket.prices' }]);
+      assert.deepEqual(
+        instances.flatMap((one) => one.warnings()).map((warning) => (warning as { detail: { details: { entities: string[] } } }).detail.details.entities).sort(),
+        [['the queue waybill/commands/basket/basket.clear.v1'], ['the subscription basket.prices of the topic waybill/events']],
+      );
+      ended.abort();
+      await Promise.all(pulling);
+    });
+  }
+
+  it('does not make again what another instance removed or renamed, until it is declared again', async (t) => {
+    const standIn = await place(t);
+    const [one, two] = [await start(t, standIn), await start(t, standIn)];
+    const gone = async (name: string, end: () => Promise<void>): Promise<void> => {
+      await two.session.declare(to(name));
+      const consumer = await two.session.consume(to(name));
+      const waiting = consumer.receive(1, { waitMs: 500, signal });
+      await end();
+      assert.deepEqual(await waiting, []);
+      await until(() => !consumer.active);
+      assert.equal(standIn.namespace.topics.get('waybill/events')!.subscriptions.has(name), false);
+    };
+    await gone('basket.prices', () => one.session.remove('basket.prices', 'drop'));
+    await gone('basket.old', () => one.session.declare(to('basket.new', { formerly: ['basket.old'] })));
+    assert.deepEqual([...one.warnings(), ...two.warnings()], []);
+    await one.session.declare(prices);
+    const consumer = await one.session.consume(prices);
+    const taking = take(consumer, 1);
+    standIn.namespace.removeSubscription('waybill/events', 'basket.prices');
+    await until(() => one.reports('queue-made').length === 1);
+    await sendInsisting(two.session, [message('a')]);
+    assert.deepEqual(labels(await taking), ['a']);
+  });
+
+  it('goes on asking where it may make nothing, until somebody has made it again', async (t) => {
+    const standIn = await place(t);
+    const [maker, user] = [await start(t, standIn), await start(t, standIn, { migrate: 'check' })];
+    await maker.session.declare(prices);
+    await user.session.declare(prices);
+    const consumer = await user.session.consume(prices);
+    const waiting = consumer.receive(1, { waitMs: 20_000, signal });
+    standIn.namespace.removeSubscription('waybill/events', 'basket.prices');
+    await assert.rejects(waiting, code('TOPOLOGY_MISSING'));
+    await maker.session.declare(prices);
+    await sendInsisting(maker.session, [message('a')]);
+    assert.deepEqual(labels(await take(consumer, 1)), ['a']);
   });
 
   for (const detects of [true, false]) {

@@ -5,6 +5,7 @@ import type { ServiceBusClient } from '@azure/service-bus';
 import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import { WaybillError } from '../../src/contract/errors.ts';
 import type { WireMessage } from '../../src/contract/message.ts';
+import type { SignalName } from '../../src/contract/signals.ts';
 import type { Consumer, Delivery, TransportSession } from '../../src/contract/transport.ts';
 import { memory } from '../../src/stores/memory/index.ts';
 import { recordingHost } from '../../src/testing/conformance/host.ts';
@@ -20,6 +21,8 @@ export interface Instance {
   readonly session: TransportSession;
   readonly client: ServiceBusClient;
   readonly warnings: () => unknown[];
+  /** What was told by this signal. */
+  readonly reports: (name: SignalName) => unknown[];
 }
 
 interface StartOptions {
@@ -38,7 +41,7 @@ export async function start(t: TestContext, standIn: StandIn, { migrate = 'auto'
   ends.unshift(() => client.close());
   const session = await azureServiceBus(client, { administration: sdkAdministration(standIn) }).connect({ ...host, store: await memory().open(host) });
   ends.unshift(() => session.close());
-  return { session, client, warnings: () => reports.filter(({ name }) => name === 'warn') };
+  return { session, client, warnings: () => reports.filter(({ name }) => name === 'warn'), reports: (wanted) => reports.flatMap(({ name, detail }) => (name === wanted ? [detail] : [])) };
 }
 
 export async function place(t: TestContext): Promise<StandIn> {

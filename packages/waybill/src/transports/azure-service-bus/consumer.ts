@@ -8,7 +8,7 @@
  */
 import { type Clock, sleep } from '../../contract/clock.ts';
 import { WaybillError } from '../../contract/errors.ts';
-import type { Signals } from '../../contract/signals.ts';
+import type { Logger, Signals } from '../../contract/signals.ts';
 import type { Consumer, Declaration, Delivery, SourceProgress } from '../../contract/transport.ts';
 import type { AzureReceived } from './client.ts';
 import type { Clients } from './clients.ts';
@@ -41,6 +41,7 @@ export interface ConsumerOptions {
   readonly topology: Topology;
   readonly clock: Clock;
   readonly signals: Signals;
+  readonly warn: Logger['warn'];
 }
 
 export class AzureConsumer implements Consumer, Sink {
@@ -64,6 +65,8 @@ export class AzureConsumer implements Consumer, Sink {
   #wanted = 0;
   #broken: unknown;
   #places = 0;
+  /** It is found out whether it was removed. */
+  #remaking = false;
   #cancelUnwanted = (): void => {};
   #closing: Promise<void> | undefined;
 
@@ -121,7 +124,7 @@ export class AzureConsumer implements Consumer, Sink {
 
   #want(max: number): void {
     this.#wanted = max;
-    if (this.#state !== 'working') return;
+    if (this.#state !== 'working' || this.#remaking) return;
     if (this.#moved !== undefined) void this.#lookAtMoved(this.#moved);
     for (const inlet of this.#inlets) inlet.want(max);
   }
@@ -228,12 +231,31 @@ export class AzureConsumer implements Consumer, Sink {
   gone(): void {
     if (this.#state !== 'working') return;
     if (this.#moved !== undefined) return void this.#lookAtMoved(this.#moved); // another instance has emptied it
-    this.#state = 'retired';
     for (const held of [...this.#buffer, ...this.#given.values()]) {
       held.state = 'lost';
       this.#end(held);
     }
     this.#buffer = [];
+    if (this.#remaking) return;
+    this.#remaking = true;
+    void this.#remake().finally(() => {
+      this.#remaking = false;
+      this.#look();
+    });
+  }
+
+  async #remake(): Promise<void> {
+    const { topology, declaration, signals, warn } = this.#options;
+    try {
+      const made = await topology.remake(declaration);
+      if (made === undefined) this.#state = 'retired';
+      else if (made.length > 0) {
+        warn({ subscription: declaration.name, entities: made }, 'what it receives from was gone from Azure Service Bus, with what it held: it is made again');
+        signals.emit('queue-made', { subscription: declaration.name });
+      } // else another instance was quicker
+    } catch (error) {
+      this.broken(error);
+    }
   }
 
   // --- settling ---------------------------------------------------------------------------------------------------------

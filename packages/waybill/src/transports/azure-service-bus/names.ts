@@ -21,6 +21,8 @@ export interface Names {
   queue(kind: 'command' | 'reply', service: string, type: string): string;
   /** Where the queue of a former name goes. */
   moved(name: string): string;
+  /** An empty queue that says for some minutes that this subscription was removed, and not deleted by hand. */
+  removed(name: string): string;
   /** A reply address is its queue's path. */
   replies(service: string, id: string): string;
 }
@@ -32,6 +34,7 @@ export function namesWith(prefix: string): Names {
     rule: (type, suffix = '') => fitting(type, shortMax - suffix.length) + suffix,
     queue: (kind, service, type) => `${prefix}/${kind}s/${service}/${fitting(type, partMax)}`,
     moved: (name) => `${prefix}/moved/${fitting(name, partMax)}`,
+    removed: (name) => `${prefix}/removed/${fitting(name, partMax)}`,
     replies: (service, id) => `${prefix}/answers/${service}/${id}`,
   };
 }

@@ -84,7 +84,7 @@ export async function openSession(options: SessionOptions, host: TransportHost):
       check();
       const moved = declaration.formerly.length === 0 ? undefined : await doing(`consuming ${declaration.name}`, () => topology.movedTo(declaration.name));
       const ground = { clients, acceptors: declaration.order === 'by-key' ? acceptors() : clients, acceptMaxMs: make?.acceptMaxMs ?? Infinity, silentMs, lockMs };
-      const consumer = new AzureConsumer({ declaration, ...ground, topology, clock, signals }, moved);
+      const consumer = new AzureConsumer({ declaration, ...ground, topology, clock, signals, warn: (details, text) => logger.warn(details, text) }, moved);
       consumers.push(consumer);
       return keep(consumer);
     },

@@ -26,8 +26,8 @@ export interface TopologyOptions {
 
 /** While what is queued is applied before a removal. */
 const pollMs = 100;
-/** Azure deletes a queue for replies this long after its instance has gone; 5 minutes is the least. */
-const idleReplies = 'PT5M';
+/** Azure deletes a queue this long after its last use: one for replies when its instance has gone. 5 minutes is the least. */
+const idleFor = 'PT5M';
 
 export class Topology {
   readonly #options: TopologyOptions;
@@ -97,16 +97,21 @@ export class Topology {
   /** Places of the declared subscriptions, by the subscription. */
   readonly declared: Map<string, readonly Place[]> = new Map();
 
-  async declare(declaration: Declaration): Promise<void> {
+  /** @returns what this call made */
+  async declare(declaration: Declaration): Promise<readonly string[]> {
     const requiresSession = declaration.order === 'by-key';
     const places = this.places(declaration);
+    const made: string[] = [];
     await this.#make(
       `declaring ${declaration.name}`,
       async (administration) => {
         if (declaration.from !== 'now') await this.#refusePast(administration, declaration);
         for (const place of places) {
-          if (place.topic === undefined) await this.#ensureQueue(administration, place.name, { requiresSession, userMetadata: declaration.name });
-          else await this.#ensureSubscription(administration, place.name, declaration, requiresSession);
+          const isNew =
+            place.topic === undefined
+              ? await this.#ensureQueue(administration, place.name, { requiresSession, userMetadata: declaration.name })
+              : await this.#ensureSubscription(administration, place.name, declaration, requiresSession);
+          if (isNew) made.push(told(place));
         }
         for (const former of declaration.formerly) await this.#move(administration, former, declaration, requiresSession);
       },
@@ -116,6 +121,7 @@ export class Topology {
       },
     );
     this.declared.set(declaration.name, places);
+    return made;
   }
 
   async #refusePast(administration: AzureAdministration, { name, formerly }: Declaration): Promise<void> {
@@ -128,14 +134,19 @@ export class Topology {
     return orUndefined(administration.getSubscription(names.topic, names.subscription(name)));
   }
 
-  /** The first rule is made with the subscription: one that takes everything, as Azure's default does, is never there. */
-  async #ensureSubscription(administration: AzureAdministration, entity: string, declaration: Declaration, requiresSession: boolean): Promise<void> {
+  /**
+   * The first rule is made with the subscription: one that takes everything, as Azure's default does, is never there.
+   * @returns whether it was made
+   */
+  async #ensureSubscription(administration: AzureAdministration, entity: string, declaration: Declaration, requiresSession: boolean): Promise<boolean> {
     const { names, lockMs } = this.#options;
     const rules = declaration.bindings.filter(({ kind }) => kind === 'event').flatMap(({ type }) => rulesFor(names, type));
     let found = await this.#subscription(administration, declaration.name);
+    let isNew = false;
     if (!found) {
+      await unlessMissing(administration.deleteQueue(names.removed(declaration.name)));
       const options = { ...entitySettings(requiresSession, lockMs), userMetadata: declaration.name };
-      await unlessThere(administration.createSubscription(names.topic, entity, { ...options, defaultRuleOptions: rules[0] }));
+      isNew = await unlessThere(administration.createSubscription(names.topic, entity, { ...options, defaultRuleOptions: rules[0] }));
       found = await this.#subscription(administration, declaration.name);
     }
     if (found && found.requiresSession !== requiresSession) throw conflict(declaration.name, found.requiresSession);
@@ -147,17 +158,21 @@ export class Topology {
     for (const { name, filter } of rules) {
       if (!there.has(name)) await unlessThere(administration.createRule(names.topic, entity, name, filter));
     }
+    return isNew;
   }
 
-  async #ensureQueue(administration: AzureAdministration, name: string, { requiresSession, userMetadata }: { requiresSession: boolean; userMetadata: string }): Promise<void> {
+  async #ensureQueue(administration: AzureAdministration, name: string, { requiresSession, userMetadata }: { requiresSession: boolean; userMetadata: string }): Promise<boolean> {
     let found = await orUndefined(administration.getQueue(name));
+    let isNew = false;
     if (!found) {
-      await unlessThere(administration.createQueue(name, { ...entitySettings(requiresSession, this.#options.lockMs), userMetadata }));
+      await unlessMissing(administration.deleteQueue(this.#options.names.removed(userMetadata)));
+      isNew = await unlessThere(administration.createQueue(name, { ...entitySettings(requiresSession, this.#options.lockMs), userMetadata }));
       found = await administration.getQueue(name);
     }
     if (found.requiresSession !== requiresSession) throw conflict(name, found.requiresSession as boolean);
     // It was being removed, or belongs to a former name.
     if (found.status !== 'Active' || found.userMetadata !== userMetadata) await administration.updateQueue({ ...found, status: 'Active', userMetadata });
+    return isNew;
   }
 
   async #lookAt(place: Place): Promise<void> {
@@ -191,6 +206,7 @@ export class Topology {
       source: { topic: names.topic, name: entity, sessions: found.requiresSession },
       left: async () => (await administration.getSubscriptionRuntimeProperties(names.topic, entity)).activeMessageCount,
     });
+    await this.#say(administration, former);
     await unlessMissing(administration.deleteSubscription(names.topic, entity));
   }
 
@@ -234,10 +250,28 @@ export class Topology {
         for (const queue of queues) await unlessMissing(administration.getQueue(queue).then((found) => administration.updateQueue({ ...found, status: 'SendDisabled' })));
         if (!(await this.#untilEmpty(administration, subscribed ? entity : undefined, queues, stop))) return;
       }
+      if (subscribed || queues.length > 0) await this.#say(administration, name);
       if (subscribed) await unlessMissing(administration.deleteSubscription(names.topic, entity));
       for (const queue of queues) await unlessMissing(administration.deleteQueue(queue));
       this.declared.delete(name);
     });
+  }
+
+  /** Before its entities go: other instances find them missing, and know that it is meant. */
+  async #say(administration: AzureAdministration, name: string): Promise<void> {
+    await unlessThere(administration.createQueue(this.#options.names.removed(name), { autoDeleteOnIdle: idleFor }));
+  }
+
+  /**
+   * An entity that was received from is not there any more.
+   * @returns undefined: the subscription was removed; else what somebody had deleted by hand and this call made again, without what it held
+   * @throws WaybillError `TOPOLOGY_MISSING` where nothing may be made
+   */
+  async remake(declaration: Declaration): Promise<readonly string[] | undefined> {
+    const administration = this.#administration;
+    if (!administration) throw this.#missing(this.places(declaration).map(told).join(', or '));
+    const tombstone = await doing(`looking after ${declaration.name}`, () => orUndefined(administration.getQueue(this.#options.names.removed(declaration.name))));
+    return tombstone ? undefined : this.declare({ ...declaration, from: 'now' });
   }
 
   async #queuesOf(administration: AzureAdministration, subscription: string): Promise<string[]> {
@@ -271,7 +305,7 @@ export class Topology {
   async makeReplies(queue: string): Promise<void> {
     await this.#make(
       `creating the queue ${queue}`,
-      async (administration) => unlessThere(administration.createQueue(queue, { autoDeleteOnIdle: idleReplies, maxDeliveryCount: 1 })),
+      async (administration) => void (await unlessThere(administration.createQueue(queue, { autoDeleteOnIdle: idleFor, maxDeliveryCount: 1 }))),
       () => Promise.reject(new WaybillError('CAPABILITY_MISSING', 'requests need a queue for their replies, which these credentials may not create (Manage)')),
     );
   }
@@ -281,10 +315,15 @@ export class Topology {
   }
 }
 
-async function unlessThere(work: Promise<unknown>): Promise<void> {
-  await work.catch((error: unknown) => {
-    if (!isThere(error)) throw error;
-  });
+/** @returns whether it was not there */
+async function unlessThere(work: Promise<unknown>): Promise<boolean> {
+  try {
+    await work;
+    return true;
+  } catch (error) {
+    if (isThere(error)) return false;
+    throw error;
+  }
 }
 
 async function unlessMissing(work: Promise<unknown>): Promise<void> {
