@@ -14,7 +14,7 @@
  * The broker closes the channel for a message that it cannot take (too large, say) and says not which: those in flight are
  * then sent alone, one after another; who closes the channel alone is refused.
  */
-import { type Clock, sleep } from '../../contract/clock.ts';
+import type { Clock } from '../../contract/clock.ts';
 import type { WaybillError } from '../../contract/errors.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import type { SendOutcome } from '../../contract/transport.ts';
@@ -31,7 +31,7 @@ const windowBytesMax = 16 * 1024 * 1024;
 const nackPausesMs = [100, 400, 1_600] as const;
 /** Without any confirm for so long, though the broker is not blocked, the connection is given up. */
 const silenceMs = 30_000;
-/** The exchange was gone, and its bindings with it: in that time subscribers notice (see `echo.ts`), else what is sent next would go nowhere. */
+/** The exchange was gone, and its bindings with it: in that time subscribers notice (see `echo.ts`). */
 const bindingMs = 5_000;
 
 /** Most chains have nothing behind: they share this. */
@@ -85,8 +85,8 @@ export class Publisher {
   /** To be sent one at a time, until one of them has shown itself to be the bad one or all are through. */
   readonly #alone = new Set<Flight>();
   #heardMs = 0;
-  /** Nothing leaves before. */
-  #notBeforeMs = -Infinity;
+  /** Queues are being bound: nothing leaves. */
+  #held = false;
   #watching = false;
   /** What became of the last event of each type. */
   readonly taken: Map<string, boolean> = new Map();
@@ -106,6 +106,16 @@ export class Publisher {
       const batch: Batch = { outcomes: [], left: messages.length, resolve, reject };
       this.#batches.add(batch);
       messages.forEach((message, at) => this.#enqueue({ message, routingKey: route.of(message), batch, at, nacks: 0, returned: false }));
+      this.#pump();
+    });
+  }
+
+  /** The exchange was gone: what is sent before the queues are bound to the new one would go nowhere. */
+  hold(): void {
+    if (this.#held) return;
+    this.#held = true;
+    this.#clock.after(bindingMs, () => {
+      this.#held = false;
       this.#pump();
     });
   }
@@ -130,7 +140,7 @@ export class Publisher {
   }
 
   #mayLeave(): boolean {
-    if (this.#full || this.#link.blocked) return false;
+    if (this.#full || this.#held || this.#link.blocked) return false;
     if (this.#unconfirmed === 0) return true;
     return this.#alone.size === 0 && this.#unconfirmed < windowMax && this.#bytes < windowBytesMax;
   }
@@ -238,10 +248,10 @@ export class Publisher {
   async #openChannel(): Promise<void> {
     const channel = await this.#link.confirmChannel();
     let closedWith: unknown;
-    const closed = new AbortController();
+    let closed = false;
     channel.on('error', (error) => (closedWith = error));
     channel.on('close', () => {
-      closed.abort();
+      closed = true;
       this.#closed(channel, closedWith);
     });
     channel.on('ack', (fields) => this.#channel === channel && this.#confirmed(fields, 'ack'));
@@ -252,9 +262,7 @@ export class Publisher {
       this.#pump();
     });
     await this.#prepare(channel);
-    const waitMs = this.#notBeforeMs - this.#clock.monotonic();
-    if (waitMs > 0) await sleep(this.#clock, waitMs, closed.signal);
-    if (closed.signal.aborted) throw new Error('the channel was closed');
+    if (closed) throw new Error('the channel was closed');
     this.#channel = channel;
     this.#firstTag = 1;
   }
@@ -265,7 +273,7 @@ export class Publisher {
     this.#channel = undefined;
     this.#forgetWindow();
     const code = codeOf(error);
-    if (code === replyCode.notFound) this.#notBeforeMs = this.#clock.monotonic() + bindingMs;
+    if (code === replyCode.notFound) this.hold();
     if (code !== replyCode.preconditionFailed && code !== replyCode.contentTooLarge) return this.#fail(unreachable('publishing', error));
     if (inFlight.length === 1) this.#finish(inFlight[0]!, { kind: 'refused', reason: textOf(error) });
     else for (const flight of inFlight) this.#alone.add(flight);

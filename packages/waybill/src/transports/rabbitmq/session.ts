@@ -100,8 +100,10 @@ export class Session implements TransportSession {
           exchange: this.#names.exchange,
           topology: this.#topology,
           instance: this.#instance,
+          publisher: this.#publisher,
           working: [...this.#consumers].filter(({ state }) => state === 'working'),
           declared: this.#declared,
+          declare: (declaration) => this.#declareAgain(declaration),
         }),
     });
   }
@@ -174,12 +176,15 @@ export class Session implements TransportSession {
     await sleep(this.#host.clock, tellMs / 2, this.#closed.signal); // the word of its removal may be on its way
     const { name } = declaration;
     if (this.#closed.signal.aborted || ![...this.#consumers].some((one) => one.name === name && one.state === 'working')) return;
-    const gone: string[] = [];
-    for (const queue of this.#names.queuesOf(declaration)) if (!(await this.#topology.inspect(queue))) gone.push(queue);
-    await this.#topology.declare({ ...declaration, from: 'now' });
-    if (gone.length === 0) return; // another instance was quicker
-    this.#host.logger.warn({ subscription: name, queues: gone }, 'its queue was gone from RabbitMQ, with what it held: it is made again');
-    this.#host.signals.emit('queue-made', { subscription: name });
+    await this.#declareAgain(declaration);
+  }
+
+  async #declareAgain(declaration: Declaration): Promise<void> {
+    const { name: subscription } = declaration;
+    const queues = await this.#topology.declareAgain(declaration);
+    if (queues.length === 0) return; // another was quicker, or bindings alone were gone
+    this.#host.logger.warn({ subscription, queues }, 'its queue was gone from RabbitMQ, with what it held: it is made again');
+    this.#host.signals.emit('queue-made', { subscription });
   }
 
   /** Bytes and properties as they came, with the reason. */

@@ -82,6 +82,23 @@ export class Topology {
     return isNew && former.length === 0;
   }
 
+  #again: Promise<unknown> = Promise.resolve();
+
+  /**
+   * After something was deleted by hand. One after another: what was made just now was not gone.
+   * @returns the queues that were gone
+   */
+  declareAgain(declaration: Declaration): Promise<string[]> {
+    const again = this.#again.then(async () => {
+      const gone: string[] = [];
+      for (const queue of this.#options.names.queuesOf(declaration)) if (!(await this.inspect(queue))) gone.push(queue);
+      await this.declare({ ...declaration, from: 'now' });
+      return gone;
+    });
+    this.#again = again.catch(() => {});
+    return again;
+  }
+
   /** Queues of former names, and of this name in another shape (its order was changed). */
   async #formerQueues({ name, order, formerly }: Declaration): Promise<string[]> {
     const { names } = this.#options;
