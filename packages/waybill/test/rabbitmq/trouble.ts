@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import amqplib from 'amqplib';
 import type { WireMessage } from '../../src/contract/message.ts';
 import type { Consumer, TransportSession } from '../../src/contract/transport.ts';
 import { labels, message } from '../../src/testing/conformance/message.ts';
@@ -13,7 +14,6 @@ import { to } from '../../src/testing/conformance/transport/world.ts';
 import type { AmqpChannel, AmqpConnection } from '../../src/transports/rabbitmq/client.ts';
 import type { Session } from '../../src/transports/rabbitmq/session.ts';
 import type { RabbitServer } from '../support/rabbitmq-server.ts';
-import { definitions } from './over-rabbitmq.ts';
 
 export interface TroubleWorld {
   readonly server: RabbitServer;
@@ -88,6 +88,7 @@ export const troubleCases: readonly TroubleCase[] = [
       const [catalog, basket] = [await connect('catalog'), await connect('basket')];
       await basket.declare(prices);
       await basket.close(); // its echo would be told of the alarm too, and perhaps first
+      await catalog.send([message('before')]); // it has its channel
       await server.ctl(...on);
       const sending: Promise<unknown>[] = [];
       const send = (...messages: WireMessage[]): void => void sending.push(catalog.send(messages));
@@ -104,7 +105,7 @@ export const troubleCases: readonly TroubleCase[] = [
         await server.ctl(...off);
       }
       await Promise.all(sending);
-      assert.equal(handedOver(), 201);
+      assert.equal(handedOver(), 202);
     },
   })),
   {
@@ -128,11 +129,11 @@ export const troubleCases: readonly TroubleCase[] = [
     async run({ server, system, connect, patienceMs }) {
       const [basket, catalog] = [await connect('basket'), await connect('catalog')];
       await basket.declare(prices);
-      const taking = take(await basket.consume(prices), 1, patienceMs);
+      const consumer = await basket.consume(prices);
       await deleteExchange(server, system);
-      await untilBound(server, system, patienceMs); // nobody publishes: who consumes notices
-      await catalog.send([message('after')]);
-      assert.deepEqual(await taking, ['after']);
+      await untilExchange(server, system, patienceMs); // nobody publishes, and somebody notices
+      await untilRouted(catalog, message('after'), patienceMs);
+      assert.deepEqual(await take(consumer, 1, patienceMs), ['after']);
     },
   },
   {
@@ -140,11 +141,10 @@ export const troubleCases: readonly TroubleCase[] = [
     async run({ server, system, connect, patienceMs }) {
       const [basket, catalog] = [await connect('basket'), await connect('catalog')];
       await basket.declare(prices);
-      const taking = take(await basket.consume(prices), 1, patienceMs);
+      const consumer = await basket.consume(prices);
       await deleteExchange(server, system, 'and make it anew');
-      await untilBound(server, system, patienceMs);
-      await catalog.send([message('after')]);
-      assert.deepEqual(await taking, ['after']);
+      await untilRouted(catalog, message('after'), patienceMs);
+      assert.deepEqual(await take(consumer, 1, patienceMs), ['after']);
     },
   },
   {
@@ -155,7 +155,6 @@ export const troubleCases: readonly TroubleCase[] = [
       const consumer = await basket.consume(prices);
       await catalog.send([message('0')]); // it has its channel
       const sent = ['0'];
-      const taking = take(consumer, 21, patienceMs);
       await deleteExchange(server, system);
       for (const untilMs = performance.now() + patienceMs; sent.length <= 20 && performance.now() < untilMs; ) {
         const label = `${sent.length}`;
@@ -164,7 +163,7 @@ export const troubleCases: readonly TroubleCase[] = [
         assert.equal(outcome.kind, 'stored', `message ${label} went nowhere`);
         sent.push(label);
       }
-      assert.deepEqual(await taking, sent.sort());
+      assert.deepEqual(await take(consumer, 21, patienceMs), sent.sort());
     },
   },
   {
@@ -206,16 +205,35 @@ export const troubleCases: readonly TroubleCase[] = [
   },
 ];
 
-/** At the server: made anew at once, nobody finds that it was missing. */
-export async function deleteExchange(server: Pick<RabbitServer, 'ctl'>, system: string, then?: 'and make it anew'): Promise<void> {
-  const name = `rabbit_misc:r(<<"/">>, exchange, <<"${system}">>)`;
-  const anew = then ? `, rabbit_exchange:declare(${name}, topic, true, false, false, [], <<"test">>)` : '';
-  await server.ctl('eval', `rabbit_exchange:delete(${name}, false, <<"test">>)${anew}.`);
+/** Made anew in the same breath, nobody finds that it was missing. */
+export async function deleteExchange({ url }: Pick<RabbitServer, 'url'>, system: string, then?: 'and make it anew'): Promise<void> {
+  await aside(url, async (channel) => {
+    await Promise.all([channel.deleteExchange(system), then && channel.assertExchange(system, 'topic', { durable: true })]);
+  });
 }
 
-async function untilBound(server: RabbitServer, system: string, patienceMs: number): Promise<void> {
-  const isBound = async (): Promise<boolean> => (await definitions(server, system)).bindings.some(({ source, destination }) => source === system && destination === `${system}.basket.prices`);
-  for (const untilMs = performance.now() + patienceMs; performance.now() < untilMs; await sleep(100)) if (await isBound()) return;
+async function aside<R>(url: string, work: (channel: amqplib.Channel) => Promise<R>): Promise<R> {
+  const connection = await amqplib.connect(url);
+  try {
+    const channel = await connection.createChannel();
+    channel.on('error', () => {});
+    return await work(channel);
+  } finally {
+    await connection.close();
+  }
+}
+
+async function untilExchange({ url }: RabbitServer, system: string, patienceMs: number): Promise<void> {
+  const stands = (): Promise<boolean> => aside(url, (channel) => channel.checkExchange(system).then(() => true, () => false));
+  for (const untilMs = performance.now() + patienceMs; performance.now() < untilMs; await sleep(100)) if (await stands()) return;
+  assert.fail('the exchange is not made again');
+}
+
+async function untilRouted(catalog: TransportSession, sent: WireMessage, patienceMs: number): Promise<void> {
+  for (const untilMs = performance.now() + patienceMs; performance.now() < untilMs; await sleep(50)) {
+    const outcomes = await catalog.send([sent]).catch(() => []);
+    if (outcomes[0]?.kind === 'stored') return;
+  }
   assert.fail('the queue is not bound again');
 }
 
