@@ -1,15 +1,21 @@
-/** Runs seeds on a library with a planted bug until an invariant is violated; prints what was found as JSON. */
-import { simulate } from 'waybill/testing';
+/** Runs what is kept of a planted bug, then seeds, until an invariant is violated; prints what was found as JSON. */
+import { type Outcome, simulate } from 'waybill/testing';
+import type { Caught } from './hunting.ts';
+import { kept } from './kept.ts';
 import { isPlanted } from './plant.ts';
 
 const [from = 1, count = 1_000] = process.argv.slice(2).map(Number);
 Error.stackTraceLimit = 0; // nobody reads the stacks of simulated trouble
 if (!isPlanted()) throw new Error('the mutant was not planted: its file is not loaded by the simulation');
-for (let seed = from; seed < from + count; seed++) {
-  const { violations } = await simulate({ seed });
-  if (violations.length === 0) continue;
-  console.log(JSON.stringify({ seed, invariants: [...new Set(violations.map(({ invariant }) => invariant))], what: violations[0]!.what }));
+for (const [name, scenario] of kept) if (scenario.mutant === process.env.WAYBILL_MUTANT) tell(name, await simulate(scenario));
+for (let seed = from; seed < from + count; seed++) tell(`seed ${seed}`, await simulate({ seed }));
+end({});
+
+function tell(by: string, { violations }: Outcome): void {
+  if (violations.length > 0) end({ by, invariants: [...new Set(violations.map(({ invariant }) => invariant))], what: violations[0]!.what });
+}
+
+function end(caught: Caught): never {
+  console.log(JSON.stringify(caught));
   process.exit(0);
 }
-console.log(JSON.stringify({ seed: undefined }));
-process.exit(0);

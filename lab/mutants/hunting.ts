@@ -4,8 +4,8 @@ import { promisify } from 'node:util';
 import type { Mutant } from './list.ts';
 
 export interface Caught {
-  /** The first seed that noticed; undefined when none did. */
-  readonly seed?: number;
+  /** The first seed that noticed, or the file of what is kept of it; undefined when none did. */
+  readonly by?: string;
   readonly invariants?: readonly string[];
   readonly what?: string;
 }

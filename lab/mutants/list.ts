@@ -59,6 +59,8 @@ export const mutants: readonly Mutant[] = [
   { name: 'watermark that is not looked at', file: apply, find: "plan.order !== 'latest' ||\n", put: "plan.order !== 'latest' || ready.sequence !== undefined ||\n" },
   { name: 'watermark raised by what is overtaken', file: inbox, find: 'if (reached !== undefined && reached.sequence >= mark.sequence) return false;\n', put: '' },
   { name: '`formerly` without its inbox', file: 'inbox/subscription.ts', find: 'if (plan.formerly.length === 0) return;', put: 'if (plan.formerly.length >= 0) return;', also: { file: 'inbox/names.ts', find: 'if (formerly.length === 0) return inbox;', put: 'if (formerly.length >= 0) return inbox;' } },
+  { name: 'an instance of the old name applies what the new one has applied', file: 'inbox/names.ts', find: 'if (formerly.length === 0) return inbox;', put: 'if (formerly.length >= 0) return inbox;' },
+  { name: 'a late start that fails is not tried again', file: 'wiring/subscriptions.ts', find: "if (when === 'at start' && !WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;", put: "if (!WaybillError.is(error, 'TRANSPORT_UNREACHABLE')) throw error;" },
   { name: 'an inbox that forgets before the last delivery', file: 'wiring/rooms.ts', find: 'store.ports.inbox.trim(nowMs - 2 * options.horizonMs, max)', put: 'store.ports.inbox.trim(nowMs - options.horizonMs, max)' },
   { name: 'an inbox that forgets what is in failures', file: inbox, find: ' || needed.has(key)) continue;', put: ') continue;' },
   { name: 'an inbox that never forgets', file: 'wiring/rooms.ts', find: 'store.ports.inbox.trim(nowMs - 2 * options.horizonMs, max)', put: 'store.ports.inbox.trim(nowMs - 200 * options.horizonMs, max)' },

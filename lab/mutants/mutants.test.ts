@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { hunt } from './hunting.ts';
+import { kept } from './kept.ts';
 import { mutants } from './list.ts';
 
 const sample = [
@@ -38,6 +39,15 @@ describe('the planted bugs', () => {
       assert.ok(mutant);
       const caught = await hunt(mutant, { from: 1, seeds: 100, timeoutMs: 60_000 });
       assert.ok(caught.invariants && caught.invariants.length > 0, 'no seed noticed');
+    });
+  }
+
+  for (const [file, { mutant: name, violates }] of kept) {
+    it(`that was found once comes to its violation by what is kept: ${file}`, async () => {
+      const mutant = mutants.find((one) => one.name === name);
+      assert.ok(mutant, `no mutant is named ${name}`);
+      const caught = await hunt(mutant, { from: 1, seeds: 0, timeoutMs: 60_000 });
+      assert.deepEqual(caught.invariants, violates, 'calls have changed their order: find a run that does with lab/mutants/keep.ts');
     });
   }
 

@@ -18,10 +18,10 @@ const work = async (): Promise<void> => {
     if (caught instanceof Error) {
       missed.push(name);
       console.log(`BROKEN  ${name}: ${caught.message.split('\n').slice(0, 12).join('\n        ')}`);
-    } else if (caught.seed === undefined) {
+    } else if (caught.by === undefined) {
       missed.push(name);
       console.log(`MISSED  ${name}`);
-    } else console.log(`caught  ${name}: seed ${caught.seed}, ${caught.invariants!.join(' ')}: ${caught.what}`);
+    } else console.log(`caught  ${name}: ${caught.by}, ${caught.invariants!.join(' ')}: ${caught.what}`);
     progress.update(++done, `${missed.length} missed`);
   }
 };
