@@ -6,6 +6,7 @@
  * are two messages.
  */
 import { WaybillError } from '../../contract/errors.ts';
+import { literal } from './literal.ts';
 
 /** What every message is stored as, wherever it stands. Bytes stay bytes: no jsonb (A13). */
 const message = `kind text not null, id text collate "C" not null, source text collate "C" not null, type text collate "C" not null,
@@ -94,7 +95,15 @@ const migrations: readonly ((schema: string) => readonly string[])[] = [
     // who runs it, and until when nobody else may; left there when it has run out
     `alter table ${s}.waiting add column owner text, add column claimed timestamptz not null default '-infinity'`,
   ],
+
+  // A large body costs the server 7 ms a megabyte instead of 17 to 28 with pglz, and hardly more room. Where the server is older
+  // than 14, or was built without, it stays as it was.
+  (s) => ['ledger', 'waiting', 'failures', 'event'].map((table) => {
+    const alter = `alter table ${s}.${table} alter column body set compression lz4`;
+    return `do ${literal(`begin execute ${literal(alter)}; exception when syntax_error or feature_not_supported then null; end`)}`;
+  }),
 ];
+
 
 /** The format that this version of Waybill reads and writes. */
 export const formatNow: number = migrations.length;
