@@ -48,6 +48,22 @@ function held<T>(options: Partial<LanesOptions<T>>) {
 const beside = (full: boolean) => (full ? { atOnce: 3, withinMs: 100 } : { atOnce: 1, withinMs: 20 });
 
 describe('lanes', () => {
+  it('know what they hold weighs, until it is done or cleared', async () => {
+    const { lanes, works, begun } = held<number>({ room: () => 2, most: 1, weigh: (item) => item });
+    for (const item of [1, 10, 100, 1_000]) lanes.push(item, 'a');
+    assert.equal(lanes.weight, 1_111);
+    await begun();
+    works[0]!.putBack([10]);
+    works[0]!.end();
+    await turn();
+    assert.equal(lanes.weight, 1_110);
+    lanes.clear();
+    assert.equal(lanes.weight, 110); // under way
+    works[1]!.end();
+    await turn();
+    assert.deepEqual([lanes.weight, lanes.size], [0, 0]);
+  });
+
   it('do the work of a key one after another, in order, and of others side by side', async () => {
     const done: string[] = [];
     let running = 0;

@@ -10,6 +10,8 @@ export interface Lanes<T> {
   push(item: T, key: string | undefined): void;
   /** Taken and queued. */
   readonly size: number;
+  /** Of these. */
+  readonly weight: number;
   /** Resolves when something was finished. */
   finished(): Promise<void>;
   /** Removes and returns what is queued and not yet taken. */
@@ -26,6 +28,8 @@ export interface LanesOptions<T> {
   /** Another one waits while so many were begun within so long; `full`: it fills its room. */
   readonly beside: (full: boolean) => { readonly atOnce: number; readonly withinMs: number };
   readonly clock: Clock;
+  /** @default 0 */
+  readonly weigh?: (item: T) => number;
   /** At most this many share a work with the item, itself included. */
   readonly together?: (item: T) => number;
   /** `putBack`: items that were taken and not done go back to the front of their lanes. */
@@ -51,7 +55,7 @@ interface Share<T> {
 }
 
 export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
-  const { clock, together = () => Infinity } = options;
+  const { clock, together = () => Infinity, weigh = () => 0 } = options;
   const keyed = new Map<string, Lane<T>>();
   /** Lanes with something queued and nothing under way, by what they begin with: the oldest first. */
   let ready: Lane<T>[] = [];
@@ -61,6 +65,7 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
   let cancelTimer: (() => void) | undefined;
   let turns = 0;
   let size = 0;
+  let weight = 0;
   let waiters: (() => void)[] = [];
   let beginning = false;
 
@@ -72,8 +77,9 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
     return lane;
   };
 
-  const finish = (count: number): void => {
-    size -= count;
+  const finish = (places: readonly Place<T>[]): void => {
+    size -= places.length;
+    for (const { item } of places) weight -= weigh(item);
     const woken = waiters;
     waiters = [];
     for (const wake of woken) wake();
@@ -145,7 +151,7 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
     } finally {
       begun.splice(begun.indexOf(mine), 1);
       for (const { lane } of shares) end(lane);
-      finish(places.length);
+      finish(places);
       beginAll();
     }
   };
@@ -154,6 +160,7 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
     const back = places.filter(({ item }) => some.has(item));
     for (const place of back.toReversed()) place.lane.queue.unshift(place);
     size += back.length;
+    for (const { item } of back) weight += weigh(item);
   };
 
   /** Ready again, at the place that its oldest item has among the others; or gone. */
@@ -194,11 +201,15 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
     push(item, key) {
       const lane = laneOf(key);
       size++;
+      weight += weigh(item);
       if (lane.queue.push({ item, lane, turn: turns++ }) === 1 && !lane.busy) ready.push(lane);
       beginSoon();
     },
     get size() {
       return size;
+    },
+    get weight() {
+      return weight;
     },
     finished: () => new Promise((resolve) => waiters.push(resolve)),
     clear() {
@@ -208,7 +219,7 @@ export function createLanes<T>(options: LanesOptions<T>): Lanes<T> {
       cancelTimer?.();
       cancelTimer = undefined;
       for (const [key, { busy }] of keyed) if (!busy) keyed.delete(key);
-      finish(dropped.length);
+      finish(dropped);
       return dropped.map(({ item }) => item);
     },
     async idle() {

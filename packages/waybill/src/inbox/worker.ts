@@ -64,6 +64,8 @@ const batchMs = 20;
 const wholeBatchMs = 250;
 /** In hand at most, in batches: with what the next transactions take is decoded while others run. */
 const batchesAhead = 12;
+/** Of bodies, in bytes, where they are large: decoded, each is there twice, and as text for a moment. */
+const aheadBytesMax = 16 * 1024 * 1024;
 /** It is seen this often what is due although nothing announced it: another process may have put it there. */
 export const pollMs = 1_000;
 /** A receive that waits in vain ends after so long: what waits is announced. */
@@ -132,6 +134,7 @@ export function createWorker(options: WorkerOptions): Worker {
     most: count,
     beside: (full) => (ownTransactions() ? any : fit.beside(full)),
     clock,
+    weigh: ({ incoming }) => incoming.wire.body.length,
     together: (item) => item.together,
     work: (items, putBack) => work(items, putBack),
   });
@@ -161,7 +164,7 @@ export function createWorker(options: WorkerOptions): Worker {
   };
 
   const take = async (): Promise<void> => {
-    if (capacity - lanes.size < roomMin) return lanes.finished(); // also when the lanes are cleared, as by stop
+    if (capacity - lanes.size < roomMin || lanes.weight >= aheadBytesMax) return lanes.finished(); // also when the lanes are cleared, as by stop
     receiving = new AbortController();
     const waitMs = consumer.active ? await lookAtWaiting() : pollMs;
     if (!consumer.active) lookAsked = true; // once it is

@@ -30,6 +30,13 @@ export interface AmqpChannel {
   /** On a confirm channel. */
   waitForConfirms(): Promise<void>;
   removeListener(event: string, listener: () => void): unknown;
+  /** amqplib's own, since its first version: where each frame of the channel goes, and the parts of messages. */
+  accept?(frame: AmqpFrame): void;
+  acceptMessageFrame?(frame: AmqpFrame): void;
+}
+
+interface AmqpFrame {
+  readonly id: number | undefined;
 }
 
 export interface AmqpQueue {
@@ -110,6 +117,20 @@ export async function goodbye(closable: { close(): Promise<void> }, clock: Clock
   const late = new AbortController();
   await Promise.race([closable.close().catch(() => {}), sleep(clock, goodbyeMs, late.signal)]);
   late.abort();
+}
+
+/** AMQP 0-9-1: basic.deliver, the properties behind it; the bytes have none. */
+const parts: ReadonlySet<number | undefined> = new Set([(60 << 16) | 60, 60, undefined]);
+
+/**
+ * The same, and what the broker had sent before it heard of it still comes to whoever consumes: amqplib drops it, and nobody
+ * would know that this process, which lives, had it when it comes again.
+ */
+export function goodbyeHearing(channel: AmqpChannel, clock: Clock): Promise<void> {
+  const over = goodbye(channel, clock);
+  const { accept, acceptMessageFrame } = channel;
+  if (accept && acceptMessageFrame) channel.accept = (frame) => (parts.has(frame.id) ? acceptMessageFrame : accept).call(channel, frame);
+  return over;
 }
 
 /** An error of the client as ours. Its text may hold an address, never a password. */

@@ -23,7 +23,6 @@ import { Beats } from './beats.ts';
 import { Progress, type Word } from './progress.ts';
 import { type Entry, Reader } from './reader.ts';
 import type { Recollection } from './recollection.ts';
-import { partitionsAtOnce } from './names.ts';
 
 /** How often the share of partitions and unused prefetch are looked at. */
 const tidyMs = 2_000;
@@ -33,6 +32,8 @@ const unusedMs = 5_000;
 const watchedMs = 30_000;
 /** Bodies in hand of one subscription, about: of messages so large that the prefetch would hold more it is made smaller. */
 const bytesMax = 64 * 1024 * 1024;
+/** Bodies to one receive: as many of a megabyte as of a hundred bytes would be decoded all at once. */
+const receiveBytesMax = 4 * 1024 * 1024;
 
 export interface ConsumerHost {
   readonly link: Link;
@@ -159,7 +160,7 @@ export class QueueConsumer implements Consumer {
   }
 
   get #bytesMax(): number {
-    return bytesMax / Math.min(this.#host.queues.length, partitionsAtOnce);
+    return bytesMax / this.#host.queues.length;
   }
 
   /** What it has not begun with goes back, and it reads on with a smaller prefetch. */
@@ -241,8 +242,11 @@ export class QueueConsumer implements Consumer {
     if (this.state !== 'working') return [];
     const taken: Entry[] = [];
     const count = this.#readers.length;
-    for (let i = 0; i < count && taken.length < max; i++) {
-      taken.push(...(this.#readers[(this.#turn + i) % count]?.take(max - taken.length) ?? []));
+    let bytes = 0;
+    for (let i = 0; i < count && taken.length < max && bytes < receiveBytesMax; i++) {
+      const some = this.#readers[(this.#turn + i) % count]?.take(max - taken.length, receiveBytesMax - bytes) ?? [];
+      for (const { message } of some) bytes += message.content.length;
+      taken.push(...some);
     }
     this.#turn = (this.#turn + 1) % count;
     let isNews = false;

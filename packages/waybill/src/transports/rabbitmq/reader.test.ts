@@ -110,6 +110,15 @@ describe('a reader', () => {
     assert.deepEqual([heavy, reader.take(1).length], [[], 1]);
   });
 
+  it('hands out large messages a few at a time', async () => {
+    const { reader, come } = await opened();
+    come(5, 100);
+    const counts = Array.from({ length: 4 }, () => reader.take(10, 150).length);
+    assert.deepEqual(counts, [2, 2, 1, 0]);
+    come(5, 100);
+    assert.equal(reader.take(10).length, 5);
+  });
+
   it('tells when it has too many bytes in hand, settled ones not counted', async () => {
     const { reader, told, heavy, come } = await opened({ bytesMax: 100 });
     come(8);

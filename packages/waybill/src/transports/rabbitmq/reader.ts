@@ -1,6 +1,6 @@
 import type { Clock } from '../../contract/clock.ts';
 import type { Delivery } from '../../contract/transport.ts';
-import { type AmqpChannel, type AmqpMessage, goodbye } from './client.ts';
+import { type AmqpChannel, type AmqpMessage, goodbye, goodbyeHearing } from './client.ts';
 import type { Link } from './link.ts';
 import { type Received, received } from './wire.ts';
 
@@ -83,7 +83,7 @@ export class Reader {
       this.#drop('cancelled');
       return;
     }
-    if (this.state === 'closed') return;
+    if (this.state === 'closed') return this.#late(message);
     this.active = true;
     const read = received(message, message.fields.redelivered && this.#events.isSuspect(message));
     const entry: Entry =
@@ -99,6 +99,13 @@ export class Reader {
     if (this.#bytes > this.#bytesMax && count > 1 && this.state === 'open') this.#events.heavy(this, this.#bytes / count);
   }
 
+  /** It was on its way when this reader was closed: it comes again. */
+  #late(message: AmqpMessage): void {
+    const read = received(message, message.fields.redelivered && this.#events.isSuspect(message));
+    if (typeof read === 'string') return;
+    this.#events.remember([{ delivery: read.delivery, source: read.source, time: read.time, message, reader: this, settled: false, acknowledged: false }]);
+  }
+
   /** No delivery: it goes to the dead-letter queue, and counts as held until it is there. */
   #unreadable(message: AmqpMessage, reason: string): Entry {
     const entry: Entry = { delivery: nothing, source: '', time: 0, message, reader: this, settled: false, acknowledged: false };
@@ -110,9 +117,12 @@ export class Reader {
     return entry;
   }
 
-  take(max: number): Entry[] {
+  /** Up to `max`, or as many as have `bytesMax` together. */
+  take(max: number, bytesMax: number = Infinity): Entry[] {
     if (this.state !== 'open') return [];
-    const taken = this.buffer.splice(0, max);
+    let [count, bytes] = [0, 0];
+    while (count < max && count < this.buffer.length && bytes < bytesMax) bytes += this.buffer[count++]!.message.content.length;
+    const taken = this.buffer.splice(0, count);
     for (const entry of taken) this.held.add(entry);
     return taken;
   }
@@ -212,7 +222,7 @@ export class Reader {
     const channel = this.#channel;
     this.#acknowledgeAll();
     this.#drop('left');
-    if (channel) await goodbye(channel, this.#events.clock);
+    if (channel) await goodbyeHearing(channel, this.#events.clock);
   }
 
   #closed(error: unknown): void {
