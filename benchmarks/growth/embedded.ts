@@ -31,6 +31,7 @@ export async function embeddedFlow(messages: number, { inbox = 0, subscriptions 
     return await flowOf(bus, {
       messages,
       subscriptions,
+      from: 'beginning',
       publisher,
       effect: async (key, { tx }) => (tx as { query(text: string, values: unknown[]): unknown }).query('insert into effect values ($1, 1) on conflict (key) do update set n = n + 1', [key]),
       effects: async () => reading(file, (db) => (db.prepare('select sum(n) as n from effect').get() as { n: number }).n),
@@ -38,6 +39,7 @@ export async function embeddedFlow(messages: number, { inbox = 0, subscriptions 
         if (inbox === 0) return;
         reading(file, (db) => db.exec(`with recursive c(n) as (values (1) union all select n + 1 from c where n < ${inbox})
           insert into waybill_inbox select 'view.s0', 'desk', '00000000-0000-7000-8000-' || printf('%012d', n), ${Date.now()} from c`));
+        checkpoint(file);
       },
       cost: (count, work) => costOf(count, work),
     });
@@ -83,6 +85,7 @@ export async function embeddedBacklog(messages: number, size: number): Promise<F
           ids as (select n, '00000000-0000-7000-8000-' || printf('%012d', n) as id from c)
         insert into waybill_ledger (kind, id, source, type, recipient, key, time, headers, body, appended)
           select f.kind, i.id, f.source, f.type, f.recipient, 'key-' || i.n % 1000, f.time, replace(f.headers, f.id, i.id), f.body, f.appended from ids i, first f`));
+      checkpoint(join(dir, 'desk.db'));
       filled += size;
       const most = Math.min(size, messages);
       await new Promise((resolve) => setTimeout(resolve, 300)); // its end has been seen
@@ -101,6 +104,11 @@ export async function embeddedBacklog(messages: number, size: number): Promise<F
     await bus.stop();
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** Of one transaction of gigabytes: pages would be looked for in all of its log, as in no real one. */
+function checkpoint(file: string): void {
+  reading(file, (db) => db.exec('pragma wal_checkpoint(passive)'));
 }
 
 function reading<T>(file: string, work: (db: DatabaseSync) => T): T {

@@ -25,15 +25,17 @@ export interface FlowOptions {
   readonly cost: (count: number, work: () => Promise<void>) => Promise<Cost>;
   /** Before anything is measured, once the tables are there. */
   readonly fill: () => Promise<void>;
+  /** Of the subscriptions; on a broker that keeps nothing, one that begins in the past asks publishers first. */
+  readonly from: 'now' | 'beginning';
   /** Where another bus publishes. @default the one that subscribes */
   readonly publisher?: Bus<any>;
 }
 
-export async function flowOf(bus: Bus<any>, { messages, subscriptions, effect, effects, cost, fill, publisher = bus }: FlowOptions): Promise<Flow> {
+export async function flowOf(bus: Bus<any>, { messages, subscriptions, effect, effects, cost, fill, from, publisher = bus }: FlowOptions): Promise<Flow> {
   let handled = 0;
   let told = (): void => {};
   for (let n = 0; n < subscriptions; n++) {
-    bus.subscribe(flowEvent(n), { name: `s${n}`, from: 'beginning' } as object, async ({ key }: { key: string }, ctx: { tx?: unknown; afterCommit(fn: () => void): void }) => {
+    bus.subscribe(flowEvent(n), { name: `s${n}`, from } as object, async ({ key }: { key: string }, ctx: { tx?: unknown; afterCommit(fn: () => void): void }) => {
       await effect(key, ctx);
       ctx.afterCommit(() => {
         handled++;

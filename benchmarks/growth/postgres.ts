@@ -45,7 +45,7 @@ export async function postgresGround(messages: number, rows: number): Promise<Po
         await pool.query('create table effect (key text primary key, n integer not null)');
         const bus = createBus({ service: 'desk', store: postgres(pool), transport: memory(), requireTransaction: false, logger: silent });
         const effect = async (key: string, { tx }: { tx?: unknown }): Promise<unknown> => (tx as pg.PoolClient).query('insert into effect values ($1, 1) on conflict (key) do update set n = effect.n + 1', [key]);
-        return flowOf(bus as Bus<any>, { messages, subscriptions, effect, cost, fill: () => fill(pool, { inbox, waiting }), effects: async () => Number((await pool.query('select sum(n) as n from effect')).rows[0].n) });
+        return flowOf(bus as Bus<any>, { messages, from: 'now', subscriptions, effect, cost, fill: () => fill(pool, { inbox, waiting }), effects: async () => Number((await pool.query('select sum(n) as n from effect')).rows[0].n) });
       }),
     backlog: (size) =>
       within(async (pool, cost) => {
@@ -114,6 +114,7 @@ async function fillLedger(pool: pg.Pool, rows: number): Promise<void> {
   await client.query('reset synchronous_commit');
   client.release();
   await pool.query('vacuum analyze waybill.ledger');
+  await pool.query('checkpoint');
 }
 
 /** Half of what waits stands in lines of a hundred behind another; as many have failed. */
@@ -135,6 +136,7 @@ async function fill(pool: pg.Pool, { inbox, waiting }: { inbox: number; waiting:
     );
   }
   await pool.query('vacuum analyze');
+  await pool.query('checkpoint'); // or those who come next write what filling left in memory
 }
 
 /** What a bus lends to its store. */

@@ -1,5 +1,5 @@
 import { WaybillError } from '../../contract/errors.ts';
-import type { WireMessage } from '../../contract/message.ts';
+import type { MessageKind, WireMessage } from '../../contract/message.ts';
 import type { Declaration, SendOutcome } from '../../contract/transport.ts';
 import { unreachable, type Faults } from './faults.ts';
 import { type Entry, Queue, queueLengthMax } from './queue.ts';
@@ -8,6 +8,8 @@ import { type Entry, Queue, queueLengthMax } from './queue.ts';
 export class Broker {
   readonly faults: Faults;
   readonly #queues = new Map<string, Queue>();
+  /** Those that are bound to a kind and type; looked for anew when a queue was declared or removed. */
+  readonly #bound = new Map<string, readonly Queue[]>();
   readonly #inboxes = new Map<string, (message: WireMessage) => void>();
   #places = 0;
 
@@ -41,6 +43,7 @@ export class Broker {
     }
     queue.draining = false;
     queue.bind(declaration);
+    this.#bound.clear();
     for (const former of formerQueues) {
       if (former === queue) continue;
       this.#queues.delete(former.name);
@@ -60,7 +63,18 @@ export class Broker {
   }
 
   isTaken(type: string): boolean {
-    return [...this.#queues.values()].some((queue) => queue.binds('event', type));
+    return this.#boundTo('event', type).length > 0;
+  }
+
+  /** Of a thousand queues most are for other types. */
+  #boundTo(kind: MessageKind, type: string): readonly Queue[] {
+    const word = `${kind} ${type}`;
+    let queues = this.#bound.get(word);
+    if (queues === undefined) {
+      queues = [...this.#queues.values()].filter((queue) => queue.binds(kind, type));
+      this.#bound.set(word, queues);
+    }
+    return queues;
   }
 
   send(messages: readonly WireMessage[]): SendOutcome[] {
@@ -75,9 +89,12 @@ export class Broker {
 
   /** Before anything is stored, so that a batch that has to wait is not doubled each time it is tried. */
   #refuseWhenFull(messages: readonly WireMessage[]): void {
-    for (const queue of this.#queues.values()) {
-      const coming = messages.filter((message) => queue.takes(message)).length;
-      if (coming === 0 || queue.length + coming <= queueLengthMax) continue;
+    const counts = new Map<Queue, number>();
+    for (const message of messages) {
+      for (const queue of this.#boundTo(message.kind, message.type)) if (queue.takes(message)) counts.set(queue, (counts.get(queue) ?? 0) + 1);
+    }
+    for (const [queue, coming] of counts) {
+      if (queue.length + coming <= queueLengthMax) continue;
       throw unreachable(`the queue ${queue.name} is full (${queueLengthMax} messages); start or remove its subscription`);
     }
   }
@@ -91,7 +108,7 @@ export class Broker {
       for (let copy = 0; copy < copies; copy++) inbox(message);
       return { kind: 'stored' };
     }
-    const queues = [...this.#queues.values()].filter((queue) => queue.takes(message));
+    const queues = this.#boundTo(message.kind, message.type).filter((queue) => queue.takes(message));
     if (queues.length === 0) return { kind: message.kind === 'event' ? 'stored' : 'unroutable' };
     const kept = { ...message, headers: { ...message.headers }, body: message.body.slice() }; // the sender may reuse its own
     for (const queue of queues) {
@@ -114,6 +131,7 @@ export class Broker {
     }
     if (this.#queues.get(name) !== queue) return;
     this.#queues.delete(name);
+    this.#bound.clear();
     queue.drop();
   }
 
