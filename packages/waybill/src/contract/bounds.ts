@@ -3,13 +3,15 @@ import { WaybillError } from './errors.ts';
 import { type Envelope, limits } from './message.ts';
 import { control } from './order.ts';
 
-/** @throws WaybillError `MESSAGE_TOO_LARGE` when all headers together pass the limits. */
+/** @throws WaybillError `MESSAGE_TOO_LARGE` when all headers together pass the limits, `MESSAGE_UNDECODABLE` when one is no text */
 export function checkHeaderSize(headers: Readonly<Record<string, string>>, what: string): void {
   let bytes = 0;
   let count = 0;
   for (const name of Object.keys(headers)) {
+    const value: unknown = headers[name];
+    if (typeof value !== 'string') throw new WaybillError('MESSAGE_UNDECODABLE', `the header ${JSON.stringify(name.slice(0, 80))} is no text; mend its sender`);
     count++;
-    bytes += name.length + headers[name]!.length;
+    bytes += name.length + value.length;
   }
   // Most headers are ASCII; only near the limit is it worth measuring.
   if (bytes * 3 > limits.headerBytes) {
@@ -55,9 +57,6 @@ export function checkReceived(envelope: Envelope, headers: Readonly<Record<strin
       `"${name}" must be 1 to ${lengthMax} characters, well-formed and without control characters; mend its sender`,
     );
   };
-  for (const name of Object.keys(headers)) {
-    if (typeof headers[name] !== 'string') throw new WaybillError('MESSAGE_UNDECODABLE', `the header ${JSON.stringify(name.slice(0, 80))} is no text; mend its sender`);
-  }
   checkHeaderSize(headers as Readonly<Record<string, string>>, 'a received message');
   must('id', envelope.id, limits.idLength);
   must('source', envelope.source, nameLength);

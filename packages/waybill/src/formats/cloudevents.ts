@@ -132,11 +132,12 @@ function wholeNumber(value: string): bigint {
   throw undecodable(`"sequence" is no whole number: ${JSON.stringify(String(value).slice(0, 40))}`);
 }
 
-/** The user's headers: all but ours, on an object without prototype. */
-function ownHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
-  const own = Object.create(null) as Record<string, string>;
+/** The user's headers: all but ours, on an object without prototype; most messages have none, and share one. */
+function ownHeaders(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  let own: Record<string, string> | undefined;
   for (const name of Object.keys(headers)) {
-    if (!name.startsWith('ce-') && name !== 'content-type') own[name] = headers[name]!;
+    if (!name.startsWith('ce-') && name !== 'content-type') (own ??= Object.create(null) as Record<string, string>)[name] = headers[name]!;
   }
-  return own;
+  return own ?? none;
 }
+const none = Object.freeze(Object.create(null) as Record<string, string>);

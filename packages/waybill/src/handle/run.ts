@@ -13,7 +13,7 @@ import type { Clock } from '../contract/clock.ts';
 import { type ContractDefinition, type Draft, type MessageOptions, definitionOf, definitionOfDraft } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import { andThen } from '../contract/maybe.ts';
-import { createWatch } from './watch.ts';
+import { createWatch, leave } from './watch.ts';
 import type { Plan, Ready } from '../contract/handling.ts';
 import type { Logger } from '../contract/signals.ts';
 import type { MaybePromise, StoreTransaction } from '../contract/store.ts';
@@ -100,16 +100,18 @@ export function createRun(options: ContextHost & { clock: Clock; middleware: rea
         reject(error);
       };
       let isOver = false;
-      let end = watch(plan.timeoutMs, stopping, abandon);
-      const again = (limitMs: number): void => {
-        if (isOver) return;
-        end();
-        end = watch(limitMs, stopping, abandon);
-      };
-      timing?.({ hold: () => again(waitMaxMs + plan.timeoutMs), go: () => again(plan.timeoutMs) });
+      let watched = watch(plan.timeoutMs, stopping, abandon);
+      if (timing) {
+        const again = (limitMs: number): void => {
+          if (isOver) return;
+          leave(watched);
+          watched = watch(limitMs, stopping, abandon);
+        };
+        timing({ hold: () => again(waitMaxMs + plan.timeoutMs), go: () => again(plan.timeoutMs) });
+      }
       const over = (): void => {
         isOver = true;
-        end();
+        leave(watched);
         context.close();
       };
       work().then(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { virtualClock } from '../testing/clock.ts';
-import { createWatch } from './watch.ts';
+import { createWatch, leave } from './watch.ts';
 
 const never = new AbortController().signal;
 
@@ -10,7 +10,10 @@ it('abandons each run at its own limit, and none that has ended', async () => {
   const watch = createWatch(clock);
   const began = clock.monotonic();
   const seen: [string, number][] = [];
-  const run = (name: string, limitMs: number): (() => void) => watch(limitMs, never, (why) => seen.push([`${name} ${why}`, clock.monotonic() - began]));
+  const run = (name: string, limitMs: number): (() => void) => {
+    const watched = watch(limitMs, never, (why) => seen.push([`${name} ${why}`, clock.monotonic() - began]));
+    return () => leave(watched);
+  };
   run('first', 100)();
   await clock.advance(60);
   run('second', 100);
@@ -28,7 +31,7 @@ it('abandons all when the bus stops, and whatever begins after that at once', ()
   const watch = createWatch(virtualClock());
   const seen: string[] = [];
   watch(100, stopping.signal, (why) => seen.push(why));
-  watch(200, stopping.signal, () => seen.push('no'))();
+  leave(watch(200, stopping.signal, () => seen.push('no')));
   stopping.abort();
   watch(100, stopping.signal, (why) => seen.push(why));
   assert.deepEqual(seen, ['stopped', 'stopped']);

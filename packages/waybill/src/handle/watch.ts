@@ -1,10 +1,10 @@
 import type { Clock } from '../contract/clock.ts';
 
-/** Ends runs that last too long, or when the bus stops. Returns what to call when a run has ended. */
-export type Watch = (limitMs: number, stopping: AbortSignal, abandon: (why: 'late' | 'stopped') => void) => () => void;
+/** Ends runs that last too long, or when the bus stops. Returns what to hand to `leave` when a run has ended. */
+export type Watch = (limitMs: number, stopping: AbortSignal, abandon: (why: 'late' | 'stopped') => void) => Watched;
 
 /** A run in a line of those of one limit, oldest first. */
-interface Watched {
+export interface Watched {
   readonly untilMs: number;
   readonly abandon: (why: 'late' | 'stopped') => void;
   /** Undefined once it has left. */
@@ -20,7 +20,8 @@ function emptyLine(): Place {
   return line;
 }
 
-function leave(watched: Place): void {
+/** It has ended; or it was abandoned, and nothing happens. */
+export function leave(watched: Place): void {
   if (watched.before === undefined) return;
   watched.before.after = watched.after;
   watched.after!.before = watched.before;
@@ -68,7 +69,7 @@ export function createWatch(clock: Clock): Watch {
   return (limitMs, stopping, abandon) => {
     if (stopping.aborted) {
       abandon('stopped');
-      return () => {};
+      return { untilMs: 0, abandon, before: undefined, after: undefined };
     }
     if (!heard.has(stopping)) {
       heard.add(stopping);
@@ -80,6 +81,6 @@ export function createWatch(clock: Clock): Watch {
     line.before!.after = watched;
     line.before = watched;
     arm(limitMs, limitMs);
-    return () => leave(watched);
+    return watched;
   };
 }

@@ -230,19 +230,26 @@ export function createApply(host: ApplyHost): Apply {
     return { kind: 'retrying', attempt, dueMs, error };
   };
 
-  const run: Apply['run'] = async (tx, item, attempt, scope) => {
+  const run: Apply['run'] = (tx, item, attempt, scope) => {
+    const advancing = advance(tx, item.incoming as Ready);
+    return isLater(advancing) ? advancing.then((isNewer) => runIf(isNewer, tx, item, attempt, scope)) : runIf(advancing, tx, item, attempt, scope);
+  };
+
+  const runIf = (isNewer: boolean, tx: StoreTransaction, item: Item, attempt: number, scope: NonNullable<RunHow['scope']>): Promise<Outcome> => {
+    if (!isNewer) return stale(tx, item);
     const ready = item.incoming as Ready & { kind: 'run' };
-    const advancing = advance(tx, ready);
-    if (!(isLater(advancing) ? await advancing : advancing)) {
-      if (item.row) await waiting.settle(tx, item.row);
-      return { kind: 'stale' };
-    }
     const began = clock.monotonic();
-    const how = { ...runOf(item, attempt), stopping, scope };
-    const value = await runs.one(plan, ready, how);
-    host.took(clock.monotonic() - began);
-    if (item.row || ready.envelope.replyTo !== undefined) await complete(tx, item, ready, value);
-    return { kind: 'applied', attempt };
+    const { redelivered, deliveryCount } = runOf(item, attempt);
+    return runs.one(plan, ready, { attempt, redelivered, deliveryCount, stopping, scope }).then((value): MaybePromise<Outcome> => {
+      host.took(clock.monotonic() - began);
+      const outcome: Outcome = { kind: 'applied', attempt };
+      return item.row || ready.envelope.replyTo !== undefined ? complete(tx, item, ready, value).then(() => outcome) : outcome;
+    });
+  };
+
+  const stale = async (tx: StoreTransaction, { row }: Item): Promise<Outcome> => {
+    if (row) await waiting.settle(tx, row);
+    return { kind: 'stale' };
   };
 
   const runSet: Apply['runSet'] = async (tx, items, attempt, scope) => {

@@ -34,14 +34,22 @@ export function createScopes(): Scopes {
       const scope = storage.getStore();
       return scope?.open ? scope : undefined;
     },
-    async run({ kind, tx, cause }, work) {
+    run({ kind, tx, cause }, work) {
       const scope: Scope = { kind, tx, cause, open: true, publishes: undefined };
-      try {
-        const result = await storage.run(scope, work);
-        if (scope.publishes) await ended(scope.publishes);
-        return result;
-      } finally {
+      const over = <A>(result: A): A | Promise<A> => {
+        if (scope.publishes) return afterAll(scope, scope.publishes, result);
         scope.open = false;
+        return result;
+      };
+      const failed = (error: unknown): never => {
+        scope.open = false;
+        throw error;
+      };
+      try {
+        return Promise.resolve(storage.run(scope, work)).then(over, failed);
+      } catch (error) {
+        scope.open = false;
+        return Promise.reject(error as Error);
       }
     },
     track(publish) {
@@ -89,6 +97,15 @@ function keep<R>(answer: Promise<R>, among: Set<Publishing<unknown>>): Promise<R
     },
   );
   return publishing;
+}
+
+async function afterAll<R>(scope: Scope, publishes: Set<Publishing<unknown>>, result: R): Promise<R> {
+  try {
+    await ended(publishes);
+    return result;
+  } finally {
+    scope.open = false;
+  }
 }
 
 /** Waits for all, also for those that begin meanwhile. Throws what one fails with from now on, or had failed with unheard. */
