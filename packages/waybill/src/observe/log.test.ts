@@ -58,6 +58,24 @@ describe('the log', () => {
     assert.deepEqual(logger.lines, []);
   });
 
+  it('warns of a pause that nobody asked for, also right after one that was', () => {
+    const signals = createSignals();
+    const logger = recorder();
+    logSignals(signals, logger, () => 0);
+    signals.emit('paused', { subscription: 'desk.notes', reason: 'asked', error: undefined });
+    const error = new Error('away');
+    signals.emit('paused', { subscription: 'desk.notes', reason: 'transport', error });
+    assert.deepEqual(logger.lines, [['info', 'desk.notes pauses (asked)', {}], ['warn', 'desk.notes pauses (transport)', { error }]]);
+  });
+
+  it('counts one run as one', () => {
+    const signals = createSignals();
+    const logger = recorder();
+    logSignals(signals, logger, () => 0);
+    signals.emit('failed', { ...failed, attempts: 1 });
+    assert.match(logger.lines[0]![1], /after 1 run;/);
+  });
+
   it('does not fall over a logger that throws, or a detail that is odd', () => {
     const signals = createSignals();
     logSignals(signals, { ...recorder(), error: () => { throw new Error('disk full'); } }, () => 0);

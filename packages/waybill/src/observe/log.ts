@@ -69,7 +69,7 @@ export function logSignals(signals: Signals, logger: Logger, now: () => number):
 
   hear('failed', 'error', (d) => [
     `${d.subscription} ${d.type}`,
-    `${d.subscription}: message ${d.id} (${d.type}) has failed for good after ${d.attempts} runs; see failures`,
+    `${d.subscription}: message ${d.id} (${d.type}) has failed for good after ${d.attempts} ${d.attempts === 1 ? 'run' : 'runs'}; see failures`,
     { error: d.error },
   ]);
   hear('retrying', 'warn', (d) => [
@@ -79,11 +79,11 @@ export function logSignals(signals: Signals, logger: Logger, now: () => number):
   ]);
   hear('unroutable', 'error', (d) => [d.type, `no queue takes ${d.type}: message ${d.id} is kept in failures`, {}]);
   hear('refused', 'error', (d) => [d.type, `the broker refused ${d.type}, message ${d.id}: ${d.reason}`, {}]);
-  hear('paused', 'warn', (d) => [
-    d.subscription,
-    `${d.subscription} pauses (${d.reason})`,
-    d.error === undefined ? {} : { error: d.error },
-  ]);
+  signals.on('paused', ({ subscription, reason, error }) => {
+    // Nobody need be warned of what they asked for, with pause() or unsubscribe().
+    const level = reason === 'asked' ? 'info' : 'warn';
+    say(level, `paused ${subscription} ${reason}`, error === undefined ? {} : { error }, `${subscription} pauses (${reason})`);
+  });
   hear('relay-paused', 'warn', (d) => ['', 'the relay pauses: what was committed is sent later', { error: d.error }]);
   hear('extra-fields', 'warn', (d) => [
     d.type,
