@@ -50,9 +50,11 @@ export interface GroundOptions {
   readonly folder: string;
   /** Stores lie on a file system of their own (needs the right to mount). */
   readonly ownDisk: boolean;
+  /** Settings of PostgreSQL that take its word back: what the run must notice. */
+  readonly unsafe?: Readonly<Record<string, string>> | undefined;
 }
 
-export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): Promise<Ground> {
+export async function prepareGround({ pair, folder, ownDisk, unsafe }: GroundOptions): Promise<Ground> {
   const data = join(folder, 'data');
   await mkdir(data);
   await chmod(folder, 0o755); // PostgreSQL runs as a user of its own
@@ -63,7 +65,7 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
   try {
     const disk = ownDisk ? await mountDisk(data, join(folder, 'disk')) : undefined;
     if (disk) closing.push(() => disk.close());
-    const postgres = pair.store === 'postgres' ? await preparePostgres(closing, { folder: data, isDurable: ownDisk, tables: new Map(services.map((service) => [service, tablesOf(service, 'postgres')])) }) : undefined;
+    const postgres = pair.store === 'postgres' ? await preparePostgres(closing, { folder: data, isDurable: ownDisk, settings: unsafe, tables: new Map(services.map((service) => [service, tablesOf(service, 'postgres')])) }) : undefined;
     const rabbit = pair.transport === 'rabbitmq' ? await prepareRabbit(closing) : undefined;
     const azure = pair.transport === 'azure-service-bus' ? await prepareAzure(closing, folder) : undefined;
     const file = (service: Role['service']): string => join(data, `${service}.db`);
@@ -98,12 +100,13 @@ export async function prepareGround({ pair, folder, ownDisk }: GroundOptions): P
 export interface PostgresGround {
   readonly folder: string;
   readonly isDurable: boolean;
+  readonly settings?: Readonly<Record<string, string>> | undefined;
   /** By database: what makes its tables. */
   readonly tables: ReadonlyMap<string, readonly string[]>;
 }
 
-export async function preparePostgres(closing: (() => Promise<void>)[], { folder, isDurable, tables }: PostgresGround): Promise<NonNullable<Ground['postgres']>> {
-  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, checksums: isDurable, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }) } });
+export async function preparePostgres(closing: (() => Promise<void>)[], { folder, isDurable, settings, tables }: PostgresGround): Promise<NonNullable<Ground['postgres']>> {
+  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, checksums: isDurable, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }), ...settings } });
   closing.push(() => server.close());
   for (const [database, statements] of tables) {
     await server.query(`create database ${database}`);

@@ -27,6 +27,8 @@ export interface TortureOptions {
   readonly freezeMaxMs?: number;
   /** Stores on a file system of their own, which gets full and loses its power. @default false */
   readonly ownDisk?: boolean;
+  /** Settings of PostgreSQL, beside those that are right. */
+  readonly unsafe?: Readonly<Record<string, string>>;
   /** Queues are deleted and backups put back. @default false */
   readonly losses?: boolean;
   /** Fewer processes, for a short run. @default false */
@@ -56,7 +58,7 @@ const program = join(import.meta.dirname, 'process.ts');
 
 export async function torture(options: TortureOptions): Promise<TortureReport> {
   const { pair, folder, random, small = false } = options;
-  const ground = await prepareGround({ pair, folder, ownDisk: options.ownDisk ?? false });
+  const ground = await prepareGround({ pair, folder, ownDisk: options.ownDisk ?? false, unsafe: options.unsafe });
   const processes = createProcesses<Told>({ file: join(folder, 'history.jsonl'), random, programOf: () => program });
   const holding = new AbortController();
   const { postgres } = ground;
