@@ -259,14 +259,17 @@ export function createWorker(options: WorkerOptions): Worker {
   // --- working --------------------------------------------------------------------------------------------------------
 
   /**
-   * A suspect has the gate until it has its verdict: while the store is away it is still on record as begun, and whoever
-   * ran beside it then and took the process along would be charged to it.
+   * A suspect has the gate until it has its verdict: while the store is away, or when it threw and that is still to be written,
+   * it is on record as begun, and whoever ran beside it then and took the process along would be charged to it.
    */
   const work = (taken: Item[], putBack: PutBack): Promise<void> =>
-    taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, putBack, (run) => run())) : insist(taken, putBack, gate.pass);
+    taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, undefined, (run) => run())) : insist(taken, putBack, gate.pass);
 
-  /** Until it is done: trouble of store or lease is no attempt, it is waited for. */
-  const insist = async (taken: Item[], putBack: PutBack, within: <R>(run: () => Promise<R>) => Promise<R>): Promise<void> => {
+  /**
+   * Until it is done: trouble of store or lease is no attempt, it is waited for.
+   * @param putBack takes what is left; undefined: that is done here, too
+   */
+  const insist = async (taken: Item[], putBack: PutBack | undefined, within: <R>(run: () => Promise<R>) => Promise<R>): Promise<void> => {
     let items = taken;
     let pauseMs = pauseFirstMs;
     for (;;) {
@@ -280,9 +283,10 @@ export function createWorker(options: WorkerOptions): Worker {
           return items.length === 0 ? [] : handle(items);
         });
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
-        if (rest.length > 0) putBack(rest);
-        else await clock.turn(); // others get their turn between two batches
-        return;
+        pauseMs = pauseFirstMs;
+        if (rest.length === 0) return await clock.turn(); // others get their turn between two batches
+        if (putBack) return putBack(rest);
+        items = rest;
       } catch (error) {
         if (givingUp.signal.aborted) continue; // given back above
         if (WaybillError.is(error, 'LEASE_LOST')) return await forget(items);
