@@ -26,7 +26,7 @@ export interface NemesisOptions {
   readonly onFault?: (counts: Readonly<Record<string, number>>) => void;
 }
 
-type Grounds = Pick<Ground, 'postgres' | 'rabbit' | 'azure' | 'disk'>;
+type Grounds = Pick<Ground, 'postgres' | 'rabbit' | 'azure' | 'disk'> & Partial<Pick<Ground, 'pair'>>;
 type Victims = Omit<Processes<never>, 'start'>;
 
 const overlapMax = 3;
@@ -40,6 +40,7 @@ export async function torment(options: NemesisOptions): Promise<Readonly<Record<
   const counts: Record<string, number> = {};
   const faults = Object.entries(faultsOf(options)).filter(([name]) => options.only?.test(name) ?? true);
   const busy = new Map<string, Promise<void>>();
+  let broken: unknown;
   if (ground.rabbit) await sleep(warmUpMs);
   let strickenMs = performance.now();
   for (const endMs = performance.now() + options.seconds * 1_000; performance.now() < endMs; await sleep(150 + random() * 850)) {
@@ -55,7 +56,10 @@ export async function torment(options: NemesisOptions): Promise<Readonly<Record<
     processes.say({ what: 'fault', text: name });
     const healed = fault
       .strike()
-      .catch((error: unknown) => processes.say({ what: 'trouble', text: `${name}: ${String(error).slice(0, 300)}` })) // two of them met
+      .catch((error: unknown) => {
+        processes.say({ what: 'trouble', text: `${name}: ${String(error).slice(0, 300)}` }); // two of them met
+        if (fault.mustStrike) broken ??= error;
+      })
       .then(() => {
         processes.say({ what: 'healed', text: name });
         busy.delete(fault.place);
@@ -65,6 +69,7 @@ export async function torment(options: NemesisOptions): Promise<Readonly<Record<
   }
   await Promise.all(busy.values());
   processes.skewMs = () => 0;
+  if (broken !== undefined) throw new Error('a fault that is counted did not strike, or the server did not get over it', { cause: broken });
   return counts;
 }
 
@@ -127,34 +132,26 @@ function faultsOf({ ground, processes, random, freezeMaxMs, outageMaxMs = 1_500,
         await postgres?.server.revive(); // it panics when its log does not fit
       },
     };
-    faults['power cut'] = { weight: 1, place: 'database', strike: () => cutPower(ground, processes, random) };
+    faults['power cut'] = { weight: 1, place: 'database', mustStrike: true, strike: () => cutPower(ground, processes, random) };
   }
   return faults;
 }
 
-/** The machine of the stores loses its power: with SQLite the processes too, as they run on it. */
-async function cutPower({ disk, postgres }: Grounds, processes: Victims, random: () => number): Promise<void> {
-  const lose = async (): Promise<void> => {
-    await disk!.snapshot();
-    const torn = await disk!.tear(random);
-    processes.say({ what: 'fault', text: `power cut: ${torn} sectors of what was not synchronized are on the disk` });
-  };
-  if (postgres) {
-    postgres.server.freeze();
-    await lose();
-    await postgres.server.kill();
-    await disk!.restore();
-    await postgres.server.start();
-    return;
-  }
-  const all = processes.names;
+/** The machine of the stores loses its power: with files of SQLite the processes too, as they run on it. */
+async function cutPower({ disk, postgres, pair }: Grounds, processes: Victims, random: () => number): Promise<void> {
+  const all = !postgres || pair?.transport === 'sqlite' ? processes.names : [];
   processes.hold(all);
   try {
     for (const name of all) processes.signal(name, 'SIGSTOP');
+    postgres?.server.freeze();
     await sleep(50); // what was in a system call has left it
-    await lose();
+    await disk!.snapshot();
+    const torn = await disk!.tear(random);
     await Promise.all(all.map((name) => processes.kill(name)));
+    await postgres?.server.kill();
     await disk!.restore();
+    processes.say({ what: 'fault', text: `power cut: ${torn} sectors of what was not synchronized are on the disk` });
+    await postgres?.server.start();
   } finally {
     processes.release(all);
   }

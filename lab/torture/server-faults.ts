@@ -7,6 +7,8 @@ export interface Fault {
   readonly weight: number;
   /** Faults of one place exclude each other. */
   readonly place: string;
+  /** Else the run means nothing. @default false: it may meet another one */
+  readonly mustStrike?: boolean;
   /** Resolves when it is healed. */
   strike(): Promise<void>;
 }
