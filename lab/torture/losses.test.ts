@@ -34,6 +34,11 @@ const noneOfThird = state.effects.filter(({ id }) => id !== 'm3');
 /** The second was applied after the third. */
 const late = [...effects(1, 'm1', 1), ...effects(3, 'm3', 3), ...effects(4, 'm2', 2).filter(({ subscription }) => subscription !== 'latest'), ...state.effects.filter(({ id }) => id === 'r1')];
 
+/** The third is gone, and its number given to another. */
+const again = [...history, restored(29_000, 31_000), line(32_000, { what: 'tried', id: 'm4', key: 'k', n: 3 }), line(32_100, { what: 'committed', ids: ['m4'] })];
+const withFourth = { ...withoutThird, ledger: [...withoutThird.ledger, row(5, 'm4', 'bank.counted.v1', 'k', 3)], counters: state.counters };
+const effectsOfFourth = effects(4, 'm4', 3).filter(({ subscription }) => subscription !== 'latest');
+
 const missing = Object.keys(subscriptions).map((name) => line(50_000, { what: 'missing', sub: `shop.${name}`, ids: ['m2'] }));
 const audited = missing.map(({ sub }) => line(51_000, { what: 'audited', sub: sub!, n: 1 }));
 const deleted = line(15_000, { what: 'deleted', sub: '*', text: 'waybill' });
@@ -44,6 +49,7 @@ describe('the judge finds nothing', () => {
     ['when what was committed after the backup is gone, and others have its effects', [...history, restored(29_000, 31_000)], withoutThird],
     ['when it is gone everywhere', [...history, restored(29_000, 31_000)], { ...withoutThird, effects: noneOfThird }],
     ['when it is still there', [...history, restored(29_000, 31_000)], {}],
+    ['when a version is given again to whom it is stale', again, { ...withFourth, effects: [...state.effects, ...effectsOfFourth] }],
     ['when a restore brings back what was taken back', [...history, restored(21_000, 23_000)], { ledger: [...state.ledger, row(5, 'r2', 'bank.reminded.v1', 'r', 7)], effects: [...state.effects, { at: 41, subscription: 'reminders', id: 'r2', source: 'bank', key: 'r', n: 7 }] }],
     ['when what a deleted queue lost came after later ones', [...history, deleted, ...missing, ...audited], { effects: late }],
   ] as [string, Line[], Partial<State>][]) {
@@ -60,6 +66,7 @@ describe('the judge notices', () => {
     ['a commit from before the backup that is gone', /I1 m3: its transaction was reported as committed/, [...history, restored(30_200, 31_000)], withoutThird],
     ['a commit since the restore that is gone', /I1 m3: its transaction was reported as committed/, [...history, restored(28_000, 29_000)], withoutThird],
     ['a commit that is gone, when another service was restored', /I1 m3: its transaction was reported as committed/, [...history, restored(29_000, 31_000, { services: ['shop'] })], withoutThird],
+    ['a version given again that nobody had applied, and has no effect', /I1 m4: shop.latest has neither its effect nor/, again, { ...withFourth, effects: [...noneOfThird, ...effectsOfFourth] }],
     ['an effect that was lost in a restore of its service', /I1 m3: shop.any has neither its effect nor/, [...history, restored(29_000, 31_000, { services: ['shop'] })], { effects: state.effects.filter(({ id, subscription }) => id !== 'm3' || subscription !== 'any') }],
     ['a doubled effect of what a restore lost', /I3 m3: shop.ordered applied it 2 times/, [...history, restored(29_000, 31_000)], { ...withoutThird, effects: [...state.effects, { ...effects(3, 'm3', 3)[0]!, at: 99 }] }],
     ['another effect of what a restore lost', /I2 m3: shop.any applied something else/, [...history, restored(29_000, 31_000)], { ...withoutThird, effects: state.effects.map((one) => (one.id === 'm3' && one.subscription === 'any' ? { ...one, n: 4 } : one)) }],

@@ -141,8 +141,12 @@ function checkEffects({ subscription, applied, dead, bySourceAndId, story, repor
   const { name, types, order } = subscription;
   const effects = group(applied, (one) => keyOf(one));
   const parked = new Set(dead.map((one) => keyOf(one)));
-  const newest = new Map<string, number>();
-  for (const { source, type, key, n } of applied) newest.set(`${source} ${baseOf(type)} ${key}`, Math.max(n, newest.get(`${source} ${baseOf(type)} ${key}`) ?? 0));
+  /** Of each lane: what is older than this is stale. A version that is gone at its source stands here, and its number may be given again. */
+  const staleBelow = new Map<string, number>();
+  for (const one of applied) {
+    const lane = laneOf(one);
+    staleBelow.set(lane, Math.max(one.n + (story.gone?.has(keyOf(one)) ? 1 : 0), staleBelow.get(lane) ?? 0));
+  }
   for (const [key, copies] of effects) {
     const { id } = copies[0]!;
     if (copies.length > 1) report('I3', `${name} applied it ${copies.length} times`, id);
@@ -163,9 +167,13 @@ function checkEffects({ subscription, applied, dead, bySourceAndId, story, repor
     const message = copies.find((copy) => types.includes(copy.type));
     if (!message || effects.has(key) || parked.has(key)) continue;
     if (story.refused.has(key)) continue; // at its sender, checked below
-    if (order === 'latest' && (newest.get(`${message.source} ${baseOf(message.type)} ${message.key}`) ?? 0) > message.n) continue;
+    if (order === 'latest' && (staleBelow.get(laneOf(message)) ?? 0) > message.n) continue;
     report('I1', `${name} has neither its effect nor a dead letter (${message.type} ${message.key} ${message.n})`, message.id);
   }
+}
+
+function laneOf({ source, type, key }: { readonly source: string; readonly type: string; readonly key: string }): string {
+  return `${source} ${baseOf(type)} ${key}`;
 }
 
 /** A key's effects rise, and each is of the next commit that is not dead. */
@@ -184,7 +192,7 @@ function checkKeyOrder({ name }: Subscribed, applied: readonly Applied[], { sent
 function checkLatest({ name }: Subscribed, applied: readonly Applied[], report: Report): void {
   const last = new Map<string, number>();
   for (const { source, type, key, n, id } of applied) {
-    const lane = `${source} ${baseOf(type)} ${key}`;
+    const lane = laneOf({ source, type, key });
     const before = last.get(lane) ?? 0;
     if (n < before) report('I6', `${name}: ${key} went back from ${before} to ${n}`, id);
     last.set(lane, Math.max(before, n));
