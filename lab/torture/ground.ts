@@ -97,6 +97,9 @@ export async function prepareGround({ pair, folder, ownDisk, unsafe }: GroundOpt
   }
 }
 
+/** On a disk that can tear pages they must be on their way to it: few stay in memory, and all are written soon. */
+const durable = { fsync: 'on', shared_buffers: '4MB', bgwriter_delay: '10ms', bgwriter_lru_maxpages: 1_000, checkpoint_timeout: '30s' };
+
 export interface PostgresGround {
   readonly folder: string;
   readonly isDurable: boolean;
@@ -106,7 +109,7 @@ export interface PostgresGround {
 }
 
 export async function preparePostgres(closing: (() => Promise<void>)[], { folder, isDurable, settings, tables }: PostgresGround): Promise<NonNullable<Ground['postgres']>> {
-  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, checksums: isDurable, settings: { max_connections: 120, ...(isDurable && { fsync: 'on' }), ...settings } });
+  const server = await startPostgres({ bin: dirname(needs('postgres').path!), folder, checksums: isDurable, settings: { max_connections: 120, ...(isDurable && durable), ...settings } });
   closing.push(() => server.close());
   for (const [database, statements] of tables) {
     await server.query(`create database ${database}`);
