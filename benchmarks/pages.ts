@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Shape } from './capacity/simulation.ts';
 import type { Report } from './report.ts';
+import type { Burst, Ran, Step } from './workloads/workloads.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const results = `${root}benchmarks/results`;
@@ -55,8 +56,9 @@ ${machines.length === 0 ? 'Nothing has been measured yet.' : `Machine: ${machine
 | benchmark | beside | measured | goal | | commit |
 |---|---|---|---|---|---|
 ${rows.join('\n')}
-${costs(all)}${peers(all)}${atRest(all)}
-What was tried for the embedded default, and what limits it: [performance-embedded](performance-embedded.md). What the figures mean for
+${costs(all)}${peers(all)}${otherLoads(all)}${atSize(all)}${atRest(all)}
+What was tried for the embedded default, and what limits it: [performance-embedded](performance-embedded.md). Large bodies, few and many keys,
+bursts and slow handlers: [performance-workloads](performance-workloads.md). What the figures mean for
 the size of a system: [capacity](capacity.md).
 `;
 }
@@ -108,6 +110,41 @@ ${rows.join('\n')}
 `;
     })
     .join('');
+}
+
+/** Each published, relayed and handled by a process each, one after another. */
+function otherLoads(all: readonly Kept[]): string {
+  const found = all.find((one) => one.name === 'workloads')?.['found'] as Record<string, { ran: Record<string, Ran>; bursts: Record<string, Burst> }> | undefined;
+  if (!found) return '';
+  const step = (one: Step | undefined): string => (one ? `${one.perSecond} / ${one.megabytesPerSecond} | ${one.cpuUsPerMessage} | ${one.peakMegabytes}` : '– | – | –');
+  const rows = Object.entries(found).flatMap(([kind, { ran }]) => Object.entries(ran).map(([name, one]) => `| ${kind} | ${name} | ${step(one.publish)} | ${step(one.relay)} | ${step(one.handle)} | ${one.servers?.postgres ?? '–'} | ${one.servers?.rabbit ?? '–'} |`));
+  const bursts = Object.entries(found).flatMap(([kind, { bursts: of }]) => Object.entries(of).map(([name, { firstMs, lastMs }]) => `| ${kind} | ${name === 'idle' ? 'after ten seconds of nothing' : 'after another'} | ${firstMs} | ${lastMs} |`));
+  return `
+Other workloads (the usual one: 200 B, 1,000 keys, by-key): messages and MB a second, µs of processor time per message and MB resident at most of the
+process that publishes, relays, handles; of the servers µs per message, all together.
+
+| | | published/s / MB/s | µs | MB | relayed/s / MB/s | µs | MB | handled/s / MB/s | µs | MB | PostgreSQL | RabbitMQ |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+${rows.join('\n')}
+
+| a burst of messages | | ms to the first effect | from publish to effect of the last, ms |
+|---|---|---|---|
+${bursts.join('\n')}
+`;
+}
+
+/** What the statements touch at that size. */
+function atSize(all: readonly Kept[]): string {
+  const plans = all.find((one) => one.name === 'growth-at-size')?.['plans'] as Record<string, Record<string, { touched: number; ms: number }>> | undefined;
+  if (!plans) return '';
+  const tables = Object.entries(plans).map(([title, found]) => `
+Statements on PostgreSQL, ${title} (\`explain analyze\`): rows that a step of the plan touches, at most.
+
+| statement | rows | ms |
+|---|---|---|
+${Object.entries(found).map(([name, { touched, ms }]) => `| ${name} | ${touched} | ${ms} |`).join('\n')}
+`);
+  return tables.join('');
 }
 
 /** A service with a hundred subscriptions that has nothing to do. */
@@ -164,6 +201,8 @@ interface Cpu {
   readonly postgres: number;
 }
 
+/** Of a by-key subscription on RabbitMQ. */
+const partitions = 8;
 /** As much of a core as should be used when nothing is amiss. */
 const load = 0.6;
 const aim = 100_000;
@@ -173,6 +212,7 @@ function capacityPage(all: readonly Kept[]): string {
   const cpuOf = (name: string, way: string): Cpu | undefined => (find(name)?.['cpuMicrosecondsPerMessage'] as Record<string, Cpu> | undefined)?.[way];
   const relay = cpuOf('relay-drain', 'waybill');
   const inbox = cpuOf('inbox', 'waybill');
+  const consumerUs = inbox?.node;
   const batch = cpuOf('inbox-batch', 'set');
   const overhead = find('publish-overhead')?.['perSecond'] as { published: number[] } | undefined;
   const embedded = find('embedded')?.['cpuUsPerMessage'] as { publisher: number; subscriber: number } | undefined;
@@ -206,14 +246,18 @@ ${overhead ? `${thousands(Math.max(...overhead.published))} commits a second` : 
 - **One service publishes through one relay at a time**, so that order per key holds: a service's limit is one core of Node, or what one
   quorum queue's leader takes, whichever is less. Past it a service is two services, each with a schema and a relay of its own: the
   order of a key is kept because a key belongs to one of them.
-- **One subscription** is worked on by as many instances as you start. Under \`by-key\` and \`latest\` on RabbitMQ its queue is divided into
-  partitions, and an instance takes some of them; more instances than partitions stand by.
+- **One subscription** is one queue on RabbitMQ, whose leader is one core, worked on by as many instances as you start. Under \`by-key\` it is
+  ${partitions} queues, which ${partitions} instances work on at most; more stand by${consumerUs === undefined ? '' : `: ${thousands((partitions * 1e6 * load) / consumerUs)} messages a second with handlers of one
+  update. Past that a group of keys, or of types, is a subscription (in a service) of its own`}.
+- **One key** is one line: its messages are relayed one after the other's confirm and handled in order. A key carries what one round trip to the
+  broker and one handler allow, however many instances there are: \`npm run bench -- workloads\` shows ten keys beside a thousand.
 - **One PostgreSQL** holds the outbox or inbox beside the tables that the handlers write: their own updates are most of its work.
 - **Embedded**: a file has one writer. A service is a file; past one file's rate, or past one machine, use servers.
 
 ## A hundred thousand messages a second
 
-By division: none of this was run at that size. Cores at ${load * 100} %, replication and TLS not counted:
+By division: none of this was run at that size. Cores at ${load * 100} %. A quorum queue on three nodes is written three times: reckon with up
+to three times the broker's cores, which was not measured; nor was TLS.
 
 | part | cores | how |
 |---|---|---|
@@ -224,11 +268,42 @@ By division: none of this was run at that size. Cores at ${load * 100} %, replic
 | PostgreSQL under them | ${need(inbox?.postgres)} | the handlers' own work; a database per group of keys |
 | consumers of whole batches instead | ${need(batch?.node)} | \`subscribeBatch\` |
 
-${simulated(find('capacity'))}
+${storage(find('capacity'))}
+${simulated(find('capacity'), latencies(find('end-to-end')))}
 Ten times that is ten times as many of each: no part is shared by all of them but the broker's cluster, whose queues are divided among
 its nodes. Nothing in the design grows with the number of messages that were ever sent: the ledger is read from a position, and
-the inbox is trimmed by age.
+the inbox is trimmed by age. What was measured of that, up to ten million rows: [performance](performance.md), \`growth\`.
 `;
+}
+
+/** Disk, which nobody thinks of until it is full. */
+function storage(found: Kept | undefined): string {
+  const bytes = found?.['bytesPerMessage'] as { ledger: number; inbox: number } | undefined;
+  const days = 7;
+  const terabytes = (each: number, perSecond: number, kept = days): string => ((each * perSecond * 86_400 * kept) / 1e12).toPrecision(2);
+  const rows = bytes && [1_000, 10_000, aim].map((perSecond) => `| ${perSecond.toLocaleString('en')} | ${terabytes(bytes.ledger, perSecond)} | ${terabytes(bytes.inbox, perSecond, 2 * days)} |`);
+  return `## What it keeps
+
+A published row stays for \`horizonMs\`, by default ${days} days, so that subscriptions may begin in the past; an inbox row twice as long, so that a late
+duplicate is known. At a high rate that is what fills the disk: shorten the horizon where nobody needs the history.
+${bytes === undefined ? '\nBytes per message: not measured.' : `
+On PostgreSQL, with indexes, a message of 200 B takes ${bytes.ledger} B in its publisher's ledger and ${bytes.inbox} B in the inbox of each subscription:
+
+| messages a second | ledger in ${days} days, TB | inbox of one subscription in ${2 * days}, TB |
+|---|---|---|
+${rows!.join('\n')}`}
+`;
+}
+
+/** Of the bus at its defaults, at rest and at half of what the machine can. */
+function latencies(found: Kept | undefined): string {
+  const [ours] = (found?.['contenders'] as Contender[] | undefined) ?? [];
+  const of = (pace: string): string | undefined => {
+    const one = ours?.latency[pace];
+    return one?.p50Ms === undefined ? undefined : `${one.p50Ms}${one.p99Ms === undefined ? '' : ` / ${one.p99Ms}`} ms at ${pace}`;
+  };
+  const told = ['1 %', '50 %', '80 %'].map(of).filter((one) => one !== undefined);
+  return told.length === 0 ? 'not measured' : `${told.join(', ')} of the maximum`;
 }
 
 interface Shaped extends Shape {
@@ -239,26 +314,32 @@ interface Shaped extends Shape {
 }
 
 /** What the simulation says, and how near it came to what was run. */
-function simulated(found: Kept | undefined): string {
+function simulated(found: Kept | undefined, measuredLatency: string): string {
   if (!found) return '## By simulation\n\nNot measured.\n';
-  const { shapes, firstBottleneck: first, check, takeover } = found as unknown as {
+  const { shapes, firstBottleneck: first, check, takeover, costs: used } = found as unknown as {
+    costs: Record<string, number>;
     shapes: Shaped[];
     firstBottleneck: { perSecond: number; place: string };
     check: { foretoldPerSecond: number; measuredPerSecond: number; ratio: number };
     takeover: { perSecond: number; silentMs: number; p50Ms: number; p99Ms: number };
   };
-  const rows = shapes.map((one) => `| ${one.perSecond.toLocaleString('en')} | ${one.services} | ${one.publisherDatabases} | ${one.queues} | ${one.consumers} | ${one.consumerDatabases} | ${one.p50Ms} / ${one.p99Ms} | ${one.busiest} |`);
+  const rows = shapes.map((one) => `| ${one.perSecond.toLocaleString('en')} | ${one.services} | ${one.publisherDatabases} | ${one.queues} | ${one.consumers} | ${Math.ceil(one.consumers / partitions)} | ${one.consumerDatabases} | ${one.p50Ms} / ${one.p99Ms} | ${one.busiest} |`);
   return `## By simulation
 
 \`npm run bench -- capacity\` measures one relay and one consumer, each a process, and lets messages queue (at random times, with random keys)
 through publishers' databases of ${shapes[0]?.databaseCores} cores, relays, queues' leaders, instances of the consumer and their databases, in windows and batches as
-they are taken; no place is used more than ${load * 100} %. Beyond one machine this is a forecast. On this machine it was checked: two relays and
-two instances of the consumer were foretold ${check.foretoldPerSecond} messages a second and did ${check.measuredPerSecond}: **${check.ratio} times** as many as measured.
+they are taken; there are as many of each as keep it below ${load * 100} % on average. Beyond one machine this is a forecast. On this machine it was checked:
+two relays and two instances of the consumer were foretold ${check.foretoldPerSecond} messages a second and did ${check.measuredPerSecond}: **${check.ratio} times** as many as
+measured. All of them shared its cores, so that shows that the processor times add up; a network between them was not part of it.
+
+It reckons with its own run's times: relay ${used['relayUs']} µs a message, broker ${used['brokerUs']}, consumer ${used['consumerUs']}, PostgreSQL ${used['writeUs']} to publish, ${used['relayDatabaseUs']} to relay and ${used['consumerDatabaseUs']} to
+handle (a tenth of the server's time while draining is taken for the relay's), a flush ${used['flushMs']} ms, a round trip ${used['roundTripMs']} ms. **Its latencies are the least**:
+places that wait for each other, on machines of their own. Measured from COMMIT to the handler, all on this one machine, p50 / p99: ${measuredLatency}.
 
 One of each: the first to be full is **${first.place}**, at ${thousands(first.perSecond)} messages a second.
 
-| messages a second | services, a relay each | their databases | queues (partitions) | instances of consumers | their databases | p50 / p99 ms | busiest |
-|---|---|---|---|---|---|---|---|
+| messages a second | services, a relay each | their databases | queues (partitions) | instances of consumers | by-key subscriptions at least | their databases | p50 / p99 ms | busiest |
+|---|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 
 A relay that dies at ${thousands(takeover.perSecond)} messages a second is silent for ${takeover.silentMs / 1_000} s at most, until another holds the lease: over fifteen seconds around it p50 is

@@ -69,6 +69,7 @@ export async function capacity({ quick }: { quick: boolean }): Promise<Report> {
       const { p50Ms, p99Ms, bottleneck } = simulate(costs, shape, { perSecond, seconds });
       return { perSecond, ...shape, p50Ms: rounded(p50Ms), p99Ms: rounded(p99Ms), busiest: bottleneck };
     });
+    const bytesPerMessage = await keptBytes(pool, quick ? 2_000 : 20_000, count);
     const single = { services: 1, queues: 1, consumers: 1, publisherDatabases: 1, consumerDatabases: 1, databaseCores };
     const first = firstBottleneck(costs, single);
     const calm = first.perSecond * share;
@@ -80,6 +81,7 @@ export async function capacity({ quick }: { quick: boolean }): Promise<Report> {
         atMost('two relays and two consumers: foretold beside measured, no more than', foretold / measured, 1.5),
       ],
       correct,
+      bytesPerMessage,
       costs: Object.fromEntries(Object.entries(costs).map(([name, value]) => [name, rounded(value)])),
       check: { foretoldPerSecond: rounded(foretold), measuredPerSecond: rounded(measured), ratio: rounded(foretold / measured), onePerSecond: rounded(median(one.map(({ perSecond }) => perSecond))), coresLeft: rounded(median(two.map(({ coresLeft }) => coresLeft))) },
       firstBottleneck: { ...first, perSecond: rounded(first.perSecond) },
@@ -148,6 +150,15 @@ async function drained(servers: Servers, each: number, count: number, suffix: st
     coresLeft: Math.max(0.1, cpus().length - others / (ended - began)),
     us: { relay: used.relay / count, consumer: used.consumer / count, rabbit: ((after.rabbit - before.rabbit) * 1_000) / count, postgres: ((after.postgres - before.postgres) * 1_000) / count },
   };
+}
+
+/** Of a row with its indexes: what a service has published, and what one of its subscriptions has taken on. */
+async function keptBytes(pool: pg.Pool, published: number, handled: number): Promise<{ readonly ledger: number; readonly inbox: number }> {
+  const size = async (table: string, rows: number): Promise<number> => {
+    const { rows: found } = await pool.query(`select pg_total_relation_size('${table}')::float8 as bytes`);
+    return Math.round(found[0].bytes / rows);
+  };
+  return { ledger: await size('writer.ledger', published), inbox: await size('stock_r0x1.inbox', handled) };
 }
 
 /** Processor time of all processes so far. */

@@ -6,7 +6,8 @@
  *
  * V8 doubles its young generation, up to 134 MB, whenever more than it is used to was alive at a collection: on a busy
  * machine it does so sooner or later, with a broker and without. So it is bound in the process that is measured, and told
- * apart what is held: the heap without the young generation, and what lies beside the heap.
+ * apart what is held: the heap without the young generation, and what lies beside the heap; and what of it is alive after a
+ * full collection. V8 lets garbage of the old generation gather to twice that and more before it looks.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,15 +29,15 @@ export async function memory({ quick }: { quick: boolean }): Promise<Report> {
   const [warmMs, awayMs] = quick ? [8_000, 12_000] : [60_000, 600_000];
   const drainMs = quick ? 60_000 : 600_000;
   const servers = await startServers();
-  const rss: { at: 'before' | 'away' | 'after'; megabytes: number; held: number }[] = [];
+  const rss: { at: 'before' | 'away' | 'after'; megabytes: number; held: number; alive: number }[] = [];
   let at: (typeof rss)[number]['at'] = 'before';
   try {
     await bindSink(servers);
     const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), [servers.postgres, servers.amqp, String(perSecond)], { env: environment(), execArgv: [`--max-semi-space-size=${youngMegabytes}`] });
-    let told: Told = { published: 0, sent: 0, heldBytes: 0 };
+    let told: Told = { published: 0, sent: 0, heldBytes: 0, aliveBytes: 0 };
     child.on('message', (now: Told) => (told = now));
     await once(child, 'message');
-    const sampling = setInterval(() => rss.push({ at, megabytes: residentMegabytes(child.pid!), held: told.heldBytes / 1e6 }), sampleMs);
+    const sampling = setInterval(() => rss.push({ at, megabytes: residentMegabytes(child.pid!), held: told.heldBytes / 1e6, alive: told.aliveBytes / 1e6 }), sampleMs);
     await sleep(warmMs);
     await servers.rabbit('kill');
     at = 'away';
@@ -55,7 +56,7 @@ export async function memory({ quick }: { quick: boolean }): Promise<Report> {
     await once(child, 'exit');
     const { distinct, inverted, copies } = await drainQueue(servers, sinkQueue, published);
     type When = (typeof rss)[number]['at'];
-    const most = (when: When[], of: 'megabytes' | 'held' = 'megabytes'): number => Math.max(...rss.filter((one) => when.includes(one.at)).map((one) => one[of]));
+    const most = (when: When[], of: 'megabytes' | 'held' | 'alive' = 'megabytes'): number => Math.max(...rss.filter((one) => when.includes(one.at)).map((one) => one[of]));
     return {
       name: 'memory',
       ratios: [
@@ -68,6 +69,7 @@ export async function memory({ quick }: { quick: boolean }): Promise<Report> {
       perSecond,
       megabytes: { before: rounded(most(['before'])), away: rounded(most(['away'])), after: rounded(most(['after'])) },
       heldMegabytes: { before: rounded(most(['before'], 'held')), away: rounded(most(['away'], 'held')), after: rounded(most(['after'], 'held')) },
+      aliveMegabytes: { before: rounded(most(['before'], 'alive')), away: rounded(most(['away'], 'alive')), after: rounded(most(['after'], 'alive')) },
       youngGeneration: `--max-semi-space-size=${youngMegabytes}`,
       copies,
       published,

@@ -105,7 +105,11 @@ function publisher() {
 function relay() {
   const bus = busOf('desk');
   const all = counter();
-  bus.on('sent', ({ type }) => type === Event.type && all.add());
+  bus.on('sent', ({ type }) => {
+    if (type !== Event.type) return;
+    if (all.count === 0) begin(); // connected, and the first window confirmed
+    all.add();
+  });
   return {
     end: () => bus.stop(),
     async relay(count: number) {
@@ -182,12 +186,18 @@ function counter() {
 const resetPeak = (): void => writeFileSync('/proc/self/clear_refs', '5');
 const peakMegabytes = (): number => (Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1_024) / 1e6;
 
+let [cpu, began] = [process.cpuUsage(), now()];
+/** What is measured. */
+function begin(): void {
+  [cpu, began] = [process.cpuUsage(), now()];
+}
+
 const worker: Record<string, any> = works[setting.role]();
 await worker['start']?.();
 process.on('message', (ask: Ask) => {
   void (async () => {
     resetPeak();
-    const [cpu, began] = [process.cpuUsage(), now()];
+    begin();
     const more = (await worker[ask.kind](...('count' in ask ? [ask.count] : []))) as object;
     const { user, system } = process.cpuUsage(cpu);
     process.send!({ ms: now() - began, cpuUs: user + system, peakMegabytes: peakMegabytes(), ...more } satisfies Answer, () => {
