@@ -15,6 +15,9 @@ export interface Mutant {
 const apply = 'inbox/apply.ts';
 const alone = 'inbox/alone.ts';
 const worker = 'inbox/worker.ts';
+const taking = 'inbox/taking.ts';
+const inHand = 'inbox/in-hand.ts';
+const shared = 'inbox/shared.ts';
 const outbox = 'outbox/outbox.ts';
 const mover = 'waiting/mover.ts';
 const relay = 'relay/relay.ts';
@@ -53,8 +56,8 @@ export const mutants: readonly Mutant[] = [
   { name: 'no inbox', file: apply, find: 'item.row !== undefined || (await inbox.insert', put: 'item.row !== undefined || item.attempt === 0 || (await inbox.insert' },
   { name: 'the inbox row counts, whatever became of it: check, then act', file: inbox, find: 'if (inbox.get(key) !== undefined) return false;', put: 'if (inbox.get(key) !== undefined && inbox.get(key)!.atMs < host.clock.now() - 1_000) return false;' },
   { name: 'the inbox of own transactions is looked at and not written', file: alone, find: 'const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);', put: 'const fresh = !(await inbox.has(plan.name, ready.wire));' },
-  { name: 'acknowledged before the transaction', file: worker, find: 'await store.transaction(async (tx) => {\n        spoilt = undefined;', put: 'await consumer.settle(deliveriesOf(items));\n      await store.transaction(async (tx) => {\n        spoilt = undefined;' },
-  { name: 'finished and never acknowledged', file: worker, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 1e9) await consumer.settle(deliveries);' },
+  { name: 'acknowledged before the transaction', file: shared, find: 'await store.transaction(async (tx) => {\n        spoilt = undefined;', put: 'await consumer.settle(deliveriesOf(items));\n      await store.transaction(async (tx) => {\n        spoilt = undefined;' },
+  { name: 'finished and never acknowledged', file: inHand, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 1e9) await consumer.settle(deliveries);' },
   { name: 'watermark without the event name', file: apply, find: 'event: ready.taker.contract.name,', put: "event: '',", },
   { name: 'watermark that is not looked at', file: apply, find: "plan.order !== 'latest' ||\n", put: "plan.order !== 'latest' || ready.sequence !== undefined ||\n" },
   { name: 'watermark raised by what is overtaken', file: inbox, find: 'if (reached !== undefined && reached.sequence >= mark.sequence) return false;\n', put: '' },
@@ -71,7 +74,7 @@ export const mutants: readonly Mutant[] = [
   // --- retries and failures
   { name: 'a retry by the clock of the process', file: apply, find: 'const nowMs = await waiting.nowMs(tx);\n    const dueMs', put: 'const nowMs = clock.now();\n    const dueMs' },
   { name: 'a retry without its pause', file: apply, find: "(verdict.kind === 'later' ? verdict.delayMs : 0)", put: '0' },
-  { name: 'what is finished while stopping is not acknowledged', file: worker, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 0 && !stopping.signal.aborted) await consumer.settle(deliveries);' },
+  { name: 'what is finished while stopping is not acknowledged', file: worker, find: 'if (outcomes.length > 0) await inHand.done(', put: 'if (outcomes.length > 0 && !stopping.signal.aborted) await inHand.done(' },
   { name: 'the pause before a retry is waited for in the transaction', file: apply, find: "await move(tx, item, 'retry', dueMs, blocked, {", put: "await new Promise<void>((resolve) => void clock.after(dueMs - nowMs, resolve));\n    await move(tx, item, 'retry', dueMs, blocked, {" },
   { name: 'a failed run is forgotten', file: apply, find: "await move(tx, item, 'retry', dueMs, blocked, {", put: "if (item.row || attempt !== 2) await move(tx, item, 'retry', dueMs, blocked, {" },
   { name: 'one run too many', file: 'handle/verdict.ts', find: 'if (attempt >= attemptsOf(retry))', put: 'if (attempt > attemptsOf(retry))' },
@@ -81,9 +84,9 @@ export const mutants: readonly Mutant[] = [
   { name: 'a dead letter that still waits', file: apply, find: 'if (row) await waiting.settle(tx, row);\n    if (holds)', put: 'if (holds)' },
   { name: 'an effect whose message still waits', file: apply, find: 'if (reply) await host.append(tx, reply);\n    if (item.row) await waiting.settle(tx, item.row);', put: 'if (reply) await host.append(tx, reply);' },
   { name: 'dead letters that nobody writes', file: apply, find: 'await failures.add(tx, [\n      {\n        subscription: plan.name,', put: 'await (async (..._: unknown[]) => {})(tx, [\n      {\n        subscription: plan.name,' },
-  { name: 'poison is tried for ever', file: worker, find: 'const crashesMax = 4;', put: 'const crashesMax = 1e9;' },
+  { name: 'poison is tried for ever', file: taking, find: 'const crashesMax = 4;', put: 'const crashesMax = 1e9;' },
   { name: 'a suspect that threw leaves its room before that is on record', file: worker, find: 'gate.alone(() => insist(taken, undefined, (run) => run()))', put: 'gate.alone(() => insist(taken, putBack, (run) => run()))' },
-  { name: 'innocents are charged: what crashed does not run alone', file: worker, find: 'taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, undefined, (run) => run())) : insist(taken, putBack, gate.pass);', put: 'insist(taken, putBack, gate.pass);', also: { file: worker, find: 'const together = crashes > 0 ||', put: 'const together =' } },
+  { name: 'innocents are charged: what crashed does not run alone', file: worker, find: 'taken[0]!.crashes > 0 ? gate.alone(() => insist(taken, undefined, (run) => run())) : insist(taken, putBack, gate.pass);', put: 'insist(taken, putBack, gate.pass);', also: { file: taking, find: 'const together = crashes > 0 ||', put: 'const together =' } },
   { name: 'a start that another made counts as a crash', file: waiting, find: '!isFree(now, owner, nowMs) || now.attempt !== attempt || now.starts !== starts) return undefined;', put: 'now.attempt !== attempt) return undefined;', also: { file: waiting, find: '.filter((row) => isFree(row, owner, host.clock.now()));', put: ';' } },
   // --- sagas
   { name: 'undo is skipped when its process crashes', file: saga, find: "await addOwn(tx, { key, does: 'undo', step: at }, { dueMs: 'now', afterMs: 0 }, ctx.message);", put: "tx.afterCommit(() => void transact(store(), clock, (own) => addOwn(own, { key, does: 'undo', step: at }, { dueMs: 'now', afterMs: 0 }, ctx.message)).catch(() => {}));" },

@@ -1,4 +1,6 @@
 import type { Clock } from '../contract/clock.ts';
+import type { Plan } from '../contract/handling.ts';
+import type { Signals } from '../contract/signals.ts';
 
 /**
  * A shared handler that takes longer gets a transaction of its own once it has done so three times more than in one of a
@@ -34,4 +36,17 @@ export class Slowness {
     this.#heardMs = nowMs;
     this.#count = Math.min(this.#count + 1, slowMax);
   }
+}
+
+/** Gives a shared handler transactions of its own while it is slow; to be told how long each of its runs took. */
+export function modeByPace({ plan, clock, signals }: { readonly plan: Plan; readonly clock: Clock; readonly signals: Signals }): (ms: number) => void {
+  const slowness = new Slowness(clock);
+  const mayShare = plan.mode === 'shared';
+  return (ms) => {
+    const is = slowness.took(ms);
+    if (is === 'fast' && mayShare && plan.mode === 'own') plan.mode = 'shared';
+    if (is !== 'slow' || plan.mode !== 'shared') return;
+    plan.mode = 'own';
+    signals.emit('slow-handler', { subscription: plan.name, tookMs: ms });
+  };
 }

@@ -13,21 +13,21 @@
  * per batch (up to `batch` messages or 250 ms) three or four statements and one acknowledgement. See `whole.ts`.
  */
 import { sleep } from '../contract/clock.ts';
-import { isHeartbeat } from '../contract/control.ts';
 import { WaybillError } from '../contract/errors.ts';
-import { isLater } from '../contract/maybe.ts';
 import type { Decode } from '../contract/handling.ts';
 import type { Signals } from '../contract/signals.ts';
-import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
-import type { Consumer, Delivery } from '../contract/transport.ts';
+import type { Consumer } from '../contract/transport.ts';
 import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
 import { createClaims } from './claims.ts';
-import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf, readableFirst, withoutCount } from './item.ts';
+import { createInHand } from './in-hand.ts';
+import { type Item, type Outcome, keyOf } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
-import { Slowness } from './slow.ts';
-import { Fit, Spoilt, createWhole } from './whole.ts';
+import { createShared } from './shared.ts';
+import { modeByPace } from './slow.ts';
+import { createTaking } from './taking.ts';
+import { Fit } from './whole.ts';
 
 export interface Worker {
   start(): void;
@@ -58,67 +58,31 @@ export interface WorkerOptions extends Omit<ApplyHost, 'took' | 'stopping'> {
 
 /** Messages to a shared transaction, where neither subscription nor store says. */
 const batchDefault = 100;
-/** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
-const batchMs = 20;
 /** Where others need not wait for it, a round trip per statement may take longer: locks are held until its end. */
 const wholeBatchMs = 250;
 /** In hand at most, in batches: with what the next transactions take is decoded while others run. */
 const batchesAhead = 12;
 /** Of bodies, in bytes, where they are large: decoded, each is there twice, and as text for a moment. */
 const aheadBytesMax = 16 * 1024 * 1024;
-/** It is seen this often what is due although nothing announced it: another process may have put it there. */
-export const pollMs = 1_000;
-/** A receive that waits in vain ends after so long: what waits is announced. */
-const idleMs = 10_000;
-/** What this instance has no handler for it puts off again so much later: one that has looks at the same time, and comes first. */
-const othersFirstMs = 250;
-/** Waiting rows taken at once. */
-const waitingMax = 50;
-/** Runs that ended with the process, all but the first of them alone, until the message is parked. */
-const crashesMax = 4;
-/** After a batch was undone because a handler threw, so many messages have a savepoint each, where that is cheap. */
-const carefulCount = 1_000;
 /** After the drain: for giving back. User code that hears nothing (a schema that hangs) is not waited for. */
 const graceMs = 5_000;
 const pauseFirstMs = 50;
 const pauseMaxMs = 10_000;
 
+/**
+ * The life of it, and the way of an item through its parts:
+ *
+ *     taking ──► lanes ──► claims, gate ──► alone | shared ──► in hand: done, or back into the lanes
+ */
 export function createWorker(options: WorkerOptions): Worker {
-  const { plan, store, consumer, clock, signals, decode, gate } = options;
-  const { waiting } = store.ports;
+  const { plan, store, consumer, clock, signals, gate } = options;
   const stopping = new AbortController();
   /** Aborted at the end of the drain: handlers that are still running shall give up. */
   const givingUp = new AbortController();
-  let receiving = new AbortController();
-  /** What waits is looked at again from then on, by the monotonic clock; or when that is asked for, as it is when something is due. */
-  let lookMs = -Infinity;
-  let lookAsked = false;
-  const wake = (): void => {
-    lookAsked = true;
-    receiving.abort();
-  };
-  const slowness = new Slowness(clock);
-  /** Messages that are still to have a savepoint each. */
-  let careful = 0;
-  const mayShare = plan.mode === 'shared';
   let paused: { promise: Promise<void>; resume: () => void } | undefined;
   let running: Promise<void> | undefined;
   let unwatch: (() => void) | undefined;
-  /** Waiting rows in hand. */
-  const held = new Set<number>();
-  const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
 
-  const tookTime = (ms: number): void => {
-    const is = slowness.took(ms);
-    if (is === 'fast' && mayShare && plan.mode === 'own') plan.mode = 'shared';
-    if (is !== 'slow' || plan.mode !== 'shared') return;
-    plan.mode = 'own';
-    signals.emit('slow-handler', { subscription: plan.name, tookMs: ms });
-  };
-
-  const apply = createApply({ ...options, stopping: givingUp.signal, took: tookTime });
-  const alone = createAlone({ ...options, stopping: givingUp.signal, apply, took: tookTime });
-  const report = createReport({ plan, clock, signals, attempts: options.attempts });
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const parallel = store.capabilities.parallelTransactions;
   const count = plan.setBased || (plan.mode === 'shared' && !parallel) ? 1 : plan.concurrency;
@@ -134,15 +98,31 @@ export function createWorker(options: WorkerOptions): Worker {
     most: count,
     beside: (full) => (ownTransactions() ? any : fit.beside(full)),
     clock,
-    weigh: ({ incoming }) => incoming.wire.body.length,
     together: (item) => item.together,
+    weigh: ({ incoming }) => incoming.wire.body.length,
     work: (items, putBack) => work(items, putBack),
   });
-
   /** One lane for all where there is but one transaction at a time: its order is that of the deliveries. */
   const laneOf = (item: Item): string | undefined => (count === 1 ? '' : keyOf(item));
+  const mayNotRun = (): boolean => stopping.signal.aborted || paused !== undefined;
 
-  // --- taking ---------------------------------------------------------------------------------------------------------
+  const host = { ...options, stopping: givingUp.signal, took: modeByPace({ plan, clock, signals }) };
+  const apply = createApply(host);
+  const alone = createAlone({ ...host, apply });
+  const shared = createShared({ ...host, apply, alone, fit });
+  const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
+  const report = createReport({ plan, clock, signals, attempts: options.attempts });
+  const inHand = createInHand({ ...options, claims, report, wake: () => taking.wake() });
+  const taking = createTaking({
+    ...options,
+    held: inHand.held,
+    room: () => Math.max(1, Math.min(batch, capacity - lanes.size)),
+    mayNotRun,
+    stopping: stopping.signal,
+    push(items) {
+      for (const item of items) lanes.push(item, laneOf(item));
+    },
+  });
 
   const loop = async (): Promise<void> => {
     let pauseMs = pauseFirstMs;
@@ -150,7 +130,8 @@ export function createWorker(options: WorkerOptions): Worker {
       if (paused) await paused.promise; // resume, or stop
       if (stopping.signal.aborted) return;
       try {
-        await take();
+        if (capacity - lanes.size < roomMin || lanes.weight >= aheadBytesMax) await lanes.finished(); // also when the lanes are cleared, as by stop
+        else await taking.take();
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
         pauseMs = pauseFirstMs;
       } catch (error) {
@@ -162,101 +143,6 @@ export function createWorker(options: WorkerOptions): Worker {
       }
     }
   };
-
-  const take = async (): Promise<void> => {
-    if (capacity - lanes.size < roomMin || lanes.weight >= aheadBytesMax) return lanes.finished(); // also when the lanes are cleared, as by stop
-    receiving = new AbortController();
-    const waitMs = consumer.active ? await lookAtWaiting() : pollMs;
-    if (!consumer.active) lookAsked = true; // once it is
-    if (mayNotRun()) return;
-    const max = Math.max(1, Math.min(batch, capacity - lanes.size));
-    const deliveries = await withoutBeats(await consumer.receive(max, { waitMs, signal: receiving.signal }));
-    if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
-      await sleep(clock, plan.lingerMs, stopping.signal);
-      deliveries.push(...(await receiveMore(deliveries, max)));
-    }
-    const items: Item[] = [];
-    for (const delivery of deliveries) {
-      const decoding = decode(delivery);
-      items.push({ ...plain, incoming: isLater(decoding) ? await decoding : decoding, delivery, deliveryCount: delivery.deliveryCount });
-    }
-    if (mayNotRun()) return consumer.release(deliveries);
-    for (const item of readableFirst(items)) lanes.push(item, laneOf(item)); // in one step: they share a transaction
-  };
-
-  /** A publisher's word that it has sent everything: taken, and nothing is done. */
-  const withoutBeats = async (received: readonly Delivery[]): Promise<Delivery[]> => {
-    if (!received.some(isHeartbeat)) return [...received];
-    const beats = received.filter(isHeartbeat);
-    await consumer.settle(beats);
-    return received.filter((delivery) => !isHeartbeat(delivery));
-  };
-
-  const receiveMore = async (first: readonly Delivery[], max: number): Promise<readonly Delivery[]> => {
-    try {
-      return await withoutBeats(await consumer.receive(max - first.length, { waitMs: 0, signal: receiving.signal }));
-    } catch (error) {
-      await consumer.release(first);
-      throw error;
-    }
-  };
-
-  /** What was read and decoded meanwhile stays where it was. */
-  const mayNotRun = (): boolean => stopping.signal.aborted || paused !== undefined;
-
-  /** Not before each batch: only when something may be due, or it was asked for. Answers how long there is nothing to do. */
-  const lookAtWaiting = async (): Promise<number> => {
-    if (lookAsked || clock.monotonic() >= lookMs) {
-      lookAsked = false;
-      lookMs = -Infinity; // should it fail
-      const waitMs = await takeWaiting();
-      lookMs = clock.monotonic() + waitMs;
-    }
-    return Math.min(idleMs, Math.max(0, lookMs - clock.monotonic()));
-  };
-
-  /** Puts what is due into the lanes; answers how long there is nothing more to do. */
-  const takeWaiting = async (): Promise<number> => {
-    const { rows, nowMs, nextDueMs } = await waiting.due(plan.name, 'now', waitingMax, options.owner);
-    const fresh = rows.filter(({ row }) => !held.has(row));
-    for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
-    const items: Item[] = [];
-    for (const row of fresh) items.push(await fromWaiting(row));
-    putWaiting(items.filter(({ incoming }) => incoming.kind !== 'leave'));
-    const others = items.filter(({ incoming }) => incoming.kind === 'leave');
-    if (others.length > 0) clock.after(othersFirstMs, () => putWaiting(others));
-    if (nextDueMs === undefined) return Infinity;
-    // What is due and in hand wakes this loop when it is finished.
-    const untilMs = nextDueMs - nowMs;
-    return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
-  };
-
-  const putWaiting = (items: readonly Item[]): void => {
-    if (mayNotRun()) for (const { row } of items) held.delete(row!.row);
-    else for (const item of items) lanes.push(item, laneOf(item));
-  };
-
-  const fromWaiting = async (read: WaitingRow): Promise<Item> => {
-    const row = { ...read, owner: options.owner };
-    const { attempt } = row;
-    const { message, deliveryCount } = withoutCount(row.message);
-    const crashes = Math.max(0, row.starts - attempt);
-    const incoming =
-      crashes < crashesMax
-        ? await decode(message, true)
-        : ({ kind: 'fail', wire: message, error: crashError(crashes) } as const);
-    // What may take the process along runs alone; so does what failed before, where it would undo its neighbours.
-    const together = crashes > 0 || (attempt > 0 && !store.capabilities.cheapSavepoints) ? 1 : Infinity;
-    return { ...plain, incoming, row, deliveryCount, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, together };
-  };
-
-  const crashError = (crashes: number): WaybillError =>
-    new WaybillError(
-      'HANDLER_CRASHED',
-      `${plan.name}: the process died ${crashes} times while it ran this message alone; mend the handler, then retry`,
-    );
-
-  // --- working --------------------------------------------------------------------------------------------------------
 
   /**
    * A suspect has the gate until it has its verdict: while the store is away, or when it threw and that is still to be written,
@@ -273,12 +159,12 @@ export function createWorker(options: WorkerOptions): Worker {
     let items = taken;
     let pauseMs = pauseFirstMs;
     for (;;) {
-      if (stopping.signal.aborted) return await giveBack(items);
+      if (stopping.signal.aborted) return await inHand.giveBack(items);
       try {
-        const rest = await within(async (): Promise<Item[]> => {
+        const rest = await within(async (): Promise<readonly Item[]> => {
           // Inside the gate: what only stands in line must not be charged if the process dies (D16).
           const ours = await claims.begin(items);
-          if (ours.length < items.length) letGo(items.filter((item) => !ours.includes(item)));
+          if (ours.length < items.length) inHand.letGo(items.filter((item) => !ours.includes(item)));
           items = ours;
           return items.length === 0 ? [] : handle(items);
         });
@@ -286,7 +172,7 @@ export function createWorker(options: WorkerOptions): Worker {
         pauseMs = pauseFirstMs;
         if (rest.length === 0) return await clock.turn(); // others get their turn between two batches
         if (putBack) return putBack(rest);
-        items = rest;
+        items = [...rest];
       } catch (error) {
         if (givingUp.signal.aborted) continue; // given back above
         if (WaybillError.is(error, 'LEASE_LOST')) return await forget(items);
@@ -299,171 +185,33 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   };
 
-  /** Gone, changed, or another instance's: what it is now is seen when it is read again. */
-  const letGo = (items: readonly Item[]): void => {
-    claims.end(items);
-    for (const item of items) if (item.row) held.delete(item.row.row);
-    wake();
+  /** Answers what is still to be done. */
+  const handle = async (items: readonly Item[]): Promise<readonly Item[]> => {
+    const { outcomes, rest } = await transacted(items);
+    if (outcomes.length > 0) await inHand.done(items.slice(0, outcomes.length), outcomes);
+    return rest;
   };
 
-  const handle = async (items: Item[]): Promise<Item[]> => {
-    const [first] = items;
-    const runnable = first!.incoming.kind === 'run' && !first!.delivery?.suspect;
-    if (ownTransactions() && runnable && !(await standsBehind(first!))) {
-      await finish([first!], [await alone.run(first!)]);
-      return items.slice(1); // taken together, before another lane found that its runs are slow
-    }
-    return shared(items);
+  const transacted = async (items: readonly Item[]): Promise<{ outcomes: readonly Outcome[]; rest: readonly Item[] }> => {
+    const first = items[0]!;
+    const runnable = first.incoming.kind === 'run' && !first.delivery?.suspect;
+    if (!ownTransactions() || !runnable || (await shared.standsBehind(first))) return shared.run(items);
+    // More than one: taken together, before another lane found that its runs are slow.
+    return { outcomes: [await alone.run(first)], rest: items.slice(1) };
   };
 
-  /** Many messages, one transaction. Returns what its time did not suffice for, or what is to be redone. */
-  const shared = async (items: Item[]): Promise<Item[]> => {
-    const { threw } = items[0]!; // then it is alone
-    if (threw) {
-      await finish(items, [await alone.recordFailure(items[0]!, threw.error, threw.attempt)]);
-      return [];
-    }
-    for (const item of items) if (isOlderForm(item)) item.newer = await unreadNewer(item);
-    let outcomes: Outcome[] = [];
-    let spoilt: Spoilt | undefined;
-    try {
-      await store.transaction(async (tx) => {
-        spoilt = undefined;
-        outcomes = await sharedIn(tx, items).catch((error: unknown) => {
-          if (error instanceof Spoilt) spoilt = error; // whatever the store makes of it on its way out
-          throw error;
-        });
-        await consumer.settleIn(tx, deliveriesOf(items.slice(0, outcomes.length)));
-      });
-    } catch (error) {
-      if (spoilt) return redo(items, spoilt);
-      if (givingUp.signal.aborted || WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
-      // The commit itself was refused (a deferred constraint, say): whose fault it is shows one by one.
-      return redo(items, new Spoilt(items, error, items.length === 1));
-    }
-    const done = items.slice(0, outcomes.length);
-    await finish(done, outcomes);
-    return items.slice(outcomes.length);
-  };
-
-  /** Looked for before the transaction, where reads need not wait for it; whether it is still so is seen inside. */
-  const unreadNewer = async ({ incoming }: Item): Promise<WaitingRow | undefined> => {
-    const type = incoming.kind === 'run' ? incoming.envelope.downcastOf : undefined;
-    if (type === undefined || options.reads(type)) return undefined;
-    const rows = await store.ports.inspect.waiting({ subscription: plan.name, id: incoming.wire.id });
-    return rows.find(({ reason, message }) => reason === 'no-handler' && message.source === incoming.wire.source);
-  };
-
-  /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
-  const redo = (items: Item[], { culprits, error, charged }: Spoilt): Item[] => {
-    halve(culprits);
-    careful = carefulCount;
-    if (charged) {
-      const culprit = culprits[0]!;
-      const attempt = culprit.attempt + 1;
-      if (options.verdict(error, attempt).kind === 'again') culprit.attempt = attempt;
-      else culprit.threw = { error, attempt };
-    }
-    return items;
-  };
-
-  const sharedIn = async (tx: StoreTransaction, items: Item[]): Promise<Outcome[]> => {
-    await consumer.settleIn(tx, []); // nothing is run by an instance that has lost its lease
-    const began = clock.monotonic();
-    if (!store.capabilities.cheapSavepoints) {
-      const outcomes = await whole(tx, items, () => false);
-      fit.took(items.length, clock.monotonic() - began);
-      return outcomes;
-    }
-    const isTimeUp = (): boolean => clock.monotonic() - began > batchMs;
-    if (plan.setBased) return apply.batch(tx, items);
-    if (careful === 0) return whole(tx, items, isTimeUp);
-    const outcomes: Outcome[] = [];
-    const blocked = await blockedKeys(tx, items);
-    for (const item of items) {
-      outcomes.push(await apply.one(tx, item, blocked));
-      if (isTimeUp()) break;
-    }
-    careful = Math.max(0, careful - outcomes.length);
-    return outcomes;
-  };
-
-  const blockedKeys = async (tx: StoreTransaction, items: readonly Item[]): Promise<Set<string>> => {
-    if (plan.order !== 'by-key') return new Set();
-    const keys = new Set<string>();
-    for (const item of items) {
-      const key = item.row ? undefined : keyOf(item);
-      if (key !== undefined) keys.add(key);
-    }
-    return keys.size === 0 ? new Set() : new Set(await waiting.blocked(tx, plan.name, [...keys]));
-  };
-
-  const whole = createWhole({ ...options, stopping: givingUp.signal }, apply, blockedKeys);
-
-  /** A message of a key that waits may not be run here: the shared path puts it behind the others. */
-  const standsBehind = async (item: Item): Promise<boolean> => {
-    if (plan.order !== 'by-key' || item.row || keyOf(item) === undefined) return false;
-    return store.transaction(async (tx) => (await blockedKeys(tx, [item])).size > 0);
-  };
-
-  // --- afterwards -----------------------------------------------------------------------------------------------------
-
-  const finish = async (items: readonly Item[], outcomes: readonly Outcome[]): Promise<void> => {
-    const deliveries = deliveriesOf(items);
-    if (deliveries.length > 0) await consumer.settle(deliveries);
-    claims.end(items);
-    for (const item of items) if (item.row) held.delete(item.row.row);
-    let again = false;
-    items.forEach((item, i) => {
-      const outcome = outcomes[i]!;
-      again ||= outcome.kind === 'moved' || outcome.kind === 'retrying' || item.row !== undefined;
-      report(item, outcome);
-    });
-    if (again) wake(); // something may be due sooner than was known
-  };
-
-  /**
-   * This instance may not commit what it has: it lets go of all of it. What the consumer still counts as ours comes
-   * again, the rest goes to whoever works on the subscription now.
-   */
-  const forget = async (items: readonly Item[]): Promise<void> => {
-    const dropped = lanes.clear();
-    const all = [...items, ...dropped];
-    claims.end(all);
-    for (const item of all) if (item.row) held.delete(item.row.row);
-    lookAsked = true;
-    await release(all);
-  };
-
-  /** Where that fails they come again all the same: when this consumer is closed, or dies. */
-  const release = async (items: readonly Item[]): Promise<void> => {
-    const deliveries = deliveriesOf(items);
-    if (deliveries.length === 0) return;
-    try {
-      await consumer.release(deliveries);
-    } catch (error) {
-      options.trouble(`${plan.name}: giving back what was not handled`, error);
-    }
-  };
-
-  const giveBack = async (items: readonly Item[]): Promise<void> => {
-    await release(items);
-    claims.end(items);
-    for (const item of items) {
-      if (item.row) held.delete(item.row.row);
-      // A start without verdict would look like a crash.
-      if (item.row && item.started && item.incoming.kind === 'run') {
-        await store.transaction((tx) => waiting.settle(tx, item.row!, {})).catch(() => {});
-      }
-    }
+  /** This instance may not commit what it has: it lets go of all of it. */
+  const forget = (items: readonly Item[]): Promise<void> => {
+    taking.lookAgain();
+    return inHand.forget([...items, ...lanes.clear()]);
   };
 
   return {
     start() {
-      unwatch ??= options.watch(plan.name, wake);
+      unwatch ??= options.watch(plan.name, taking.wake);
       running ??= loop();
     },
-    wake,
+    wake: taking.wake,
     async pause() {
       if (paused) return;
       let resume = (): void => {};
@@ -471,8 +219,8 @@ export function createWorker(options: WorkerOptions): Worker {
         resume = resolve;
       });
       paused = { promise, resume };
-      receiving.abort();
-      await giveBack(lanes.clear());
+      taking.interrupt();
+      await inHand.giveBack(lanes.clear());
       await lanes.idle();
       signals.emit('paused', { subscription: plan.name, reason: 'asked' });
     },
@@ -480,15 +228,15 @@ export function createWorker(options: WorkerOptions): Worker {
       if (!paused) return;
       paused.resume();
       paused = undefined;
-      wake();
+      taking.wake();
       signals.emit('resumed', { subscription: plan.name });
     },
     async stop(drainMs) {
       unwatch?.();
       stopping.abort();
-      receiving.abort();
+      taking.interrupt();
       paused?.resume();
-      await giveBack(lanes.clear());
+      await inHand.giveBack(lanes.clear());
       const limit = new AbortController();
       const idle = lanes.idle();
       await Promise.race([idle, sleep(clock, drainMs, limit.signal)]);
@@ -497,7 +245,7 @@ export function createWorker(options: WorkerOptions): Worker {
       const over = new AbortController();
       await Promise.race([Promise.all([idle, running]), sleep(clock, graceMs, over.signal)]);
       over.abort();
-      await giveBack(lanes.clear());
+      await inHand.giveBack(lanes.clear());
     },
     inFlight: () => lanes.size,
   };
@@ -506,9 +254,6 @@ export function createWorker(options: WorkerOptions): Worker {
 const any = { atOnce: Infinity, withinMs: 0 };
 
 type PutBack = (items: readonly Item[]) => void;
-
-/** As it is delivered, when nothing is known of it yet. */
-const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
 
 function reasonOf(error: unknown): 'store' | 'transport' {
   return WaybillError.is(error) && /^(TRANSPORT|TOPOLOGY)_/.test(error.code) ? 'transport' : 'store';

@@ -9,7 +9,7 @@ import { type Failures, createFailures } from '../failures/failures.ts';
 import { createFreshness } from '../freshness/freshness.ts';
 import { createLosses } from '../freshness/losses.ts';
 import { beganMsOf } from '../inbox/begun.ts';
-import { pollMs } from '../inbox/worker.ts';
+import { pollMs } from '../inbox/taking.ts';
 import { createOnce } from '../once/once.ts';
 import { type Outbox, createOutbox } from '../outbox/outbox.ts';
 import { createRetention } from '../outbox/retention.ts';

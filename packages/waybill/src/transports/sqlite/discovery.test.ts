@@ -234,6 +234,33 @@ for (const when of ['while it is read', 'while its reader is away'] as const) {
   });
 }
 
+test('a subscriber restored from a backup reads again what it had applied since: position, inbox and effects went back together', async (t) => {
+  const directory = folder(t);
+  const catalog = await start(t, directory, 'catalog');
+  let basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  await publish(catalog, 'one', 'two');
+  await applyNew(basket, await basket.session.consume(prices), name, 2);
+  const file = join(directory, 'basket.db');
+  inside(file, (db) => db.exec(`vacuum into '${file}.backup'`));
+  await basket.stop();
+  basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  await publish(catalog, 'three', 'four');
+  await applyNew(basket, await basket.session.consume(prices), name, 2);
+  await basket.stop();
+  for (const end of ['-wal', '-shm']) rmSync(`${file}${end}`, { force: true });
+  renameSync(`${file}.backup`, file);
+  assert.deepEqual(effects(directory, 'basket').map(({ label }) => label), ['one', 'two']);
+
+  basket = await start(t, directory, 'basket');
+  await basket.session.declare(prices);
+  await publish(catalog, 'five');
+  assert.deepEqual(await applyNew(basket, await basket.session.consume(prices), name, 3), ['three', 'four', 'five']);
+  assert.deepEqual(effects(directory, 'basket').map(({ label }) => label), ['one', 'two', 'three', 'four', 'five']);
+  assert.deepEqual(basket.ledgers(), []);
+});
+
 test('a ledger that was restored when its reader stood behind its last trimmed row is read again, too', async (t) => {
   const directory = folder(t);
   const catalog = await start(t, directory, 'catalog');

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { applyNew, drain, folder, inside, publish, start, subscription } from '../../../test/transport-sqlite/world.ts';
+import { applyNew, drain, folder, inside, message, publish, start, subscription } from '../../../test/transport-sqlite/world.ts';
 import { openLedger, type Ledger } from './ledger.ts';
 
 test('who has read up to an end hears of the next where nothing he wants lies between, once enough have asked', async (t) => {
@@ -66,4 +68,49 @@ test('of many subscriptions each gets what is for it, also after much that was f
   const got = await last.receive(10, { waitMs: 5_000, signal: new AbortController().signal });
   assert.equal(got.length, 1);
   for (const consumer of rest.slice(0, -1)) assert.deepEqual(await drain(consumer), []);
+});
+
+test('rows come as they were written, whatever of them is unusual', async (t) => {
+  const directory = folder(t);
+  const file = join(directory, 'catalog.db');
+  const catalog = await start(t, directory, 'catalog');
+  await publish(catalog, 'usual', message('elsewhere', 'of another source'), message('catalog', 'a command', { kind: 'command', recipient: 'basket' }));
+  inside(file, (db) =>
+    db.exec(`insert into waybill_ledger (kind, id, source, type, key, time, headers, body, appended)
+      select kind, 'delayed', source, type, 'k', time - 1000, '+', body, appended from waybill_ledger where position = 1;
+      insert into waybill_ledger (kind, id, source, type, key, time, headers, body, appended)
+      select kind, 'with headers', source, type, 'k', time, '+{"a":"b"}', body, appended from waybill_ledger where position = 1`),
+  );
+  const rows = inside(file, (db) => db.prepare('select * from waybill_ledger order by position').all()).map((row) => ({ ...row }));
+  const ledger = openLedger(file, 'catalog', 0) as Ledger;
+  t.after(() => ledger.close());
+  assert.equal(new Set(rows.map(({ source }) => source)).size, 2);
+  assert.deepEqual(new Set(rows.map(({ kind }) => kind)), new Set(['event', 'command']));
+  const types = [...new Set(rows.map(({ type }) => type as string))];
+  assert.deepEqual(ledger.window(0, 9, 'basket', types, 9), rows);
+  // The row at the cursor has been read before: its body is not asked for.
+  assert.deepEqual(ledger.window(2, 9, 'basket', types, 9), rows.slice(1).map((row, at) => (at === 0 ? { ...row, body: null } : row)));
+});
+
+test('a ledger is believed once its log is on the disk: what a dead process left there may be on none', async (t) => {
+  const directory = folder(t);
+  const file = join(directory, 'catalog.db');
+  await publish(await start(t, directory, 'catalog'), 'one'); // its log stays while it is open
+  const { openSync, fsyncSync } = fs;
+  const opened = new Map<number, string>();
+  const synced: (string | undefined)[] = [];
+  fs.openSync = ((path: string, ...rest: [any]) => {
+    const handle = openSync(path, ...rest);
+    opened.set(handle, path);
+    return handle;
+  }) as typeof openSync;
+  fs.fsyncSync = (handle) => (fsyncSync(handle), void synced.push(opened.get(handle)));
+  syncBuiltinESMExports();
+  try {
+    (openLedger(file, 'catalog', 0) as Ledger).close();
+  } finally {
+    Object.assign(fs, { openSync, fsyncSync });
+    syncBuiltinESMExports();
+  }
+  assert.deepEqual(synced, [`${file}-wal`]);
 });

@@ -1,0 +1,127 @@
+/**
+ * Many messages, one transaction. In go items in their order; out comes what became of the first of them, committed, and
+ * the rest: what its time did not suffice for, or all of them when one threw and nothing was committed. Then they come
+ * again, in halves until the culprit stands alone; only what certainly threw by itself is charged. A crash before the
+ * commit leaves nothing, and the deliveries come again.
+ */
+import { WaybillError } from '../contract/errors.ts';
+import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
+import type { Consumer } from '../contract/transport.ts';
+import type { Alone } from './alone.ts';
+import type { Apply, ApplyHost } from './apply.ts';
+import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf } from './item.ts';
+import { type Fit, Spoilt, createWhole } from './whole.ts';
+
+export interface Shared {
+  /** `outcomes`: of the first ones, in their order. */
+  run(items: readonly Item[]): Promise<{ readonly outcomes: readonly Outcome[]; readonly rest: readonly Item[] }>;
+  /** A message of a key that waits may not be run by itself: here it is put behind the others. */
+  standsBehind(item: Item): Promise<boolean>;
+}
+
+/** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
+const batchMs = 20;
+/** After a batch was undone because a handler threw, so many messages have a savepoint each, where that is cheap. */
+const carefulCount = 1_000;
+
+export function createShared(
+  options: Pick<ApplyHost, 'plan' | 'store' | 'clock' | 'verdict' | 'stopping'> & {
+    readonly consumer: Consumer;
+    /** Whether this instance has a handler that can read this type. */
+    readonly reads: (type: string) => boolean;
+    readonly apply: Apply;
+    readonly alone: Alone;
+    readonly fit: Fit;
+  },
+): Shared {
+  const { plan, store, consumer, clock, apply, alone, fit, stopping } = options;
+  const { waiting } = store.ports;
+  /** Messages that are still to have a savepoint each. */
+  let careful = 0;
+
+  const run: Shared['run'] = async (items) => {
+    const { threw } = items[0]!; // then it is alone
+    if (threw) return { outcomes: [await alone.recordFailure(items[0]!, threw.error, threw.attempt)], rest: [] };
+    for (const item of items) if (isOlderForm(item)) item.newer = await unreadNewer(item);
+    let outcomes: Outcome[] = [];
+    let spoilt: Spoilt | undefined;
+    try {
+      await store.transaction(async (tx) => {
+        spoilt = undefined;
+        outcomes = await runIn(tx, items).catch((error: unknown) => {
+          if (error instanceof Spoilt) spoilt = error; // whatever the store makes of it on its way out
+          throw error;
+        });
+        await consumer.settleIn(tx, deliveriesOf(items.slice(0, outcomes.length)));
+      });
+    } catch (error) {
+      if (spoilt) return redo(items, spoilt);
+      if (stopping.aborted || WaybillError.is(error, 'LEASE_LOST') || store.classify(error) !== 'other') throw error;
+      // The commit itself was refused (a deferred constraint, say): whose fault it is shows one by one.
+      return redo(items, new Spoilt(items, error, items.length === 1));
+    }
+    return { outcomes, rest: items.slice(outcomes.length) };
+  };
+
+  /** Looked for before the transaction, where reads need not wait for it; whether it is still so is seen inside. */
+  const unreadNewer = async ({ incoming }: Item): Promise<WaitingRow | undefined> => {
+    const type = incoming.kind === 'run' ? incoming.envelope.downcastOf : undefined;
+    if (type === undefined || options.reads(type)) return undefined;
+    const rows = await store.ports.inspect.waiting({ subscription: plan.name, id: incoming.wire.id });
+    return rows.find(({ reason, message }) => reason === 'no-handler' && message.source === incoming.wire.source);
+  };
+
+  /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
+  const redo = (items: readonly Item[], { culprits, error, charged }: Spoilt): Awaited<ReturnType<Shared['run']>> => {
+    halve(culprits);
+    careful = carefulCount;
+    if (charged) {
+      const culprit = culprits[0]!;
+      const attempt = culprit.attempt + 1;
+      if (options.verdict(error, attempt).kind === 'again') culprit.attempt = attempt;
+      else culprit.threw = { error, attempt };
+    }
+    return { outcomes: [], rest: items };
+  };
+
+  const runIn = async (tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]> => {
+    await consumer.settleIn(tx, []); // nothing is run by an instance that has lost its lease
+    const began = clock.monotonic();
+    if (!store.capabilities.cheapSavepoints) {
+      const outcomes = await whole(tx, items, () => false);
+      fit.took(items.length, clock.monotonic() - began);
+      return outcomes;
+    }
+    const isTimeUp = (): boolean => clock.monotonic() - began > batchMs;
+    if (plan.setBased) return apply.batch(tx, items);
+    if (careful === 0) return whole(tx, items, isTimeUp);
+    const outcomes: Outcome[] = [];
+    const blocked = await blockedKeys(tx, items);
+    for (const item of items) {
+      outcomes.push(await apply.one(tx, item, blocked));
+      if (isTimeUp()) break;
+    }
+    careful = Math.max(0, careful - outcomes.length);
+    return outcomes;
+  };
+
+  const blockedKeys = async (tx: StoreTransaction, items: readonly Item[]): Promise<Set<string>> => {
+    if (plan.order !== 'by-key') return new Set();
+    const keys = new Set<string>();
+    for (const item of items) {
+      const key = item.row ? undefined : keyOf(item);
+      if (key !== undefined) keys.add(key);
+    }
+    return keys.size === 0 ? new Set() : new Set(await waiting.blocked(tx, plan.name, [...keys]));
+  };
+
+  const whole = createWhole({ plan, store, stopping }, apply, blockedKeys);
+
+  return {
+    run,
+    async standsBehind(item) {
+      if (plan.order !== 'by-key' || item.row || keyOf(item) === undefined) return false;
+      return store.transaction(async (tx) => (await blockedKeys(tx, [item])).size > 0);
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { virtualClock } from '../testing/clock.ts';
+import type { Item } from './item.ts';
+import { createTaking } from './taking.ts';
+
+const row = (id: number, more: object = {}) => ({ row: id, starts: 0, attempt: 0, reason: 'retry', message: { id: String(id), headers: {} }, ...more });
+
+function taking(options: { rows?: object[]; deliveries?: object[]; nextDueMs?: number; decode?: (of: any) => any; mayNotRun?: boolean; active?: boolean } = {}) {
+  const clock = virtualClock();
+  const seen = { looks: 0, waits: [] as number[], released: [] as unknown[], pushed: [] as (readonly Item[])[] };
+  const held = new Set<number>();
+  const one = createTaking({
+    plan: { name: 'shop.x', lingerMs: 0 },
+    store: {
+      capabilities: { cheapSavepoints: true },
+      ports: { waiting: { due: async () => (seen.looks++, { rows: options.rows ?? [], nowMs: 0, nextDueMs: options.nextDueMs }) } },
+    },
+    consumer: {
+      active: options.active ?? true,
+      receive: async (_: number, { waitMs }: { waitMs: number }) => (seen.waits.push(waitMs), options.deliveries ?? []),
+      release: (all: unknown[]) => void seen.released.push(...all),
+      settle: () => {},
+    },
+    clock,
+    decode: options.decode ?? ((of: any) => ({ kind: 'run', wire: of, envelope: {} })),
+    owner: 'me',
+    held,
+    room: () => 10,
+    mayNotRun: () => options.mayNotRun ?? false,
+    stopping: new AbortController().signal,
+    push: (items: readonly Item[]) => void seen.pushed.push(items),
+  } as never);
+  return { ...one, seen, held, clock };
+}
+
+describe('taking', () => {
+  it('looks at what waits at first, then only when something may be due or it is asked', async () => {
+    const { take, lookAgain, wake, seen, clock } = taking({ nextDueMs: 400 });
+    await take();
+    await take();
+    assert.deepEqual([seen.looks, seen.waits], [1, [400, 400]]);
+    await clock.advance(400);
+    await take();
+    assert.equal(seen.looks, 2);
+    lookAgain();
+    await take();
+    wake();
+    await take();
+    assert.equal(seen.looks, 4);
+  });
+
+  it('waits for deliveries no longer than ten seconds, though nothing else is due', async () => {
+    const { take, seen } = taking();
+    await take();
+    assert.deepEqual(seen.waits, [10_000]);
+  });
+
+  it('leaves what waits to whoever is active, and looks once it is that itself', async () => {
+    const { take, seen } = taking({ active: false });
+    await take();
+    assert.deepEqual([seen.looks, seen.waits], [0, [1_000]]);
+  });
+
+  it('takes a waiting row once while it is in hand', async () => {
+    const { take, lookAgain, seen, held } = taking({ rows: [row(1), row(2)] });
+    held.add(1);
+    await take();
+    lookAgain();
+    await take();
+    assert.deepEqual(seen.pushed.flat().map((item) => item.row?.row), [2]);
+    assert.deepEqual([...held], [1, 2]);
+  });
+
+  it('lets what took the process along run alone, and parks it after the fourth time', async () => {
+    const { take, seen } = taking({ rows: [row(1, { starts: 3 }), row(2, { starts: 4 }), row(3, { starts: 4, attempt: 4 })] });
+    await take();
+    const [crashed, given, retried] = seen.pushed[0]!;
+    assert.deepEqual([crashed!.crashes, crashed!.together, crashed!.incoming.kind], [3, 1, 'run']);
+    assert.equal((given!.incoming as { error: { code?: string } }).error.code, 'HANDLER_CRASHED');
+    assert.deepEqual([retried!.crashes, retried!.together], [0, Infinity]);
+  });
+
+  it('gives what this instance cannot read to others first', async () => {
+    const { take, seen, clock } = taking({ rows: [row(1)], decode: (of) => ({ kind: 'leave', wire: of }) });
+    await take();
+    assert.deepEqual(seen.pushed.flat(), []);
+    await clock.advance(250);
+    assert.deepEqual(seen.pushed.flat().map((item) => item.row?.row), [1]);
+  });
+
+  it('leaves everything where it was when it may not run by the time it is read', async () => {
+    const { take, seen, held } = taking({ rows: [row(1)], deliveries: [{ headers: {} }], mayNotRun: true });
+    await take();
+    assert.deepEqual([seen.pushed, [...held], seen.waits], [[], [], []]);
+  });
+});
