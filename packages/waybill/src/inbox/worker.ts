@@ -75,7 +75,7 @@ const pauseMaxMs = 10_000;
  *     taking ──► lanes ──► claims, gate ──► alone | shared ──► in hand: done, or back into the lanes
  */
 export function createWorker(options: WorkerOptions): Worker {
-  const { plan, store, consumer, clock, signals, gate } = options;
+  const { plan, store, clock, signals, gate } = options;
   const stopping = new AbortController();
   /** Aborted at the end of the drain: handlers that are still running shall give up. */
   const givingUp = new AbortController();
