@@ -27,7 +27,7 @@ export interface Setting {
 export type Ask =
   /** Into the ledger. */
   | { readonly kind: 'publish'; readonly count: number }
-  /** Begins to relay, or to handle, and answers when so many are through. */
+  /** Begins to relay (connected before, so that is not measured), or to handle, and answers when so many are through. */
   | { readonly kind: 'relay'; readonly count: number }
   | { readonly kind: 'handle'; readonly count: number }
   | { readonly kind: 'effects' }
@@ -106,14 +106,13 @@ function relay() {
   const bus = busOf('desk');
   const all = counter();
   bus.on('sent', ({ type }) => {
-    if (type !== Event.type) return;
-    if (all.count === 0) begin(); // connected, and the first window confirmed
-    all.add();
+    if (type === Event.type) all.add();
   });
   return {
+    start: () => bus.transaction(async () => {}), // connects
     end: () => bus.stop(),
     async relay(count: number) {
-      if (all.count === 0) await bus.start();
+      void bus.start(); // it relays at once, and ends seconds later, when its own new queue has settled; one that fails ends the process
       await all.until(count);
       return {};
     },
@@ -186,18 +185,12 @@ function counter() {
 const resetPeak = (): void => writeFileSync('/proc/self/clear_refs', '5');
 const peakMegabytes = (): number => (Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1_024) / 1e6;
 
-let [cpu, began] = [process.cpuUsage(), now()];
-/** What is measured. */
-function begin(): void {
-  [cpu, began] = [process.cpuUsage(), now()];
-}
-
 const worker: Record<string, any> = works[setting.role]();
 await worker['start']?.();
 process.on('message', (ask: Ask) => {
   void (async () => {
     resetPeak();
-    begin();
+    const [cpu, began] = [process.cpuUsage(), now()];
     const more = (await worker[ask.kind](...('count' in ask ? [ask.count] : []))) as object;
     const { user, system } = process.cpuUsage(cpu);
     process.send!({ ms: now() - began, cpuUs: user + system, peakMegabytes: peakMegabytes(), ...more } satisfies Answer, () => {
