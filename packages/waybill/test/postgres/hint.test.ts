@@ -9,7 +9,7 @@ import type { StoreSession } from '../../src/contract/store.ts';
 import { postgres } from '../../src/stores/postgres/index.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 import { until } from './log-session.ts';
-import { server as startServer, session, skip } from './support.ts';
+import { named, server as startServer, session, skip } from './support.ts';
 
 const Noted = defineEvent('desk.noted', { schema: z.object({ n: z.number() }) });
 
@@ -48,6 +48,31 @@ describe('the relay is woken from another process', { skip }, () => {
     two.ports.outbox.hint!();
     await until(() => woken() === 3, 'the hint is heard');
     await Promise.all([one.close(), two.close()]);
+  });
+
+  it('and reads over the connection that is woken, planned once; over another when that is lost', async () => {
+    const database = await server.createDatabase();
+    const one = await session(server.url(database));
+    let woken = 0;
+    const lease = (await one.ports.outbox.acquire('one', 60_000, { wake: () => void woken++ }))!;
+    await until(() => woken > 0, 'it listens');
+    const { rows: [listening] } = await server.query(`select pid from pg_stat_activity where datname = $1 and query ilike 'listen %'`, [database]);
+    const lastOf = async (pid: unknown): Promise<string | undefined> => (await server.query('select query from pg_stat_activity where pid = $1', [pid])).rows[0]?.query;
+    for (const id of ['a', 'b']) {
+      await one.transaction((tx) => one.ports.outbox.append(tx, [named(id)]));
+      const rows = await lease.read(10);
+      assert.deepEqual(rows.map((row) => row.id), [id]);
+      await lease.settle(rows[0]!.position, []);
+    }
+    assert.match((await lastOf(listening.pid))!, /^with seen as/);
+    await server.query('select pg_terminate_backend($1)', [listening.pid]);
+    await until(async () => (await lastOf(listening.pid)) === undefined, 'it is gone');
+    await one.transaction((tx) => one.ports.outbox.append(tx, [named('c')]));
+    let rows: readonly { id: string }[] = [];
+    await until(async () => (rows = await lease.read(10).catch(() => [])).length > 0, 'it reads on');
+    assert.deepEqual(rows.map((row) => row.id), ['c']);
+    await lease.release();
+    await one.close();
   });
 
   it('no more once the lease is given back', async () => {

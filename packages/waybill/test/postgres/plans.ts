@@ -3,6 +3,8 @@
  * default five million. Each line: the statement, rows touched, milliseconds in the server.
  */
 import pg from 'pg';
+import { literal } from '../../src/stores/postgres/literal.ts';
+import { settings } from '../../src/stores/postgres/prepared.ts';
 import { lowestSql, pageSql, pollSql } from '../../src/stores/postgres/reading.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 import { acquire, append, server as startServer, session } from './support.ts';
@@ -18,8 +20,12 @@ const s = '"waybill"';
 const perTransaction = 20_000;
 const pageRows = 500;
 
-/** @param rows published ones, behind which everything is measured; half as many again are the backlog */
-export async function measurePlans(server: PostgresServer, rows: number): Promise<Measured[]> {
+/**
+ * @param rows published ones, behind which everything is measured; half as many again are the backlog
+ * @param how planned each time, or once, while the ledger is nearly empty, as the relay does it on its own connection
+ * @param guarded what that connection is set to
+ */
+export async function measurePlans(server: PostgresServer, rows: number, how: 'each time' | 'once' = 'each time', guarded: string = settings): Promise<Measured[]> {
   const database = await server.createDatabase();
   const store = await session(server.url(database));
   const client = new pg.Client({ connectionString: server.url(database) });
@@ -33,9 +39,25 @@ export async function measurePlans(server: PostgresServer, rows: number): Promis
       );
     }
   };
+  const once = new Map<string, string>();
+  if (how === 'once') {
+    await fill(3);
+    await client.query('vacuum analyze waybill.ledger'); // so small that a walk through it is the cheapest
+    await client.query(guarded);
+    const seen = '1:1:';
+    for (const [text, values] of [[pollSql(s), ['1', '{}', '501', '0']], [pageSql(s), ['1', '{}', seen, '0', '0', '500']], [lowestSql(s), ['1', seen, '0']]] as const) {
+      once.set(text, `once_${once.size}`);
+      for (let i = 0; i < 10; i++) await client.query({ name: once.get(text)!, text, values: [...values] });
+    }
+  }
+  /** What was planned once is not planned again because it is told how much there is now. */
+  const analyze = async (vacuum = ''): Promise<void> => void (how === 'each time' && (await client.query(`${vacuum} analyze waybill.ledger`)));
   const found: Measured[] = [];
   const measure = async (name: string, text: string, values: readonly (string | number | null)[]): Promise<void> => {
-    const { rows: plans } = await client.query(`explain (analyze, timing off, format json) ${text}`, values.map((value) => (value === null ? null : String(value))));
+    const explain = 'explain (analyze, timing off, format json)';
+    const texts = values.map((value) => (value === null ? null : String(value)));
+    const planned = once.get(text);
+    const { rows: plans } = await (planned === undefined ? client.query(`${explain} ${text}`, texts) : client.query(`${explain} execute ${planned}(${texts.map(literal).join(', ')})`));
     const [{ Plan, 'Execution Time': ms }] = plans[0]['QUERY PLAN'];
     found.push({ name, touched: touched(Plan), ms });
   };
@@ -47,7 +69,7 @@ export async function measurePlans(server: PostgresServer, rows: number): Promis
 
   // A position whose base sees all of it, as if it had been published.
   await fill(rows);
-  await client.query('vacuum analyze waybill.ledger');
+  await analyze('vacuum');
   const lease = await acquire(store);
   await client.query('update waybill.position set base = pg_current_snapshot()');
   await lease.release().catch(() => {});
@@ -75,7 +97,7 @@ export async function measurePlans(server: PostgresServer, rows: number): Promis
 
   base = await snapshot();
   await fill(rows / 2);
-  await client.query('analyze waybill.ledger');
+  await analyze();
   const backlog = await snapshot();
   await measure('where a backlog begins', lowestSql(s), [base.xmax, backlog.text, 0]);
   const { rows: [lowest] } = await client.query(lowestSql(s), [base.xmax, backlog.text, '0']);

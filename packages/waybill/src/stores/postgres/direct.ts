@@ -1,5 +1,5 @@
 /**
- * Connections that no pooler may stand in: to read the log, and to be woken. They are made with the package `pg`, whatever
+ * Connections that no pooler may stand in: to read the log, to be woken, and to read with named statements. They are made with the package `pg`, whatever
  * library the service uses, from the same URL or pool, or from the option `direct`.
  */
 import type { Client, ClientConfig, Pool } from 'pg';
@@ -9,12 +9,13 @@ import { WaybillError } from '../../contract/errors.ts';
 export interface DirectClient {
   readonly processID?: number | null;
   connect(): Promise<unknown>;
-  query(text: string): Promise<{ readonly rows: object[] }>;
+  query(statement: string | { readonly name: string; readonly text: string; readonly values: readonly (string | null)[] }): Promise<{ readonly rows: object[] }>;
   on(event: 'error', heard: (error: Error) => void): unknown;
   on(event: 'end', heard: () => void): unknown;
   on(event: 'notification', heard: (message: { readonly channel: string }) => void): unknown;
   /** It keeps no process alive that has nothing else to do. */
   unref(): void;
+  ref(): void;
   end(): Promise<void>;
 }
 

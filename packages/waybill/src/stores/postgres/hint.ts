@@ -7,9 +7,10 @@
  * itself, and so does a crash anywhere.
  *
  * Costs a publisher that does not hold the lease one statement per 20 ms at most, after its commit; an idle listener a
- * connection, and nothing else.
+ * connection, and nothing else. The relay reads over it too (`prepared.ts`).
  */
-import type { Access } from './port.ts';
+import type { Access, Statements } from './port.ts';
+import { prepared, settings } from './prepared.ts';
 import { publicationName } from './wal/slot.ts';
 
 const hintMs = 20;
@@ -37,10 +38,17 @@ export function createHinting({ sql, clock, schemaName }: Access): () => void {
   return hint;
 }
 
-/** @returns what ends it */
-export function listen({ direct, clock, schemaName, closers }: Access, wake: () => void): () => void {
+export interface Listening {
+  /** Over its connection, while there is one and no pooler stands between. */
+  statements(): Statements | undefined;
+  end(): void;
+}
+
+export function listen({ direct, clock, schemaName, closers }: Access, wake: () => void): Listening {
   let ended = false;
   let close = (): void => {};
+  let statements: Statements | undefined;
+  let fit = true;
   const begin = async (): Promise<void> => {
     const client = await direct!();
     const lost = Promise.withResolvers<void>();
@@ -53,9 +61,15 @@ export function listen({ direct, clock, schemaName, closers }: Access, wake: () 
     // A pooler gives an id of its own; behind it nobody would hear, and another's connection would.
     const [row] = (await client.query('select pg_backend_pid()::int as pid')).rows as { readonly pid: number }[];
     if (row!.pid !== client.processID) return close();
-    await client.query(`listen "${channelOf(schemaName)}"`);
+    await client.query(`listen "${channelOf(schemaName)}"; ${settings}`);
+    const unfit = (): void => {
+      fit = false;
+      statements = undefined;
+    };
+    if (fit && !ended) statements = prepared(client, unfit);
     wake(); // what was committed before
     await lost.promise;
+    statements = undefined;
     close();
     if (!ended) retry(retryFirstMs);
   };
@@ -71,10 +85,11 @@ export function listen({ direct, clock, schemaName, closers }: Access, wake: () 
     });
   const end = (): void => {
     ended = true;
+    statements = undefined;
     closers.delete(end);
     close();
   };
   closers.add(end);
   if (direct !== undefined) again(retryFirstMs);
-  return end;
+  return { statements: () => statements, end };
 }

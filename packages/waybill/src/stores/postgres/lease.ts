@@ -66,12 +66,15 @@ export interface LeaseOptions {
   readonly askedMs: number;
   /** Opens the log. @param renew whether the lease is held still */
   readonly mine?: ((renew: () => Promise<boolean>) => Mine) | undefined;
+  /** Where to read, for the time being; undefined: where everything is written. */
+  readonly reads?: () => Statements | undefined;
   /** Runs when the lease is over. */
   readonly closes: () => void;
 }
 
 export class Lease implements OutboxLease {
   readonly #sql: Statements;
+  readonly #reads: () => Statements;
   readonly #schema: string;
   readonly #clock: Clock;
   readonly #owner: string;
@@ -101,6 +104,7 @@ export class Lease implements OutboxLease {
 
   constructor(sql: Statements, how: LeaseOptions) {
     this.#sql = sql;
+    this.#reads = () => how.reads?.() ?? sql;
     this.#schema = how.schema;
     this.#clock = how.clock;
     this.#owner = how.owner;
@@ -177,10 +181,10 @@ export class Lease implements OutboxLease {
 
   #page(current: Reading, max: number): Promise<Page> {
     const { from, after } = current;
-    if ('to' in from) return restored(this.#sql, this.#schema, from, { after, max });
+    if ('to' in from) return restored(this.#reads(), this.#schema, from, { after, max });
     const batch = { ...from, floor: this.#floor };
-    current.lowest ??= lowest(this.#sql, this.#schema, batch);
-    return current.lowest.then((found) => page(this.#sql, this.#schema, batch, { after, lowest: found, max }));
+    current.lowest ??= lowest(this.#reads(), this.#schema, batch);
+    return current.lowest.then((found) => page(this.#reads(), this.#schema, batch, { after, lowest: found, max }));
   }
 
   /** Looks for a new batch and writes it down. Its rows; none when it is to be looked at again; undefined when there is none. */
@@ -190,7 +194,7 @@ export class Lease implements OutboxLease {
     const base = newest?.target ?? this.#base;
     if (this.mine?.ready === true) return this.#announceMined(this.mine, base, max);
     const stream = this.mine?.reader.stream; // before the poll: what it does not see, that stream brings
-    const { seen, rows, whole } = await poll(this.#sql, this.#schema, { base, floor: this.#floor, max });
+    const { seen, rows, whole } = await poll(this.#reads(), this.#schema, { base, floor: this.#floor, max });
     if (xmaxOf(seen) < xmaxOf(base)) throw rewound('The database hands out lower transaction ids than it did');
     if (rows.length === 0 && stream === undefined) {
       if (this.#readings.length === 0) this.#seen = seen;

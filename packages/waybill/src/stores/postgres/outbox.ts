@@ -87,7 +87,8 @@ export function createOutboxPort(access: Access): OutboxPort {
       const hold = { schema: s, clock, owner, leaseMs, ...found };
       if (log) return new Lease(sql, { ...hold, mine: (renew) => openMine(access, wake, renew), closes: () => {} });
       leave(access);
-      return new Lease(sql, { ...hold, closes: listen(access, wake) });
+      const listening = listen(access, wake);
+      return new Lease(sql, { ...hold, reads: listening.statements, closes: listening.end });
     },
 
     async trim(beforeMs, max) {
