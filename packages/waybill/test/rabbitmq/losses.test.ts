@@ -155,6 +155,7 @@ it('what was published while nothing was bound, as somebody had deleted the exch
   await deleting;
   assert.deepEqual(signals, ['paused', 'resumed']);
   assert.match(String((warned.of('pauses (transport)')[0]!.detail as { error: unknown }).error), /exchange unbound was deleted/);
+  await until('it says so', () => warned.of('all is bound again').length > 0); // after the subscriptions have resumed
   assert.equal(warned.of('all is bound again').length, 1);
   const last = published;
   await publish();
