@@ -8,7 +8,7 @@
  */
 import { WaybillError } from '../../src/contract/errors.ts';
 import type { OutboxEntry } from '../../src/contract/inspect.ts';
-import type { FailureRow, OutboxLease, OutboxPort, OutboxRow, StoreSession, StoreTransaction } from '../../src/contract/store.ts';
+import { readBytesMax, type FailureRow, type OutboxLease, type OutboxPort, type OutboxRow, type StoreSession, type StoreTransaction } from '../../src/contract/store.ts';
 import type { SqlTransaction } from '../../src/contract/transaction.ts';
 import { messageColumns, messageFields, messageJson, messageOf, messageRecord, messageText, type MessageRow } from '../../src/stores/postgres/wire.ts';
 import type { StoreDriver } from '../../src/testing/conformance/store/world.ts';
@@ -122,7 +122,11 @@ class Claims implements OutboxLease {
         [this.#open.map(({ position }) => position), max],
       ),
     );
-    const rows = found.map((row) => ({ ...messageOf(row), position: Number(row.pos) }));
+    const rows: OutboxRow[] = [];
+    for (let bytes = 0; rows.length < found.length && bytes < readBytesMax; bytes += rows.at(-1)!.body.length) {
+      const row = found[rows.length]!;
+      rows.push({ ...messageOf(row), position: Number(row.pos) });
+    }
     this.#open.push(...rows);
     return rows;
   }

@@ -29,11 +29,12 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
     },
 
     async nextDue() {
+      const nowMs = host.clock.now();
       const names = new Set([...disk.waiting.committed.values()].map(({ subscription }) => subscription));
       return new Map(
         [...names].flatMap((name): [string, number][] => {
           const [first] = name === undefined ? [] : heads(disk, name);
-          return first === undefined ? [] : [[name!, first.dueMs - host.clock.now()]];
+          return first === undefined ? [] : [[name!, first.dueMs - nowMs]];
         }),
       );
     },
