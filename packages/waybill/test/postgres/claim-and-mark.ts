@@ -90,7 +90,7 @@ function outboxOf(session: StoreSession, s: string): OutboxPort {
       const rows = await own((query) =>
         query<Row>(
           `select pos::text, ${messageText('o')} from ${s}.outbox o where pos > $1 and type = any($2) and state = 'published'
-             and created_at >= to_timestamp($3 / 1000.0) and created_at < to_timestamp($4 / 1000.0) order by pos limit $5`,
+             and created_at >= to_timestamp($3 / 1000.0) and created_at < to_timestamp($4 / 1000.0) order by o.pos limit $5`,
           [after ?? 0, types, sinceMs ?? 0, untilMs ?? 9e12, max + 1],
         ),
       );
@@ -118,7 +118,7 @@ class Claims implements OutboxLease {
   async read(max: number): Promise<readonly OutboxRow[]> {
     const found = await this.#session.transaction((tx) =>
       queryOf(tx)<Row>(
-        `select pos::text, ${messageText('o')} from ${this.#s}.outbox o where state = 'ready' and pos <> all($1::bigint[]) order by pos limit $2`,
+        `select pos::text, ${messageText('o')} from ${this.#s}.outbox o where state = 'ready' and pos <> all($1::bigint[]) order by o.pos limit $2`,
         [this.#open.map(({ position }) => position), max],
       ),
     );
@@ -172,8 +172,8 @@ function listOf(session: StoreSession, s: string): StoreSession['ports']['inspec
   return async ({ after, id, state, limit = 100 }) => {
     const rows = await session.transaction((tx) =>
       queryOf(tx)<Omit<OutboxEntry, 'position' | 'timeMs'> & { pos: string; time: string }>(
-        `select pos::text, id, type, kind, recipient, key, time::text, state from ${s}.outbox
-         where pos > $1 and ($2::text is null or id = $2) and ($3::text is null or state = $3) order by pos limit $4`,
+        `select pos::text, id, type, kind, recipient, key, time::text, state from ${s}.outbox o
+         where pos > $1 and ($2::text is null or id = $2) and ($3::text is null or state = $3) order by o.pos limit $4`,
         [after ?? 0, id ?? null, state ?? null, Math.min(limit, 1_000)],
       ),
     );

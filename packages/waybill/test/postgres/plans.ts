@@ -5,6 +5,7 @@
 import pg from 'pg';
 import { literal } from '../../src/stores/postgres/literal.ts';
 import { settings } from '../../src/stores/postgres/prepared.ts';
+import { oldestSql } from '../../src/stores/postgres/outbox.ts';
 import { lowestSql, pageSql, pollSql } from '../../src/stores/postgres/reading.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 import { acquire, append, server as startServer, session } from './support.ts';
@@ -95,6 +96,7 @@ export async function measurePlans(server: PostgresServer, rows: number, how: 'e
   const target = await snapshot();
   await measure('page of a late transaction alone', pageSql(s), [base.xmax, base.xip, target.text, 0, '9223372036854775807', pageRows]);
 
+  await measure('where the ledger begins', oldestSql(s), []);
   base = await snapshot();
   await fill(rows / 2);
   await analyze();

@@ -24,6 +24,9 @@ interface Added {
   readonly positions: string;
 }
 
+/** Plan: the primary key's first entry. `pos` alone would be the text, of all rows. */
+export const oldestSql = (s: string): string => `select l.pos::text from ${s}.ledger l order by l.pos limit 1`;
+
 export function createOutboxPort(access: Access): OutboxPort {
   const { schema: s, service, sql, clock, signals, in: within } = access;
   const hinting = createHinting(access);
@@ -107,7 +110,7 @@ export function createOutboxPort(access: Access): OutboxPort {
          order by l.pos limit $5::text::int`,
         [after ?? 0, JSON.stringify(types), sinceMs ?? null, untilMs ?? null, max + 1],
       );
-      const [oldest] = after === undefined ? await sql.query<{ pos: string }>(`select pos::text from ${s}.ledger order by pos limit 1`) : [];
+      const [oldest] = after === undefined ? await sql.query<{ pos: string }>(oldestSql(s)) : [];
       const more = rows.length > max;
       const page = rows.slice(0, max);
       return { messages: page.map(messageOf), next: page.at(-1)?.pos ?? after, more, trimmed: Number(oldest?.pos ?? 1) > 1 };

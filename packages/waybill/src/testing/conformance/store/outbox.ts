@@ -101,10 +101,10 @@ export const outboxCases: readonly StoreCase[] = [
         const rows = await lease.read(500);
         const size = rows.reduce((sum, { body }) => sum + body.length, 0);
         assert.ok(size < readBytesMax + bytes, `${size} bytes in one read`);
-        found.push(...rows.map(label));
+        found.push(...rows.map(({ id }) => id));
         if (rows.length > 0) await lease.settle(rows.at(-1)!.position, []);
       }
-      assert.deepEqual(found, sent.map(label));
+      assert.deepEqual(found, sent.map(({ id }) => id));
       assert.deepEqual(await lease.read(500), []);
     },
   },
