@@ -214,7 +214,7 @@ function capacityPage(all: readonly Kept[]): string {
   const inbox = cpuOf('inbox', 'waybill');
   const consumerUs = inbox?.node;
   const batch = cpuOf('inbox-batch', 'set');
-  const overhead = find('publish-overhead')?.['perSecond'] as { published: number[] } | undefined;
+  const overhead = find('publish-overhead')?.['perSecond'] as { waybill: number[] } | undefined;
   const embedded = find('embedded')?.['cpuUsPerMessage'] as { publisher: number; subscriber: number } | undefined;
   const line = (what: string, us: number | undefined): string =>
     us === undefined || us <= 0 ? `| ${what} | not measured | |` : `| ${what} | ${us.toFixed(1)} µs | ${thousands((1e6 * load) / us)} |`;
@@ -239,7 +239,7 @@ ${line('an embedded publisher (20 to a transaction)', embedded?.publisher)}
 ${line('an embedded subscriber', embedded?.subscriber)}
 
 Publishing in transactions of one update and one message, 16 connections, servers and publisher on the same two cores:
-${overhead ? `${thousands(Math.max(...overhead.published))} commits a second` : 'not measured'}.
+${overhead ? `${thousands(Math.max(...overhead.waybill))} commits a second` : 'not measured'}.
 
 ## Where it has to be divided
 
