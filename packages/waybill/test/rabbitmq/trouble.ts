@@ -116,11 +116,7 @@ export const troubleCases: readonly TroubleCase[] = [
       const consumer = await basket.consume(prices);
       const taking = take(consumer, 1, patienceMs);
       await server.ctl('delete_queue', `${system}.basket.prices`);
-      let routed = false;
-      for (const untilMs = performance.now() + patienceMs; !routed && performance.now() < untilMs; ) {
-        routed = (await catalog.send([message('after')]))[0]!.kind === 'stored';
-        await sleep(50);
-      }
+      await untilRouted(catalog, message('after'), patienceMs);
       assert.deepEqual(await taking, ['after']);
     },
   },
