@@ -16,8 +16,8 @@
  *     frozen past its lease                            settles nothing more; at most late copies of what it was sending
  *
  * Cost per window of up to 500 rows or 4 MiB: one read, one send, one commit to settle (or one for several that are ready at once).
- * Idle: a read each 250 ms, a renewal and a heartbeat each second; nothing per message. On PostgreSQL a window is three
- * statements, in mode `log` two; `test/postgres/costs.test.ts` counts them.
+ * Idle: a read each 250 ms, a renewal and a heartbeat each second; nothing per message. On PostgreSQL a window is two
+ * statements; `test/postgres/costs.test.ts` counts them.
  */
 import { type Clock, sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';

@@ -69,7 +69,7 @@ describe('on PostgreSQL', { skip }, () => {
     await store.close();
   });
 
-  it('the relay costs three statements for each window of up to 500, and one for a look at nothing', async () => {
+  it('the relay costs two statements for each window of up to 500, and one for a look at nothing', async () => {
     const store = await session(server.url(await server.createDatabase()));
     const lease = await acquire(store);
     assert.equal(await counted(() => lease.read(500)), 1);
@@ -79,7 +79,7 @@ describe('on PostgreSQL', { skip }, () => {
       assert.equal(rows.length, 500);
       await lease.settle(rows.at(-1)!.position, []);
     });
-    assert.equal(window, 3, sent.join('\n'));
+    assert.equal(window, 2, sent.join('\n'));
     await store.close();
   });
 

@@ -1,15 +1,16 @@
 /**
  * The relay's hold on the ledger. In go calls of one relay; out come the rows that are not published yet, batch by batch
- * and in position order within each, and a position that only ever passes what was settled. What is read is announced in
- * the position log at the same time, so whoever comes after a crash reads the same rows in the same order; where the crash
- * was faster than that write, the same rows and younger ones, in position order, so that each key's order holds as well.
+ * and in position order within each, and a position that only ever passes what was settled. A batch of several pages is
+ * announced in the position log before it is read, so whoever comes after a crash reads the same rows in the same order.
+ * One that is read at once is not: after a crash its rows are read again among younger ones, in position order, so that
+ * each key's order holds as well.
  *
  * A crash after `read` or in the middle of sending: the next holder reads the same batches again, from the last settled
  * row. After sending, before `settle`: the same, so receivers see duplicates. A frozen holder that wakes up: its next
  * write appends nothing, and it has lost the lease.
  *
- * Costs one statement to poll, one commit to announce a batch and one to settle it; both share a commit with whatever is
- * to be written at that moment.
+ * Costs one statement to poll and one commit to settle a batch; of several pages, one commit more to announce it. They
+ * share a commit with whatever is to be written at that moment.
  */
 import { WaybillError } from '../../contract/errors.ts';
 import type { Clock } from '../../contract/clock.ts';
@@ -145,7 +146,7 @@ export class Lease implements OutboxLease {
       this.#assertHeld();
       const current = this.#readings.find(({ ended }) => !ended);
       if (current === undefined) {
-        const found = await this.#announce(max);
+        const found = await this.#look(max);
         if (found === undefined) return [];
         if (found.length > 0) return this.#handOut(found);
         continue; // too many for one page, for instance
@@ -187,12 +188,12 @@ export class Lease implements OutboxLease {
     return current.lowest.then((found) => page(this.#reads(), this.#schema, batch, { after, lowest: found, max }));
   }
 
-  /** Looks for a new batch and writes it down. Its rows; none when it is to be looked at again; undefined when there is none. */
-  async #announce(max: number): Promise<readonly OutboxRow[] | undefined> {
+  /** Looks for a new batch. Its rows; none when it is to be looked at again; undefined when there is none. */
+  async #look(max: number): Promise<readonly OutboxRow[] | undefined> {
     if (this.#resume !== undefined || this.#readings.length >= batchesMax) return undefined;
     const newest = this.#readings.at(-1)?.from as { target: Snapshot } | undefined;
     const base = newest?.target ?? this.#base;
-    if (this.mine?.ready === true) return this.#announceMined(this.mine, base, max);
+    if (this.mine?.ready === true) return this.#lookIntoLog(this.mine, base, max);
     const stream = this.mine?.reader.stream; // before the poll: what it does not see, that stream brings
     const { seen, rows, whole } = await poll(this.#reads(), this.#schema, { base, floor: this.#floor, max });
     if (xmaxOf(seen) < xmaxOf(base)) throw rewound('The database hands out lower transaction ids than it did');
@@ -200,35 +201,36 @@ export class Lease implements OutboxLease {
       if (this.#readings.length === 0) this.#seen = seen;
       return undefined;
     }
-    const written = this.#append({ base, target: seen }, whole ? rows : undefined);
-    // Nobody needs to wait for it to send: settling comes after it, and fails with it. Unless it is to show that the lease is held.
-    if (whole && this.#clock.monotonic() - this.#writtenMs < (safeShare * this.#leaseMs) / 2) written.catch(() => {});
-    else await written;
+    this.#add({ base, target: seen }, whole ? rows : undefined);
+    // One that is all here is written down when it is settled; before that only where its pages are cut from it, or where
+    // the lease has grown old and is to be shown to be held.
+    if (!whole || this.#clock.monotonic() - this.#writtenMs >= (safeShare * this.#leaseMs) / 2) await this.#save();
     this.mine?.begin(stream, seen);
     return whole ? rows : [];
   }
 
-  /** Writes down a batch: its rows, or undefined while they are to be read. */
-  async #append(from: { readonly base: Snapshot; readonly target: Snapshot }, rows: readonly Row[] | undefined): Promise<void> {
+  /** Takes a batch on: its rows, or undefined while they are to be read. */
+  #add(from: { readonly base: Snapshot; readonly target: Snapshot }, rows: readonly Row[] | undefined): void {
     this.#seen = undefined;
     const found = reading(from, 0);
     this.#readings.push(found);
     found.ended = rows !== undefined;
     found.open.push(...(rows ?? []));
     this.#passSettled(); // one without rows
-    await this.#save();
   }
 
   /** The same out of the log. Nothing has to be written down before: its target is what was taken, and settled as that. */
-  async #announceMined(mine: Mine, base: Snapshot, max: number): Promise<readonly OutboxRow[] | undefined> {
+  async #lookIntoLog(mine: Mine, base: Snapshot, max: number): Promise<readonly OutboxRow[] | undefined> {
     const add = ({ rows, target, end, stream }: Batch): void => {
       this.#seen = undefined;
       this.#readings.push({ ...reading({ base, target }, 0), after: rows.at(-1)!.position, ended: end !== undefined, open: [...rows], end, stream });
     };
     const found = await mine.take({ base, floor: this.#floor, max, add });
     if (found?.kind === 'rows') return found.rows;
-    if (found?.kind === 'checked') await this.#append({ base, target: found.target }, found.missed ? undefined : []);
-    return found && [];
+    if (found?.kind !== 'checked') return found && [];
+    this.#add({ base, target: found.target }, found.missed ? undefined : []);
+    await this.#save();
+    return [];
   }
 
   async settle(position: number, parked: readonly FailureRow[]): Promise<void> {
