@@ -134,6 +134,24 @@ overStores('read', (store) => {
     assert.deepEqual(await all(streams.read('nobody')), []);
   });
 
+  it('gives all of what is too large for one page: of a stream, of the log, to a projection and its count', async () => {
+    await using bus = createTestBus({ service: 'orders', store });
+    const streams = eventStore(bus, { events });
+    const versions = Array.from({ length: 11 }, (_, i) => i + 1);
+    for (const version of versions) await streams.append('s', [placed('x'.repeat(1_000_000))], { expectedVersion: version - 1 });
+    const taken: number[] = [];
+    const projection = streams.project('all', { events }, (batch) => void taken.push(...batch.map(({ version }) => version)));
+    assert.deepEqual((await all(streams.read('s'))).map(({ version }) => version), versions);
+    assert.deepEqual((await all(streams.read('s', { after: 2, upTo: 9 }))).map(({ version }) => version), versions.slice(2, 9));
+    const log = await streams.readAll({ max: 11 });
+    assert.ok(log.events.length < 11 && log.more, 'more than a page');
+    assert.equal(log.events.length + (await streams.readAll({ after: log.next, max: 5 })).events.length, 10);
+    assert.equal((await projection.progress()).behind, 11);
+    await bus.start();
+    assert.equal(await projection.caughtUp({ timeoutMs: 20_000 }), true);
+    assert.deepEqual(taken, versions);
+  });
+
   it('gives the log across streams page by page, each event once, in the order they were committed', async () => {
     await using bus = createTestBus({ service: 'orders', store });
     const streams = eventStore(bus, { events: [Placed, Other] });

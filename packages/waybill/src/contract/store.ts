@@ -144,7 +144,7 @@ export interface OutboxRow extends WireMessage {
   readonly position: number;
 }
 
-/** One `read` of the ledger ends with the row that reaches this: five hundred of a megabyte would fill the memory. */
+/** One `read` of the ledger, or of events, ends with the row that reaches this: five hundred of a megabyte would fill the memory. */
 export const readBytesMax: number = 4 * 1024 * 1024;
 
 /**

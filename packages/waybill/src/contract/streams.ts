@@ -29,7 +29,7 @@ export interface LogPage {
   readonly events: readonly StoredEvent[];
   /** After these events; the cursor itself when there was nothing new. A driver's own text: only that driver reads it. */
   readonly next: string | undefined;
-  /** There was more than was asked for. */
+  /** There is more than this page has. */
   readonly more: boolean;
 }
 
@@ -71,9 +71,12 @@ export interface StreamsPort {
     expected: number | undefined,
     events: readonly NewEvent[],
   ): MaybePromise<{ readonly appended: boolean; readonly version: number; readonly stored: readonly StoredEvent[] }>;
-  /** Up to `max` events of a stream after `version`: committed ones, or with `tx` those that the transaction sees. */
+  /**
+   * The events of a stream after `version`, `max` of them or as many as have `readBytesMax` together: committed ones, or
+   * with `tx` those that the transaction sees.
+   */
   read(stream: string, version: number, max: number, tx?: StoreTransaction): MaybePromise<readonly StoredEvent[]>;
-  /** Up to `max` committed events of the log after `cursor`; undefined: from the beginning. */
+  /** Committed events of the log after `cursor`, as many as `read` gives; undefined: from the beginning. */
   scan(cursor: string | undefined, max: number): Promise<LogPage>;
   /** The right to move a projection, for one instance at a time; undefined while another holds it. */
   acquire(projection: string, owner: string, leaseMs: number): Promise<ProjectionLease | undefined>;

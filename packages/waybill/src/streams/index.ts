@@ -8,15 +8,15 @@
  * version; a projection's table and its position commit together. A crash leaves whole transactions, and a projection
  * goes on from its last commit.
  *
- * Cost: appending one search and one insert per event in the caller's transaction; reading one statement per 200 events;
+ * Cost: appending one search and one insert per event in the caller's transaction; reading one page per 200 events or 4 MiB;
  * a projection one read, and one transaction with two small statements, per up to `batch` events.
  */
 import type { Bus, TxOf } from '../contract/api.ts';
 import type { Draft, EventContract } from '../contract/contracts.ts';
 import { WaybillError } from '../contract/errors.ts';
 import { type BusInternals, internalsOf } from '../contract/internals.ts';
-import type { StoreSession, StoreTransaction } from '../contract/store.ts';
-import type { StreamsPort } from '../contract/streams.ts';
+import { readBytesMax, type StoreSession, type StoreTransaction } from '../contract/store.ts';
+import type { StoredEvent, StreamsPort } from '../contract/streams.ts';
 import type { TransactionLike } from '../contract/transaction.ts';
 import { type Appended, append, checkStream } from './append.ts';
 import { type EventIn, type RecordedEvent, readingOf } from './events.ts';
@@ -62,7 +62,7 @@ export interface EventStore<out Tx, Contracts extends readonly EventContract[]> 
   ): AsyncIterable<EventIn<Contracts>>;
   /**
    * A page of the log across streams: each committed event once, those of one stream in order; those of other contracts
-   * are passed over. Ask again with `after: next` while `more`, and later for what is new.
+   * are passed over, and a page of large ones ends early. Ask again with `after: next` while `more`, and later for what is new.
    */
   readAll(options?: { after?: string | undefined; /** @default 500, at most 1,000 */ max?: number }): Promise<{
     readonly events: readonly EventIn<Contracts>[];
@@ -83,7 +83,7 @@ export interface EventStore<out Tx, Contracts extends readonly EventContract[]> 
   ): Projection;
 }
 
-/** Events to one page of a read: short statements, so that no read stays open. */
+/** Events to one page of a read at most: short statements, so that no read stays open. */
 const pageMax = 200;
 const pageAllMax = 1_000;
 
@@ -116,9 +116,10 @@ export function eventStore<B extends Bus, const Contracts extends readonly Event
     const upTo = how.upTo ?? Infinity;
     for (let after = how.after ?? 0; after < upTo; ) {
       const tx: StoreTransaction | undefined = how.tx === undefined ? undefined : store.join(how.tx);
-      const page = await port.read(stream, after, Math.min(pageMax, upTo - after), tx);
+      const max = Math.min(pageMax, upTo - after);
+      const page = await port.read(stream, after, max, tx);
       for (const stored of page) yield await reading.read(stored);
-      if (page.length < Math.min(pageMax, upTo - after)) return;
+      if (page.length < max && !isLarge(page)) return;
       after = page.at(-1)!.version;
     }
   }
@@ -150,6 +151,11 @@ export function eventStore<B extends Bus, const Contracts extends readonly Event
     },
   };
   return store as unknown as EventStore<TxOf<B>, Contracts>;
+}
+
+/** It may have ended before there were enough. Three bytes stand for a character at most, in whatever the store counts. */
+function isLarge(page: readonly StoredEvent[]): boolean {
+  return page.reduce((letters, { body }) => letters + body.length, 0) * 3 >= readBytesMax;
 }
 
 /** @throws WaybillError `CAPABILITY_MISSING` */

@@ -59,6 +59,8 @@ export interface Projection {
 }
 
 const pollMs = 250;
+/** Events before a projection are counted to here. */
+const behindMax = 10_001;
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,149}$/;
 
 export function createProjection(
@@ -89,10 +91,18 @@ export function createProjection(
     return { end, progress: { behind: behind ?? (await untouched(upTo)), movedAt, failure, active: worker.active } };
   };
 
-  /** Nobody has begun it: everything lies before it. */
+  /** Nobody has begun it: everything lies before it. With `upTo` it is asked only whether there is anything. */
   const untouched = async (upTo?: string): Promise<number> => {
-    const { events, more } = await (await ground.store()).ports.streams!.scan(undefined, 10_000);
-    return upTo === undefined && more ? 10_001 : events.length;
+    const { ports } = await ground.store();
+    let count = 0;
+    let cursor: string | undefined;
+    for (let more = true; more && count < behindMax; ) {
+      const page = await ports.streams!.scan(cursor, 1_000);
+      count += page.events.length;
+      cursor = page.next;
+      more = page.more && upTo === undefined;
+    }
+    return Math.min(count, behindMax);
   };
 
   return {

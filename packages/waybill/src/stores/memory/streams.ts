@@ -1,4 +1,5 @@
 import { WaybillError } from '../../contract/errors.ts';
+import { readBytesMax } from '../../contract/store.ts';
 import type { LogPage, ProjectionFailure, ProjectionLease, ProjectionState, StoredEvent, StreamsPort } from '../../contract/streams.ts';
 import type { Access } from './access.ts';
 import { type Disk, type Projected, keyOf } from './disk.ts';
@@ -30,10 +31,12 @@ export function createStreams({ disk, host, writing, write }: Access): StreamsPo
     read(stream, version, max, tx) {
       const page = (place: (key: string) => number | undefined, event: (position: number) => StoredEvent | undefined): StoredEvent[] => {
         const found: StoredEvent[] = [];
-        for (let at = version + 1; found.length < max; at++) {
+        for (let at = version + 1, bytes = 0; found.length < max && bytes < readBytesMax; at++) {
           const position = place(keyOf(stream, String(at)));
           if (position === undefined) break;
-          found.push(event(position)!);
+          const row = event(position)!;
+          found.push(row);
+          bytes += Buffer.byteLength(row.body);
         }
         return found;
       };
@@ -43,12 +46,14 @@ export function createStreams({ disk, host, writing, write }: Access): StreamsPo
 
     async scan(cursor, max): Promise<LogPage> {
       const events: StoredEvent[] = [];
-      for (let position = positionOf(cursor) + 1; position <= disk.lastNumber && events.length <= max; position++) {
+      let more = false;
+      for (let position = positionOf(cursor) + 1, bytes = 0; position <= disk.lastNumber && !more; position++) {
         const event = disk.events.committed.get(position);
-        if (event !== undefined) events.push(event);
+        if (event === undefined) continue;
+        more = events.length === max || bytes >= readBytesMax;
+        if (!more) events.push(event);
+        bytes += Buffer.byteLength(event.body);
       }
-      const more = events.length > max;
-      if (more) events.pop();
       return { events, next: events.length === 0 ? cursor : String(events.at(-1)!.position), more };
     },
 

@@ -8,7 +8,7 @@
 import { WaybillError } from '../../contract/errors.ts';
 import type { LogPage, StoredEvent } from '../../contract/streams.ts';
 import type { Statements } from './port.ts';
-import type { Snapshot } from './reading.ts';
+import { few, measured, type Snapshot } from './reading.ts';
 
 export interface Cursor {
   /** The cluster whose transactions the snapshots speak of. */
@@ -16,6 +16,11 @@ export interface Cursor {
   readonly base: Snapshot;
   readonly target: Snapshot | undefined;
   readonly after: number;
+}
+
+/** Of a page of the log: how many there were before it was made small enough. */
+interface LogColumns extends EventColumns {
+  readonly found: string;
 }
 
 export interface EventColumns {
@@ -35,35 +40,36 @@ const columns = 'pos, stream, version, id, type, time, correlation, causation, h
 export const eventText = (t: string): string =>
   `${t}.pos::text, ${t}.stream, ${t}.version::text, ${t}.id, ${t}.type, ${t}.time::text, ${t}.correlation, ${t}.causation, ${t}.headers, ${t}.body`;
 
+const logText = `${eventText('d')}, d.found::text`;
+
 /** An idle reader's base is renewed after so many transactions: an old one is dearer to read from. */
 const agedBy = 1_000n;
 
 /**
- * What is committed and not visible in the base, `max + 1` at most, with the snapshot that saw it: one statement, one moment.
- * Plan: (xid, pos) in both branches, as `pollSql` of the ledger.
+ * What is committed and not visible in the base, `max + 1` at most and no more bytes than a page has, with the snapshot
+ * that saw it: one statement, one moment. Plan: (xid, pos) in both branches, as `pollSql` of the ledger.
  */
 const pollSql = (s: string): string => `with seen as materialized (select pg_current_snapshot() as snapshot, system_identifier as system from pg_control_system())
-  select seen.snapshot::text as seen, seen.system::text, ${eventText('d')} from seen left join (
+  select seen.snapshot::text as seen, seen.system::text, ${logText} from seen left join ${measured(`
     (select ${columns} from ${s}.event where xid >= $1::text::xid8 and xid < pg_snapshot_xmax(pg_current_snapshot()) order by xid, pos limit $3::text::bigint)
     union all
     (select l.* from unnest($2::text::xid8[]) as x(xid) cross join lateral (
         select ${columns} from ${s}.event w where w.xid between x.xid and x.xid order by w.xid, pos limit $3::text::bigint) l
-      where pg_visible_in_snapshot(x.xid, pg_current_snapshot()))
-  ) d on true order by d.pos`;
+      where pg_visible_in_snapshot(x.xid, pg_current_snapshot()))`)} d on ${few} order by d.pos`;
 
 /** Where a long batch begins: `offset 0` keeps the planner from walking the primary key. */
 const lowestSql = (s: string): string => `select min(pos)::text as lowest from (select pos from ${s}.event
   where xid >= $1::text::xid8 and xid < pg_snapshot_xmax($2::text::pg_snapshot) offset 0) x`;
 
 /** Events of a batch after a position, in order. Plan: the primary key in its order, and one (xid, pos) probe for each of xip. */
-const pageSql = (s: string): string => `select ${eventText('d')} from (
+const pageSql = (s: string): string => `select ${logText} from ${measured(`select * from (
     (select ${columns} from ${s}.event where pos > $5::text::bigint and (xid >= $1::text::xid8) is true
       and pg_visible_in_snapshot(xid, $3::text::pg_snapshot) order by pos limit $6::text::bigint)
     union all
     (select l.* from unnest($2::text::xid8[]) as x(xid) cross join lateral (
         select ${columns} from ${s}.event w where w.xid between x.xid and x.xid and pos > $4::text::bigint order by w.xid, pos limit $6::text::bigint) l
       where pg_visible_in_snapshot(x.xid, $3::text::pg_snapshot))
-  ) d order by d.pos limit $6::text::bigint`;
+  ) p order by p.pos limit $6::text::bigint`)} d where ${few} order by d.pos`;
 const beyondAll = '9223372036854775807';
 
 /** Events visible in `$3` that a cursor has not passed, counted to `$6`. Plan: (xid, pos) from the base on, ended by limit. */
@@ -80,11 +86,11 @@ export async function scanLog(sql: Statements, s: string, text: string | undefin
 async function poll(sql: Statements, s: string, { cursor, text, max }: { cursor: Cursor | undefined; text: string | undefined; max: number }): Promise<LogPage> {
   const base = cursor?.base ?? beginning;
   const { xmax, xip } = parts(base);
-  const rows = await sql.query<EventColumns & { seen: string; system: string }>(pollSql(s), [xmax, xip, max + 1]);
-  const { seen, system } = rows[0]!;
+  const rows = await sql.query<LogColumns & { seen: string; system: string }>(pollSql(s), [xmax, xip, max + 1]);
+  const { seen, system, found } = rows[0]!;
   if (cursor && (cursor.system !== system || xmaxOf(seen) < xmaxOf(base))) throw elsewhere();
-  const events = rows.filter(({ pos }) => (pos as string | null) !== null).map(eventOf);
-  if (events.length > max) return page(sql, s, { system, base, target: seen, after: 0 }, max);
+  const events = (found as string | null) === null ? [] : rows.map(eventOf);
+  if (events.length > max || events.length < Number(found)) return page(sql, s, { system, base, target: seen, after: 0 }, max);
   const aged = cursor !== undefined && xmaxOf(seen) - xmaxOf(base) > agedBy;
   if (events.length === 0 && !aged) return { events, next: text, more: false };
   return { events, next: writeCursor({ system, base: seen, target: undefined, after: 0 }), more: false };
@@ -94,9 +100,9 @@ async function page(sql: Statements, s: string, cursor: Cursor & { target: Snaps
   const { base, target, after } = cursor;
   const { xmax, xip } = parts(base);
   const start = after > 0 || base === beginning ? after : await startOf(sql, s, { xmax, target });
-  const rows = await sql.query<EventColumns>(pageSql(s), [xmax, xip, target, after, start, max + 1]);
+  const rows = await sql.query<LogColumns>(pageSql(s), [xmax, xip, target, after, start, max + 1]);
   const events = rows.slice(0, max).map(eventOf);
-  const more = rows.length > max;
+  const more = events.length < Number(rows[0]?.found ?? 0);
   const next = more ? { ...cursor, after: events.at(-1)!.position } : { ...cursor, base: target, target: undefined, after: 0 };
   return { events, next: writeCursor(next), more };
 }

@@ -21,9 +21,9 @@ interface LedgerRow extends MessageRow {
 const columns = `pos, ${messageColumns}`;
 const texts = `d.pos::text, d.found::text, ${messageText('d')}`;
 /** Of rows as `d`, those that have `readBytesMax` together: a length is known without its bytes. `found` counts all of them. */
-const measured = (rows: string): string => `(select r.*, count(*) over () as found, sum(octet_length(r.body)) over (order by r.pos rows between unbounded preceding and 1 preceding) as before
+export const measured = (rows: string, by = 'pos'): string => `(select r.*, count(*) over () as found, sum(octet_length(r.body)) over (order by r.${by} rows between unbounded preceding and 1 preceding) as before
     from (${rows}) r)`;
-const few = `coalesce(d.before, 0) < ${readBytesMax}`;
+export const few: string = `coalesce(d.before, 0) < ${readBytesMax}`;
 /** `$5` of a page whose batch has no row above the base's xmax: that branch is switched off, or it walked the history. */
 const beyondAll = '9223372036854775807';
 

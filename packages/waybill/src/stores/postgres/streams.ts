@@ -10,6 +10,7 @@ import type { StoreTransaction } from '../../contract/store.ts';
 import type { NewEvent, ProjectionFailure, ProjectionLease, ProjectionState, StreamsPort } from '../../contract/streams.ts';
 import { type EventColumns, behindOf, endOf, eventOf, eventText, readCursor, scanLog, writeCursor } from './log.ts';
 import type { Access } from './port.ts';
+import { few, measured } from './reading.ts';
 import { plainText, wallMs } from './wire.ts';
 
 /** What lies before a projection is counted to here. */
@@ -45,7 +46,8 @@ export function createStreamsPort(access: Access): StreamsPort {
       (select string_agg(pos::text, ' ' order by pos) from added) as positions, pg_current_xact_id()::text as xid,
       (exists (select 1 from ${s}.identity where service = $4::text))::text as ours`;
   // search by the unique index, in its order
-  const ofStream = `select ${eventText('e')} from ${s}.event e where e.stream = $1::text and e.version > $2::text::int order by e.version limit $3::text::int`;
+  const ofStream = `select ${eventText('d')} from ${measured(`select * from ${s}.event where stream = $1::text and version > $2::text::int
+    order by version limit $3::text::int`, 'version')} d where ${few} order by d.version`;
   const look = `select (p.owner is null or p.owner = $2::text or p.expires_at < clock_timestamp())::text as free from ${s}.projection p where p.name = $1::text`;
   const take = `insert into ${s}.projection as p (name, owner, epoch, expires_at) values ($1::text, $2::text, 1, ${until('$3')})
     on conflict (name) do update set owner = $2::text, epoch = p.epoch + 1, expires_at = ${until('$3')}

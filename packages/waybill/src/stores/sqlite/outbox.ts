@@ -6,10 +6,11 @@
  * Appending costs one insert per 32 messages, held until COMMIT or a savepoint, and no fsync of its own; settling one transaction of 2 statements per window;
  * trimming one transaction of 2 statements per 500 rows (4–5 ms).
  */
-import { readBytesMax, type FailureRow, type Host, type MaybePromise, type OutboxLease, type OutboxPort, type OutboxRow } from '../../contract/store.ts';
+import type { FailureRow, Host, MaybePromise, OutboxLease, OutboxPort, OutboxRow } from '../../contract/store.ts';
 import type { HistoryPage, HistoryQuery } from '../../contract/history.ts';
 import type { WireMessage } from '../../contract/message.ts';
 import { WaybillError } from '../../contract/errors.ts';
+import { endOf } from './end-of.ts';
 import { addFailure } from './failures.ts';
 import { isFree, readLease, releaseLease, renewLease, takeLease } from './lease.ts';
 import type { Hold } from './lease.ts';
@@ -183,13 +184,6 @@ class Lease implements OutboxLease {
   #expiresMs(): number {
     return this.#now() + this.#leaseMs;
   }
-}
-
-/** The last row of one read. */
-function endOf(rows: readonly (readonly [position: number, bytes: number])[]): number | undefined {
-  let read = 0;
-  for (const [position, bytes] of rows) if ((read += bytes) >= readBytesMax) return position;
-  return rows.at(-1)?.[0];
 }
 
 // search by primary key in both tables; never backwards

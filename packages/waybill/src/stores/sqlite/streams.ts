@@ -3,12 +3,13 @@
  * order, which is commit order: SQLite has one writer, so no event commits behind a position that somebody has read.
  * A crash leaves all events of a transaction or none.
  *
- * Appending costs one search and one insert per event, no fsync of its own; a page one statement; moving a projection two
- * statements in the transaction of its writes. No read is kept open.
+ * Appending costs one search and one insert per event, no fsync of its own; a page two statements; moving a projection two
+ * in the transaction of its writes. No read is kept open.
  */
 import { WaybillError } from '../../contract/errors.ts';
 import type { Host } from '../../contract/store.ts';
 import type { NewEvent, ProjectionFailure, ProjectionLease, ProjectionState, StoredEvent, StreamsPort } from '../../contract/streams.ts';
+import { endOf } from './end-of.ts';
 import { isFree, readLease, releaseLease, renewLease, takeLease } from './lease.ts';
 import type { Hold } from './lease.ts';
 import { sqliteTransaction } from './port.ts';
@@ -22,10 +23,12 @@ const columns = 'stream, version, id, type, time, correlation, causation, header
 const insert = `insert into waybill_event (${columns}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 // search by the unique index on (stream, version), its last entry
 const lastVersion = 'select max(version) as version from waybill_event where stream = ?';
-// search by the unique index, in its order
-const ofStream = `select position, ${columns} from waybill_event where stream = ? and version > ? order by version limit ?`;
+// search by the unique index, in its order; no body is read for its size
+const sizesOfStream = 'select version, octet_length(body) from waybill_event where stream = ? and version > ? order by version limit ?';
+const ofStream = `select position, ${columns} from waybill_event where stream = ? and version > ? and version <= ? order by version`;
 // search by integer primary key, in its order
-const ofLog = `select position, ${columns} from waybill_event where position > ? order by position limit ?`;
+const sizesOfLog = 'select position, octet_length(body) from waybill_event where position > ? order by position limit ?';
+const ofLog = `select position, ${columns} from waybill_event where position > ? and position <= ? order by position`;
 
 interface EventRow {
   readonly position: number;
@@ -64,8 +67,10 @@ export function createStreamsPort(database: SqliteDatabase, { clock }: Host): St
     return { appended: true, version: version + events.length, stored };
   };
 
-  const readStream = (stream: string, version: number, max: number) => (statements: Statements) =>
-    statements.all<EventRow>(ofStream, stream, version, max).map(eventOf);
+  const readStream = (stream: string, version: number, max: number) => (statements: Statements) => {
+    const end = endOf(statements.tuples<[number, number]>(sizesOfStream, stream, version, max));
+    return end === undefined ? [] : statements.all<EventRow>(ofStream, stream, version, end).map(eventOf);
+  };
 
   return {
     append: (tx, stream, expected, events) =>
@@ -77,9 +82,13 @@ export function createStreamsPort(database: SqliteDatabase, { clock }: Host): St
         : sqliteTransaction(tx, database).writing(readStream(stream, version, max)),
 
     async scan(cursor, max) {
-      const rows = await database.read((statements) => statements.all<EventRow>(ofLog, positionOf(cursor), max + 1));
-      const events = rows.slice(0, max).map(eventOf);
-      return { events, next: events.length === 0 ? cursor : String(events.at(-1)!.position), more: rows.length > max };
+      const after = positionOf(cursor);
+      return database.read((statements) => {
+        const sizes = statements.tuples<[number, number]>(sizesOfLog, after, max + 1);
+        const end = endOf(sizes.slice(0, max));
+        if (end === undefined) return { events: [], next: cursor, more: false };
+        return { events: statements.all<EventRow>(ofLog, after, end).map(eventOf), next: String(end), more: sizes.at(-1)![0] > end };
+      });
     },
 
     async acquire(projection, owner, leaseMs) {

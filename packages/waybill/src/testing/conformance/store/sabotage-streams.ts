@@ -1,5 +1,5 @@
 /** For every case of the event store a driver that breaks its promise. */
-import type { ProjectionLease, StreamsPort } from '../../../contract/streams.ts';
+import type { ProjectionLease, StoredEvent, StreamsPort } from '../../../contract/streams.ts';
 import { broken, type Breakage, type StoreSabotage } from './broken.ts';
 
 export const streamSabotages: readonly StoreSabotage[] = [
@@ -26,6 +26,29 @@ export const streamSabotages: readonly StoreSabotage[] = [
   })),
   broken('gives a page backwards', 'the log gives each event once, page by page, those of one stream in order', () => ({
     streams: (honest) => ({ scan: async (...asked) => flipped(await honest.scan(...asked)) }),
+  })),
+  broken('reads as many large events of a stream as small ones', 'large events of a stream are read a few at a time, all of them, in order', () => ({
+    streams: (honest) => ({
+      async read(stream, version, max, tx) {
+        const events: StoredEvent[] = [];
+        for (let more = await honest.read(stream, version, max, tx); more.length > 0; more = await honest.read(stream, events.at(-1)!.version, max, tx)) events.push(...more);
+        return events;
+      },
+    }),
+  })),
+  broken('says that a page of large events is the last one', 'large events of the log are read a few at a time, all of them, in order', () => ({
+    streams: (honest) => ({ scan: async (cursor, max) => ({ ...(await honest.scan(cursor, max)), more: false }) }),
+  })),
+  broken('reads as many large events of the log as small ones', 'large events of the log are read a few at a time, all of them, in order', () => ({
+    streams: (honest) => ({
+      async scan(cursor, max) {
+        const first = await honest.scan(cursor, max);
+        const events = [...first.events];
+        let page = first;
+        while (page.more) events.push(...(page = await honest.scan(page.next, max)).events);
+        return { ...page, events };
+      },
+    }),
   })),
   broken('gives the last event again', 'at the end of the log there is nothing, until something is appended', () => ({
     streams: (honest) => ({

@@ -1,6 +1,6 @@
 /** The event store: streams, the log across them, and how far projections have come. */
 import assert from 'node:assert/strict';
-import type { StoreSession, StoreTransaction } from '../../../contract/store.ts';
+import { readBytesMax, type StoreSession, type StoreTransaction } from '../../../contract/store.ts';
 import type { NewEvent, ProjectionLease, StoredEvent, StreamsPort } from '../../../contract/streams.ts';
 import { held, refused, turns, undone, type StoreCase } from './world.ts';
 
@@ -88,6 +88,35 @@ export const streamCases: readonly StoreCase[] = [
         const mine = found.filter((one) => one.stream === stream).map(({ version }) => version);
         assert.deepEqual(mine, mine.map((_, i) => i + 1));
       }
+    },
+  },
+  {
+    name: 'large events of a stream are read a few at a time, all of them, in order',
+    needs,
+    async run(world) {
+      const session = await world.open();
+      const large = await appendLarge(session);
+      const pages = (tx?: StoreTransaction) => async (after: StoredEvent | undefined) => port(session).read('s', after?.version ?? 0, 500, tx);
+      assert.deepEqual(await inFewBytes(pages(), large.length), large);
+      assert.deepEqual(await session.transaction((tx) => inFewBytes(pages(tx), large.length)), large);
+    },
+  },
+  {
+    name: 'large events of the log are read a few at a time, all of them, in order',
+    needs,
+    async run(world) {
+      const session = await world.open();
+      const large = await appendLarge(session);
+      let cursor: string | undefined;
+      let more = true;
+      const pages = async (): Promise<readonly StoredEvent[]> => {
+        const page = await port(session).scan(cursor, 500);
+        cursor = page.next;
+        more = page.more;
+        return page.events;
+      };
+      assert.deepEqual(await inFewBytes(pages, large.length, () => more), large);
+      assert.equal(more, false, 'nothing comes after the last one');
     },
   },
   {
@@ -243,6 +272,32 @@ export const streamCases: readonly StoreCase[] = [
 
 function event(id: string): NewEvent {
   return { id, type: 'orders.placed.v1', timeMs: 1_000, correlationId: id, causationId: undefined, headers: {}, body: '{}' };
+}
+
+/** Bytes of a large event: more than one page has, a few of them; in letters of three bytes. */
+const largeBytes = readBytesMax / 4;
+
+/** Large events, a small one and one that is larger than a page; answers their ids. */
+async function appendLarge(session: StoreSession): Promise<string[]> {
+  const bytes = [...Array<number>(6).fill(largeBytes), 3, readBytesMax + largeBytes, ...Array<number>(4).fill(largeBytes)];
+  const large = bytes.map((size, i) => ({ ...event(`e${i}`), body: `"${'世'.repeat(Math.floor(size / 3))}"` }));
+  for (const [i, one] of large.entries()) await append(session, 's', i, one);
+  return large.map(({ id }) => id);
+}
+
+/** The ids on all pages; each has at least one event, and ends with the one that makes it large. */
+async function inFewBytes(page: (after: StoredEvent | undefined) => Promise<readonly StoredEvent[]>, pagesMax: number, more = () => true): Promise<string[]> {
+  const found: string[] = [];
+  let last: StoredEvent | undefined;
+  for (let pages = 0; pages <= pagesMax && more(); pages++) {
+    const events = await page(last);
+    const bytes = events.slice(0, -1).reduce((sum, { body }) => sum + Buffer.byteLength(body), 0);
+    assert.ok(bytes < readBytesMax, `${bytes} bytes before the last event of a page`);
+    found.push(...events.map(({ id }) => id));
+    if (events.length === 0) break;
+    last = events.at(-1);
+  }
+  return found;
 }
 
 function port(session: StoreSession): StreamsPort {
