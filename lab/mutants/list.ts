@@ -100,7 +100,7 @@ export const mutants: readonly Mutant[] = [
   // --- streams
   { name: 'a projection moves without its effect', file: projection, find: 'await held.settleIn(tx); // nothing', put: 'await store.transaction((own) => held.settleIn(own, next)); // nothing' },
   { name: 'a projection has its effect and moves later', file: projection, find: '      await held.settleIn(tx, next);\n    });', put: '    });\n    await store.transaction((own) => held.settleIn(own, next));' },
-  { name: 'a projection passes over an event', file: streams, find: 'let position = positionOf(cursor) + 1;', put: 'let position = positionOf(cursor) + 3;' },
+  { name: 'a projection passes over an event', file: streams, find: 'let position = positionOf(cursor) + 1, bytes', put: 'let position = positionOf(cursor) + 3, bytes' },
   { name: 'a projection whose lease another has goes on', file: streams, find: 'return now?.epoch === epoch && now.owner !== undefined ?', put: 'return now ? { ...now, epoch } : now ?' },
   { name: 'a decision on another version is appended', file: streams, find: 'if (expected !== undefined && expected !== version)', put: 'if (expected !== undefined && expected > version)' },
   { name: 'a lock of a key that locks nothing', file: 'bus.ts', find: 'await store.ports.outbox.lockKey(tx, key);', put: '' },
