@@ -48,6 +48,8 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const wiring = createWiring(options, { env: process.env, ...ground, clock, signals, logger });
   const { scopes, publish: room } = wiring;
 
+  /** Who has each command's one handler, by type. */
+  const handling = new Map<string, RunningSubscription>();
   const duplicates = new Map<string, number>();
   signals.on('duplicate', ({ subscription }) => duplicates.set(subscription, (duplicates.get(subscription) ?? 0) + 1));
   let started: Promise<void> | undefined;
@@ -98,15 +100,14 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
   const register = (fields: { name: string | undefined; byDefault: string; kind: 'event' | 'command'; setBased?: boolean; options: PlanOptions }): RunningSubscription => {
     checkOpen('subscribe');
     const name = fields.name === undefined ? fields.byDefault : fullName(service, fields.name);
-    const others = wiring.subscriptions().filter((other) => !other.removed);
-    if (others.some((other) => other.name === name)) {
+    if (wiring.subscription(name)?.removed === false) {
       throw new WaybillError(
         'DUPLICATE_SUBSCRIPTION',
         `there is a subscription ${name} already: give this one a name of its own, { name: '…' }; each is a queue and sees every message`,
       );
     }
     const plan = planOf({ name, kind: fields.kind, setBased: fields.setBased ?? false, service, options: fields.options });
-    const rival = others.find((other) => plan.formerly.includes(other.name) || other.plan.formerly.includes(name));
+    const rival = wiring.rival(plan);
     if (rival) {
       throw new WaybillError('DUPLICATE_SUBSCRIPTION', `${name} and ${rival.name}: \`formerly\` makes one out of the other, so there cannot be both`);
     }
@@ -123,14 +124,14 @@ export function assembleBus<Tx = SqlTransaction>(given: BusOptions<Tx>, ground: 
       if (definition.to !== service) {
         throw new WaybillError('INVALID_OPTION', `${definition.type} goes to the service ${definition.to}, this one is ${service}; see \`to\` in its contract`);
       }
-      const twice = wiring.subscriptions().find((other) => !other.removed && [...other.plan.handlers.keys()].includes(definition.type));
-      if (twice) throw new WaybillError('DUPLICATE_HANDLER', `${definition.type} has a handler already; a command has one`);
+      if (handling.get(definition.type)?.removed === false) throw new WaybillError('DUPLICATE_HANDLER', `${definition.type} has a handler already; a command has one`);
     }
     const plan = { name: options.name, byDefault: `${service}.${definition.name}`, kind, setBased, options };
     // Checked before it is added: a subscription that was refused must not stay.
     addTaker(planOf({ name: plan.byDefault, kind, setBased, service, options }), { contract: definition, handler: handler as never });
     const subscription = register(plan);
     addTaker(subscription.plan, { contract: definition, handler: handler as never });
+    if (kind === 'command') handling.set(definition.type, subscription);
     return subscription;
   };
 

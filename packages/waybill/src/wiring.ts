@@ -75,6 +75,9 @@ export interface Wiring {
   attach(make: (ground: AnnexGround) => Annex): void;
   annexes(): readonly Annex[];
   subscriptions(): readonly RunningSubscription[];
+  subscription(name: string): RunningSubscription | undefined;
+  /** One that says of this plan's name that it was once its own, or the other way round. */
+  rival(plan: Plan): RunningSubscription | undefined;
 }
 
 export function createWiring(options: ReturnType<typeof checkOptions<any>>, ground: Ground): Wiring {
@@ -325,5 +328,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
     annexes: () => annexes,
     inFlight: () => [...subscriptions.all(), ...annexes].reduce((sum, one) => sum + one.inFlight(), 0) + (opened?.outbox.pending() ?? 0),
     subscriptions: subscriptions.all,
+    subscription: subscriptions.find,
+    rival: subscriptions.rival,
   };
 }

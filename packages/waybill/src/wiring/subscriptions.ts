@@ -36,6 +36,8 @@ export interface Subscriptions {
   /** A broker that goes away in this moment stops no start: the subscription follows when it is back. */
   start(session: TransportSession, subscription: RunningSubscription, when: 'at start' | 'late'): Promise<void>;
   find(name: string): RunningSubscription | undefined;
+  /** The one that was called as the plan's is, or the other way round: one of them is the other's former self. */
+  rival(plan: Plan): RunningSubscription | undefined;
   all(): readonly RunningSubscription[];
   /** Without those that were unsubscribed. */
   living(): readonly RunningSubscription[];
@@ -68,9 +70,16 @@ export interface SubscriptionsOptions {
 export function createSubscriptions(options: SubscriptionsOptions): Subscriptions {
   const { service, clock, signals, link, publish, scopes, replies, stopping, rooms, trouble } = options;
   const subscriptions = new Map<string, RunningSubscription>();
+  /** By former name: a new subscription must not have to ask each of the others. */
+  const successors = new Map<string, readonly RunningSubscription[]>();
   const gate = createGate();
 
   const living = (): RunningSubscription[] => [...subscriptions.values()].filter(({ removed }) => !removed);
+
+  const successorsOf = (former: string): readonly RunningSubscription[] => (successors.get(former) ?? []).filter(({ removed }) => !removed);
+
+  const rival = (plan: Plan): RunningSubscription | undefined =>
+    plan.formerly.map((former) => subscriptions.get(former)).find((other) => other?.removed === false) ?? successorsOf(plan.name)[0];
 
   const attempts = (name: string): number =>
     attemptsOf(subscriptions.get(name)?.plan.retry ?? { immediate: 2, delayed: 8, delayMs: 0, delayMaxMs: 0 });
@@ -96,6 +105,7 @@ export function createSubscriptions(options: SubscriptionsOptions): Subscription
       isInHandler: () => scopes.current() !== undefined,
     });
     subscriptions.set(plan.name, subscription);
+    for (const former of plan.formerly) successors.set(former, [...successorsOf(former), subscription]);
     const starting = options.starting();
     if (starting) {
       // The rest of this turn's `.on(…)` calls belong to it.
@@ -175,6 +185,7 @@ export function createSubscriptions(options: SubscriptionsOptions): Subscription
     sagas,
     start,
     find: (name) => subscriptions.get(name),
+    rival,
     all: () => [...subscriptions.values()],
     living,
     attempts,
