@@ -8,6 +8,7 @@
 import { attempt } from './client/attempt.ts';
 import { type Ending, endOf } from './client/end.ts';
 import { type Late, lateOf } from './client/late.ts';
+import { begin } from './client/first.ts';
 import { failed, failedBefore, joined } from './client/open.ts';
 import type { Handle } from './client/open.ts';
 import type { Adapter, Client, Sql } from './client/port.ts';
@@ -71,10 +72,11 @@ async function run<R>(pool: Pool, body: (handle: Handle<PoolClient>) => Promise<
   const late = lateOf(client);
   let clean = false;
   try {
-    await client.query('begin isolation level read committed');
+    await (late?.begin() ?? client.query(begin));
     const result = await body(handleOf(client, late)).catch(async (error: unknown) => {
+      clean = late?.silent === true;
       late?.drop();
-      clean = await client.query('rollback').then(() => true, () => false);
+      clean ||= await client.query('rollback').then(() => true, () => false);
       throw error;
     });
     const command = await (late?.commit() ?? client.query('commit').then((answer) => answer.command));
@@ -112,7 +114,7 @@ function handleOf<C extends PgClient>(client: C, late?: Late): Handle<C> {
     sql: statements(client),
     pipelines: client.pipeline === true,
     late,
-    state: () => states[client.getTransactionStatus?.() ?? '?'],
+    state: () => (late?.begun === false ? 'open' : states[client.getTransactionStatus?.() ?? '?']),
   };
 }
 const states = { T: 'open', I: 'over', E: 'failed', '?': 'unknown' } as const;

@@ -37,7 +37,8 @@ export async function attempt<Tx, R>(way: Attempt<Tx, R>, work: (open: OpenTrans
         const result = await own(begun, () => work(begun), way.reuses);
         await handle.flush?.();
         await begun.late?.settled();
-        if (!way.seesTag || (begun.xid === undefined && begun.late?.held === undefined)) await ask(begun);
+        const known = begun.xid !== undefined || begun.late?.held !== undefined || begun.late?.silent === true;
+        if (!way.seesTag || !known) await ask(begun);
         mark = begun.late?.held?.mark;
         worked = true;
         return result;
@@ -59,8 +60,9 @@ async function ask(open: OpenTransaction): Promise<void> {
 }
 
 /** What `work` threw, or that the connection is gone: whether it is, is asked of the connection itself. */
-async function told<Tx>({ library, sql, state }: Handle<Tx>, error: unknown): Promise<unknown> {
+async function told<Tx>({ library, sql, state, late }: Handle<Tx>, error: unknown): Promise<unknown> {
   if (!isConnectionLost(error)) return error;
+  if (late?.silent === true) return error; // none of the server's
   await turn();
   if (state() === 'lost') return new ConnectionLost(library, true, error);
   try {

@@ -1,12 +1,14 @@
 /**
- * A statement that travels with COMMIT instead of by itself, which saves its round trip. In go what is to be said and the
- * client that says it; out it goes with COMMIT, or earlier, right before a statement of the user's that may see it, undo it or
- * change under which rights it runs. So whatever the user does, the effect is that of having said it at once. A crash
- * before COMMIT leaves nothing of it, as of the rest.
+ * What travels with the user's own statements instead of by itself, which saves its round trip: BEGIN with the first of
+ * them (`first.ts`), and rows with COMMIT. In go what is to be said and the client that says it; out the rows go with COMMIT,
+ * or earlier, right before a statement of the user's that may see them, undo them or change under which rights they are
+ * written. So whatever the user does, the effect is that of having said it at once. A crash before COMMIT leaves nothing of
+ * it, as of the rest.
  *
  * For clients that queue what they are told, take several statements in one text, and know whether they are in a
  * transaction (`pg` since 8.17). The client's `query` is wrapped once, and hands everything on as it came.
  */
+import { begin, sayBegin, sayFirst, type Speaker } from './first.ts';
 
 /** What is held back. */
 export interface Held {
@@ -19,9 +21,11 @@ export interface Held {
 }
 
 /** What is used of a client. */
-export interface LateClient {
+export interface LateClient extends Speaker {
   query(text: string): Promise<unknown>;
   getTransactionStatus?(): 'I' | 'T' | 'E' | null;
+  /** Says the next statement before the one before it has answered. */
+  readonly pipeline?: boolean;
 }
 
 interface Answer {
@@ -41,13 +45,42 @@ export function lateOf(client: LateClient): Late | undefined {
 
 export class Late {
   readonly #client: LateClient;
-  #wrapped = false;
+  /** The client's own `query`. */
+  readonly #query: (...given: unknown[]) => unknown;
+  #begin: 'due' | 'said' | 'answered' = 'answered';
   #held: Held | undefined;
   /** Of what was sent early; its failure is the transaction's, whoever waits for it. */
   #sent: Promise<void> | undefined;
 
   constructor(client: LateClient) {
     this.#client = client;
+    const query = client.query as (...given: unknown[]) => unknown;
+    this.#query = (...given) => query.apply(client, given);
+    (client as { query: unknown }).query = (...given: unknown[]) => {
+      if (this.#held !== undefined && !isHarmless(given[0])) this.#sayNow();
+      return this.#begin === 'due' ? sayFirst(client, this.#query, given, this.#beginSaid()) : this.#query(...given);
+    };
+  }
+
+  /** From now on in a transaction. With `pipeline` what stands behind a refused BEGIN would be on its way: there it is waited for. */
+  async begin(): Promise<void> {
+    if (this.#client.pipeline === true) await this.#query(begin);
+    else this.#begin = 'due';
+  }
+
+  #beginSaid(): () => void {
+    this.#begin = 'said';
+    return () => void (this.#begin = 'answered');
+  }
+
+  /** Whether nothing has been said in this transaction: the server does not know of it. */
+  get silent(): boolean {
+    return this.#begin === 'due';
+  }
+
+  /** Whether the server has answered to BEGIN: until then the client does not know that it is in a transaction. */
+  get begun(): boolean {
+    return this.#begin === 'answered';
   }
 
   /** Not said yet: more can be put into it. */
@@ -57,19 +90,7 @@ export class Late {
 
   /** Nothing may be held already. */
   hold(held: Held): void {
-    this.#wrap();
     this.#held = held;
-  }
-
-  #wrap(): void {
-    if (this.#wrapped) return;
-    this.#wrapped = true;
-    const client = this.#client as { query(...given: unknown[]): unknown };
-    const query = client.query;
-    client.query = (...given) => {
-      if (this.#held !== undefined && !isHarmless(given[0])) this.#sayNow();
-      return query.apply(client, given);
-    };
   }
 
   /** Ahead of whatever the client is told next. */
@@ -78,7 +99,8 @@ export class Late {
     this.#held = undefined;
     // In a failed transaction nothing but its undoing can follow, and that undoes what is held.
     if (this.#client.getTransactionStatus!() === 'E') return;
-    const said = (this.#client.query(held.write()) as Promise<Answer>).then(({ rows }) => held.answered(rows));
+    if (this.#begin === 'due') sayBegin(this.#client, this.#query, this.#beginSaid());
+    const said = (this.#query(held.write()) as Promise<Answer>).then(({ rows }) => held.answered(rows));
     this.#sent = Promise.all([this.#sent, said]).then(() => {});
     this.#sent.catch(() => {});
   }
@@ -96,16 +118,18 @@ export class Late {
 
   /** The transaction is over without it. */
   drop(): void {
+    this.#begin = 'answered';
     this.#held = undefined;
     this.#sent = undefined;
   }
 
-  /** COMMIT, and with it what is held. @returns COMMIT's tag, `ROLLBACK` when the transaction had failed */
+  /** COMMIT, and with it what is held; nothing, where nothing was said. @returns COMMIT's tag, `ROLLBACK` when the transaction had failed */
   async commit(): Promise<string> {
-    const held = this.#held;
+    const [held, silent] = [this.#held, this.silent];
     this.drop();
-    if (held === undefined) return ((await this.#client.query('commit')) as Answer).command;
-    const [said, committed] = (await this.#client.query(`${held.write()};commit`)) as unknown as [Answer, Answer];
+    if (held === undefined) return silent ? 'COMMIT' : ((await this.#query('commit')) as Answer).command;
+    const answers = (await this.#query(`${silent ? `${begin};` : ''}${held.write()};commit`)) as Answer[];
+    const [said, committed] = answers.slice(-2) as [Answer, Answer];
     held.answered(said.rows);
     return committed.command;
   }

@@ -16,7 +16,7 @@
  *
  * | library | begin and commit | last question | |
  * |---|---|---|---|
- * | pg | 2 | 1, or 0 when the id is known or rows travel with COMMIT | (0; 1 with a pg that does not tell its state) pipelines with the Pool's `pipeline` |
+ * | pg | 1 (BEGIN travels with the first statement), 0 when rows travel with COMMIT and nothing else is said | 1, or 0 when the id is known or rows travel with COMMIT | (0; 1 with a pg that does not tell its state) pipelines with the Pool's `pipeline`, where BEGIN is waited for |
  * | postgres.js | 2 | 1 | (1) pipelines; one more per new statement where `prepare: false` |
  * | Kysely | 2 | 1 | (1; 0 in a controlled transaction) |
  * | Drizzle on pg, on postgres.js | 2, 3 | 1 | (0, 1) |

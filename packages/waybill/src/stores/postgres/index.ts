@@ -6,7 +6,7 @@
  * lost during COMMIT is asked about, never run again. A crash at any step before COMMIT leaves nothing, after it
  * everything.
  *
- * A transaction costs two round trips (BEGIN, COMMIT) and one for each set of rows, however many: see the ports.
+ * A transaction costs a round trip for COMMIT, one for BEGIN (none with `pg`), and one for each set of rows, however many: see the ports.
  */
 import { clientOf } from '../../clients/recognise.ts';
 import type { Supported, TransactionOf } from '../../clients/supported.ts';

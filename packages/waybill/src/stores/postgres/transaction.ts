@@ -10,7 +10,8 @@
  * takes no more statements there, and an error that user code swallowed shows at the end of the part. A crash leaves
  * nothing at any step before COMMIT; a connection lost during COMMIT is asked about (`outcome.ts`), never run again.
  *
- * Costs two round trips, and two more per savepoint. Ledger rows travel with COMMIT where the client lets them (`late`).
+ * Costs two round trips, and two more per savepoint. Where the client lets them, BEGIN travels with the first statement and
+ * ledger rows with COMMIT (`late`).
  */
 import type { Late } from '../../clients/client/late.ts';
 import { CommitFailed } from '../../clients/client/port.ts';
