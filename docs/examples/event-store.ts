@@ -42,12 +42,17 @@ const revenue = streams.project(
   },
 );
 
-bus.subscribe(OrderConfirmed, (event) => console.log('confirmed', event.orderId));
+const confirmed = Promise.withResolvers<void>();
+bus.subscribe(OrderConfirmed, (event) => {
+  console.log('confirmed', event.orderId);
+  confirmed.resolve();
+});
 await bus.start();
 
 await streams.append('order-7', [OrderPlaced.of({ customer: 'Ada', total: 30 })], { expectedVersion: 0 });
 await pay('7', 10);
 await pay('7', 20);
+await confirmed.promise;
 await revenue.caughtUp({ timeoutMs: 5_000 });
 const { rows } = await bus.transaction((tx) => tx.query<{ paid: number }>('select paid from revenue'));
 console.log('revenue', rows[0]?.paid);

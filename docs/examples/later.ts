@@ -19,8 +19,8 @@ desk.subscribe(Heartbeat, () => {
 await desk.start();
 
 const { id } = await desk.publish(Reminder, { text: 'never' }, { deliverAt: new Date(Date.now() + 3_600_000) });
-await desk.publish(Reminder, { text: 'water the plants' }, { delayMs: 200 });
 console.log('taken back:', await desk.cancel(id)); // false once it has left
+await desk.publish(Reminder, { text: 'water the plants' }, { delayMs: 200 });
 
 const { cancel } = await desk.schedule('heartbeat', { everyMs: 100 }, Heartbeat.of({}));
 await Promise.all([reminded.promise, beaten.promise]);

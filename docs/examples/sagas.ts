@@ -55,7 +55,11 @@ stock.handle(ReleaseStock, ({ orderId }) => {
 });
 await using payment = createBus({ service: 'payment' });
 payment.handle(AuthorizePayment, ({ orderId }) => ({ approved: orderId === 'o1' }));
-payment.handle(VoidPayment, ({ orderId }) => console.log(`payment of ${orderId} voided`));
+const voided = Promise.withResolvers<void>();
+payment.handle(VoidPayment, ({ orderId }) => {
+  console.log(`payment of ${orderId} voided`);
+  voided.resolve();
+});
 await Promise.all([stock.start(), payment.start(), ordering.start()]);
 
 const ended = new Promise<void>((resolve) => {
@@ -67,4 +71,4 @@ const ended = new Promise<void>((resolve) => {
   });
 });
 for (const orderId of ['o1', 'o2']) await ordering.publish(OrderSubmitted, { orderId });
-await Promise.all([ended, released.promise]);
+await Promise.all([ended, released.promise, voided.promise]);
