@@ -13,27 +13,46 @@ const timeHeader = 'waybill-time';
 /** Where a message that was moved to a queue came from: its first routing key. */
 export const routeHeader = 'waybill-route';
 
-/** What a message needs besides routing key and body. */
+/** What a message needs besides routing key and body. Its headers are good until this is called again. */
 export function propertiesOf({ id, source, type, time, headers }: WireMessage): object {
-  const carried: Record<string, string | number> = { [timeHeader]: time };
-  let contentType: string | undefined;
-  for (const name in headers) {
-    const value = headers[name]!;
-    if (name === 'content-type') contentType = value;
-    else carried[attributes.get(name) ?? carriedName(name)] = value;
-  }
   const expiration = type === heartbeatType ? String(heartbeatLifeMs) : undefined; // nobody reads an old one
-  return { persistent: true, mandatory: true, messageId: id, type, appId: source, contentType, headers: carried, expiration };
+  return {
+    persistent: true, mandatory: true, messageId: id, type, appId: source, contentType: headers['content-type'], expiration,
+    headers: usualHeaders(time, headers) ?? anyHeaders(time, headers),
+  }; // prettier-ignore
 }
 
-function carriedName(name: string): string {
-  return name.startsWith('ce-') ? attribute + name.slice(3) : name;
-}
-
-/** Those that stand on every message, put together once. */
+/** Headers that nearly every message has some of, and nothing else. */
 const attributes: ReadonlyMap<string, string> = new Map(
-  ['specversion', 'id', 'source', 'type', 'time', 'correlationid', 'causationid', 'partitionkey', 'sequence', 'traceparent'].map((name) => [`ce-${name}`, attribute + name] as const),
+  ['specversion', 'id', 'source', 'type', 'time', 'correlationid', 'causationid', 'partitionkey', 'sequence', 'traceparent', 'waybillhops'].map(
+    (name) => [`ce-${name}`, attribute + name] as const,
+  ),
 );
+const absent: readonly string[] = [...attributes.values()];
+
+/**
+ * One object for all messages: amqplib makes the headers that it is given the prototype of its own, which costs V8 as much
+ * as putting the whole message into bytes (8 µs of 16) where each message brings a new one. It reads them at once, and
+ * leaves out what is undefined.
+ */
+const usual: Record<string, string | number | undefined> = Object.fromEntries([timeHeader, ...absent].map((name) => [name, undefined]));
+
+function usualHeaders(time: number, headers: WireMessage['headers']): object | undefined {
+  for (const name of absent) usual[name] = undefined;
+  usual[timeHeader] = time;
+  for (const name in headers) {
+    const known = attributes.get(name);
+    if (known !== undefined) usual[known] = headers[name];
+    else if (name !== 'content-type') return undefined;
+  }
+  return usual;
+}
+
+function anyHeaders(time: number, headers: WireMessage['headers']): object {
+  const carried: Record<string, string | number> = { [timeHeader]: time };
+  for (const name in headers) if (name !== 'content-type') carried[name.startsWith('ce-') ? attribute + name.slice(3) : name] = headers[name]!;
+  return carried;
+}
 
 /** The bytes, without a copy. */
 export function contentOf({ body }: WireMessage): Buffer {
