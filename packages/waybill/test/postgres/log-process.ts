@@ -21,6 +21,9 @@ const away = new Set(['STORE_UNREACHABLE', 'STORE_BUSY']);
 const die = (): void => void process.kill(process.pid, 'SIGKILL');
 let armed = false;
 let sends = 0;
+/** What the broker said it had, and has not. */
+let lied: string | undefined;
+const positions = new Map<string, number>();
 
 const broker = {
   capabilities: { publishesAtCommit: false, sendsMax: 4 }, // what is sent first stands first in the file
@@ -33,7 +36,8 @@ const broker = {
       appendFileSync(file, lines[0]!);
       die();
     }
-    if (sends !== windows || dies !== 'lying') appendFileSync(file, lines.join(''));
+    if (sends === windows && dies === 'lying' && wanted.length > 0) lied = wanted.at(-1)!.id;
+    else appendFileSync(file, lines.join(''));
     if (sends === windows && dies === 'after the confirm') die();
     await new Promise((resolve) => setTimeout(resolve, Math.random() * confirmMs));
     return messages.map(() => ({ kind: 'stored' as const }));
@@ -47,10 +51,15 @@ const broker = {
 const transport: Transport = { kind: 'file', connect: async () => broker };
 
 const dying = (lease: OutboxLease): OutboxLease => ({
-  read: (max) => lease.read(Math.min(max, 20)),
-  async settle(...given) {
-    await lease.settle(...given);
-    if (sends >= windows && (dies === 'after settling' || dies === 'lying')) die();
+  async read(max) {
+    const rows = await lease.read(Math.min(max, 20));
+    for (const { id, position } of rows) positions.set(id, position);
+    return rows;
+  },
+  async settle(position, parked) {
+    await lease.settle(position, parked);
+    if (sends >= windows && dies === 'after settling') die();
+    if (lied !== undefined && position >= positions.get(lied)!) die();
   },
   renew: () => lease.renew(),
   release: () => lease.release(),

@@ -122,7 +122,7 @@ async function take(sql: Statements, s: string, { no, owner, leaseMs }: { no: nu
 
 /**
  * Takes the position on, with what is parked in the same commit; the new number, or undefined when the lease is lost, or
- * when the server has crashed since it gave these snapshots: it hands out lower ids than they speak of.
+ * when the server has crashed since it gave these snapshots: it hands out lower ids than they speak of. See `move` in `schema.ts`.
  */
 export async function write(
   sql: Statements,
@@ -130,25 +130,20 @@ export async function write(
   { hold, owner, leaseMs, position, parked }: { hold: Hold; owner: string; leaseMs: number; position: Position; parked: readonly object[] },
 ): Promise<number | undefined> {
   const { base, targets, after, high, floor, resume } = position;
-  const insert = `insert into ${s}.position (no, epoch, owner, expires_at, system, base, targets, after, high, era_floor, resume_to, resume_at, resumed)
-     select no + 1, epoch, $3::text, clock_timestamp() + $4::text::float8 * interval '1 ms', system, $5::text::pg_snapshot,
-       string_to_array($6::text, ' ')::pg_snapshot[], $7::text::bigint, $8::text::bigint, $9::text::bigint, $10::text::bigint,
-       $11::text::pg_snapshot, $12::text::bigint
-     from ${s}.position, durable where no = $1::text::bigint and epoch = $2::text::bigint
-       and ($11::text is not null or not exists (select 1 from unnest(array_append(string_to_array($6::text, ' ')::pg_snapshot[], $5::text::pg_snapshot)) t
-         where pg_snapshot_xmax(t) > pg_current_xact_id()))
-     on conflict do nothing returning no::text`;
+  const moved = `select ${s}.move($1::text::bigint, $2::text::bigint, $3::text, $4::text::float8, $5::text::pg_snapshot,
+    string_to_array($6::text, ' ')::pg_snapshot[], $7::text::bigint, $8::text::bigint, $9::text::bigint, $10::text::bigint,
+    $11::text::pg_snapshot, $12::text::bigint)`;
   const values = [
     hold.no, hold.epoch, owner, leaseMs, base, targets.join(' '), after, high, floor, resume?.to ?? null, resume?.at ?? null, resume?.done ?? 0,
   ]; // prettier-ignore
   const [row] =
     parked.length === 0
-      ? await sql.query<{ no: string }>(`with ${durable} ${insert}`, values)
-      : await sql.query<{ no: string }>(
-          `with ${durable}, moved as (${insert}), parked as (${failureInsert(s, '$13')} where exists (select 1 from moved)) select no from moved`,
+      ? await sql.query<{ no: string | null }>(`${moved}::text as no`, values)
+      : await sql.query<{ no: string | null }>(
+          `with moved (no) as materialized (${moved}), parked as (${failureInsert(s, '$13')} where (select no from moved) is not null) select no::text from moved`,
           [...values, JSON.stringify(parked)],
         );
-  return row && Number(row.no);
+  return row!.no === null ? undefined : Number(row!.no);
 }
 
 /** Old numbers: nobody asks for them. */

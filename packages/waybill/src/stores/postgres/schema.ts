@@ -102,8 +102,29 @@ const migrations: readonly ((schema: string) => readonly string[])[] = [
     const alter = `alter table ${s}.${table} alter column body set compression lz4`;
     return `do ${literal(`begin execute ${literal(alter)}; exception when syntax_error or feature_not_supported then null; end`)}`;
   }),
-];
 
+  // The relay's write: a function keeps its plan for as long as the server's session lives, also behind a pooler, where a statement has
+  // none of its own. Planning it was two thirds of what it cost (507 us in the server, 180 so).
+  //
+  // A position is trusted only once it is durable: after a crash the server hands out the same transaction ids again. `local` and
+  // more are durable on this server. Snapshots that speak of ids to come are of before such a crash.
+  (s) => [
+    `create function ${s}.move(its_no bigint, its_epoch bigint, its_owner text, its_ms float8, its_base pg_snapshot, its_targets pg_snapshot[],
+  its_after bigint, its_high bigint, its_floor bigint, its_resume_to bigint, its_resume_at pg_snapshot, its_resumed bigint)
+returns bigint language plpgsql as ${literal(`declare moved bigint;
+begin
+  if current_setting('synchronous_commit') = 'off' then perform set_config('synchronous_commit', 'on', true); end if;
+  if its_resume_at is null and exists (select 1 from unnest(array_append(its_targets, its_base)) t where pg_snapshot_xmax(t) > pg_current_xact_id()) then
+    return null;
+  end if;
+  insert into ${s}.position (no, epoch, owner, expires_at, system, base, targets, after, high, era_floor, resume_to, resume_at, resumed)
+    select p.no + 1, p.epoch, its_owner, clock_timestamp() + its_ms * interval '1 ms', p.system, its_base, its_targets, its_after, its_high, its_floor,
+      its_resume_to, its_resume_at, its_resumed
+    from ${s}.position p where p.no = its_no and p.epoch = its_epoch on conflict do nothing returning no into moved;
+  return moved;
+end`)}`,
+  ],
+];
 
 /** The format that this version of Waybill reads and writes. */
 export const formatNow: number = migrations.length;
