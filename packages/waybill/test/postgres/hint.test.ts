@@ -113,7 +113,7 @@ describe('the relay is woken from another process', { skip }, () => {
     await bus.transaction((tx) => bus.publish(Noted, { n: 1 }, { tx }));
     await until(() => woken() > 1, 'the relay is woken');
     const what = sent.map((text) => /^\s*(begin|commit|insert into)|pg_notify/.exec(text)?.[0].trim().concat(text.endsWith(';commit') ? ' … commit' : '')).filter(Boolean);
-    assert.deepEqual(what, ['begin', 'insert into … commit', 'pg_notify']);
+    assert.deepEqual(what, ['begin … commit', 'pg_notify']);
   });
 
   it('after the end of a transaction of the user’s own', async (t) => {

@@ -54,8 +54,10 @@ export class Late {
 
   constructor(client: LateClient) {
     this.#client = client;
-    const query = client.query as (...given: unknown[]) => unknown;
-    this.#query = (...given) => query.apply(client, given);
+    // looked up each time where it is the class's: whoever measures statements may replace that one later
+    const own = Object.hasOwn(client, 'query') ? client.query : undefined;
+    const prototype = Object.getPrototypeOf(client) as { query(...given: unknown[]): unknown };
+    this.#query = (...given) => ((own ?? prototype.query) as (...given: unknown[]) => unknown).apply(client, given);
     (client as { query: unknown }).query = (...given: unknown[]) => {
       if (this.#held !== undefined && !isHarmless(given[0])) this.#sayNow();
       return this.#begin === 'due' ? sayFirst(client, this.#query, given, this.#beginSaid()) : this.#query(...given);
