@@ -14,10 +14,22 @@ type First = (client: pg.PoolClient) => Promise<unknown>;
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 const insert = 'insert into note values ($1) returning text';
 
+/** As the libraries for tagged templates make them. */
+class Template {
+  readonly values: string[];
+  constructor(values: string[]) {
+    this.values = values;
+  }
+  get text(): string {
+    return insert;
+  }
+}
+
 const firsts: Readonly<Record<string, First>> = {
   'text and values': (client) => client.query(insert, ['a']),
   'an object': (client) => client.query({ text: insert, values: ['a'] }),
   'an object, and values': (client) => client.query({ text: insert }, ['a']),
+  'an object that puts its text together': (client) => client.query(new Template(['a'])),
   'rows as arrays': (client) => client.query({ text: insert, values: ['a'], rowMode: 'array' }),
   'a named statement': (client) => client.query({ name: 'note', text: insert, values: ['a'] }),
   'text alone': (client) => client.query("insert into note values ('a') returning text"),

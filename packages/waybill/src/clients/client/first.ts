@@ -65,7 +65,8 @@ function configOf([first, values, ...rest]: readonly unknown[]): Config | undefi
   if (typeof first === 'string') return { text: first, values: values as Config['values'] };
   const { submit, callback } = (first ?? {}) as { submit?: unknown; callback?: unknown };
   if (typeof first !== 'object' || first === null || submit !== undefined || callback !== undefined) return undefined;
-  return { ...(first as Config), ...(values !== undefined && { values: values as Config['values'] }) };
+  const config = first as Config;
+  return { ...config, text: config.text, values: (values as Config['values']) ?? config.values }; // the text may be a getter of its class
 }
 
 /** With values, of whose rows not only some are asked for, and that needs no name of its own first. */
