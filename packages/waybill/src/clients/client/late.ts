@@ -55,9 +55,8 @@ export class Late {
   constructor(client: LateClient) {
     this.#client = client;
     // looked up each time where it is the class's: whoever measures statements may replace that one later
-    const own = Object.hasOwn(client, 'query') ? client.query : undefined;
-    const prototype = Object.getPrototypeOf(client) as { query(...given: unknown[]): unknown };
-    this.#query = (...given) => ((own ?? prototype.query) as (...given: unknown[]) => unknown).apply(client, given);
+    const holder = (Object.hasOwn(client, 'query') ? { query: client.query } : Object.getPrototypeOf(client)) as { query(...given: unknown[]): unknown };
+    this.#query = (...given) => holder.query.apply(client, given);
     (client as { query: unknown }).query = (...given: unknown[]) => {
       if (this.#held !== undefined && !isHarmless(given[0])) this.#sayNow();
       return this.#begin === 'due' ? sayFirst(client, this.#query, given, this.#beginSaid()) : this.#query(...given);
@@ -70,9 +69,12 @@ export class Late {
     else this.#begin = 'due';
   }
 
+  /** An answer that comes after the end must not take the next transaction's BEGIN for said. */
   #beginSaid(): () => void {
     this.#begin = 'said';
-    return () => void (this.#begin = 'answered');
+    return () => {
+      if (this.#begin === 'said') this.#begin = 'answered';
+    };
   }
 
   /** Whether nothing has been said in this transaction: the server does not know of it. */
