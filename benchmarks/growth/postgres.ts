@@ -21,11 +21,9 @@ export interface PostgresGround {
 }
 
 const windowRows = 500;
-/** Of each flow: what else runs makes one of them half as dear again. */
-const passes = 3;
 
-/** @param messages measured at each point @param rows of a backlog, the same */
-export async function postgresGround(messages: number, rows: number): Promise<PostgresGround> {
+/** @param messages measured in each pass of a flow @param rows of a backlog, the same */
+export async function postgresGround({ messages, rows, passes }: { messages: number; rows: number; passes: number }): Promise<PostgresGround> {
   const servers = await startServers('no-rabbitmq');
   const admin = new pg.Client(servers.postgres);
   await admin.connect();
