@@ -80,13 +80,23 @@ ${rows.join('\n')}
 `;
 }
 
+interface Latency {
+  readonly p50Ms?: number;
+  readonly p99Ms?: number;
+  readonly messages: number;
+  readonly notMeasured?: string;
+}
+
+/** Of `end-to-end`; a quick run has one of them. */
+const paces = ['1 %', '50 %', '80 %'];
+
 interface Contender {
   readonly name: string;
   readonly settings: string;
   readonly guarantee: string;
   readonly handledPerSecond: number;
   readonly sentPerSecond: number;
-  readonly latency: Readonly<Record<string, { readonly p50Ms?: number; readonly p99Ms?: number; readonly messages: number; readonly notMeasured?: string }>>;
+  readonly latency: Readonly<Record<string, Latency>>;
   readonly lost: number;
   readonly doubled: number;
 }
@@ -97,14 +107,14 @@ function peers(all: readonly Kept[]): string {
     .filter(({ contenders }) => Array.isArray(contenders))
     .map(({ name, contenders, payloadBytes }) => {
       const rows = (contenders as Contender[]).map(({ name: of, settings, guarantee, handledPerSecond, sentPerSecond, latency, lost, doubled }) => {
-        const times = Object.values(latency ?? {}).map(({ p50Ms, p99Ms, notMeasured }) => (p50Ms === undefined ? 'not measured' : `${p50Ms} / ${p99Ms ?? '–'}${notMeasured === undefined ? '' : ' *'}`));
+        const times = paces.map((pace) => latency[pace] ?? {}).map(({ p50Ms, p99Ms, notMeasured }: Partial<Latency>) => (p50Ms === undefined ? 'not measured' : `${p50Ms} / ${p99Ms ?? '–'}${notMeasured === undefined ? '' : ' *'}`));
         return `| ${of} | ${settings} | ${guarantee} | ${handledPerSecond} | ${sentPerSecond} | ${times.join(' | ')} | ${lost} | ${doubled} |`;
       });
       return `
 From the commit to the effect, messages of ${String(payloadBytes ?? 200)} B (${name}): a backlog handled per second; then p50 / p99 in ms at a share of what each can
 send and handle at once. – : fewer than 20 messages; * : it did not keep up with that pace.
 
-| | settings | guarantee | handled/s | sent/s | at 1 % | at 50 % | at 80 % | lost | doubled |
+| | settings | guarantee | handled/s | sent/s | ${paces.map((pace) => `at ${pace}`).join(' | ')} | lost | doubled |
 |---|---|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 `;
@@ -114,11 +124,13 @@ ${rows.join('\n')}
 
 /** Each published, relayed and handled by a process each, one after another. */
 function otherLoads(all: readonly Kept[]): string {
-  const found = all.find((one) => one.name === 'workloads')?.['found'] as Record<string, { ran: Record<string, Ran>; bursts: Record<string, Burst> }> | undefined;
-  if (!found) return '';
+  const kept = all.find((one) => one.name === 'workloads');
+  if (!kept) return '';
+  const found = kept['found'] as Record<string, { ran: Record<string, Ran>; bursts: Record<string, Burst> }>;
   const step = (one: Step | undefined): string => (one ? `${one.perSecond} / ${one.megabytesPerSecond} | ${one.cpuUsPerMessage} | ${one.peakMegabytes}` : '– | – | –');
   const rows = Object.entries(found).flatMap(([kind, { ran }]) => Object.entries(ran).map(([name, one]) => `| ${kind} | ${name} | ${step(one.publish)} | ${step(one.relay)} | ${step(one.handle)} | ${one.servers?.postgres ?? '–'} | ${one.servers?.rabbit ?? '–'} |`));
-  const bursts = Object.entries(found).flatMap(([kind, { bursts: of }]) => Object.entries(of).map(([name, { firstMs, lastMs }]) => `| ${kind} | ${name === 'idle' ? 'after ten seconds of nothing' : 'after another'} | ${firstMs} | ${lastMs} |`));
+  const idleSeconds = Number(kept['idleMs']) / 1_000;
+  const bursts = Object.entries(found).flatMap(([kind, { bursts: of }]) => Object.entries(of).map(([name, { firstMs, lastMs }]) => `| ${kind} | ${name === 'idle' ? `after ${idleSeconds} s of nothing` : 'after another'} | ${firstMs} | ${lastMs} |`));
   return `
 Other workloads (the usual one: 200 B, 1,000 keys, by-key): messages and MB a second, µs of processor time per message and MB resident at most of the
 process that publishes, relays, handles; of the servers µs per message, all together.
@@ -302,7 +314,7 @@ function latencies(found: Kept | undefined): string {
     const one = ours?.latency[pace];
     return one?.p50Ms === undefined ? undefined : `${one.p50Ms}${one.p99Ms === undefined ? '' : ` / ${one.p99Ms}`} ms at ${pace}`;
   };
-  const told = ['1 %', '50 %', '80 %'].map(of).filter((one) => one !== undefined);
+  const told = paces.map(of).filter((one) => one !== undefined);
   return told.length === 0 ? 'not measured' : `${told.join(', ')} of the maximum`;
 }
 

@@ -23,13 +23,16 @@ interface Line {
   readonly slow?: boolean;
 }
 
+/** Of a quick run: a hundred thousand rows at most, and one round of each. */
+const short: Sizes = { messages: 2_000, rows: 5_000, rounds: 1, passes: 1, ends: true, most: 'some' };
+
 export async function growth({ quick }: { quick: boolean }): Promise<Report> {
-  return measured('growth', quick ? { messages: 2_000, rows: 10_000, rounds: 1, passes: 1, ends: true, most: 'some' } : { messages: 10_000, rows: 50_000, rounds: 3, passes: 3, ends: false, most: 'all' });
+  return measured('growth', quick ? short : { messages: 10_000, rows: 50_000, rounds: 3, passes: 3, ends: false, most: 'all' });
 }
 
 /** Of rows, the least and ten million of them, those of PostgreSQL once: filling them takes minutes. With the statements' plans at that size. */
 export async function growthAtSize({ quick }: { quick: boolean }): Promise<Report> {
-  const report = await measured('growth-at-size', { messages: 4_000, rows: 20_000, rounds: 2, passes: 3, ends: true, most: quick ? 'some' : 'all' });
+  const report = await measured('growth-at-size', quick ? short : { messages: 4_000, rows: 20_000, rounds: 2, passes: 3, ends: true, most: 'all' });
   const [ledger, rest] = quick ? [1e5, 1e4] : [1e7, 1e6];
   return { ...report, plans: { [`behind ${ledger.toLocaleString('en')} published rows`]: plansOf('plans.ts', ledger), [`beside ${rest.toLocaleString('en')} rows each of what waits, the inbox, sagas and events`]: plansOf('at-size.ts', rest) } };
 }

@@ -6,6 +6,8 @@
  *
  * Of every message the bytes are compared, effects are counted and summed up (by number and by its square, so that one lost
  * and another doubled are seen), and the order of each key is checked in the row that the handler writes.
+ *
+ * A quick run has a fifth of the messages, the workloads that have a goal, and one shorter idleness.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Servers, startServers } from '../rabbitmq/servers.ts';
 import { atLeast, atMost, median, type Ratio, type Report, rounded } from '../report.ts';
+import { inTurn } from './in-turn.ts';
 import type { Answer, Ask, Setting } from './process.ts';
 
 interface Load {
@@ -24,6 +27,8 @@ interface Load {
   readonly order?: Setting['order'];
   readonly slowMs?: number;
   readonly count: number;
+  /** Not in a quick run. */
+  readonly more?: true;
 }
 
 export interface Step {
@@ -53,25 +58,25 @@ type Ground = { readonly kind: 'embedded'; readonly dir: string } | { readonly k
 const kilo = 1_000;
 const mega = 1_000_000;
 const usual = { bytes: 200, keys: 1_000, order: 'by-key', slowMs: 0 } as const;
-const idleMs = 10_000;
 const burstCount = 3_000;
 
 export async function workloads({ quick }: { quick: boolean }): Promise<Report> {
   const part = quick ? 1 : 5;
+  const idles = quick ? { times: 1, ms: 4_000 } : { times: 3, ms: 10_000 };
   const loads: Record<string, Load> = {
-    '1 kB': { bytes: kilo, count: 2_000 * part },
+    '1 kB': { bytes: kilo, count: 2_000 * part, more: true },
     '64 kB': { bytes: 64 * kilo, count: 500 * part },
     '1 MB': { bytes: mega, count: 150 * part },
     '10 keys': { keys: 10, count: 2_000 * part },
     '100,000 keys': { keys: 100_000, count: 4_000 * part },
-    'latest, 10 keys': { order: 'latest', keys: 10, count: 2_000 * part },
-    'latest, 1,000 keys': { order: 'latest', count: 2_000 * part },
-    'latest, 100,000 keys': { order: 'latest', keys: 100_000, count: 4_000 * part },
-    'waits 10 ms, 10 keys': { slowMs: 10, keys: 10, count: 200 * part },
-    'waits 10 ms, 1,000 keys': { slowMs: 10, count: 200 * part },
+    'latest, 10 keys': { order: 'latest', keys: 10, count: 2_000 * part, more: true },
+    'latest, 1,000 keys': { order: 'latest', count: 2_000 * part, more: true },
+    'latest, 100,000 keys': { order: 'latest', keys: 100_000, count: 4_000 * part, more: true },
+    'waits 10 ms, 10 keys': { slowMs: 10, keys: 10, count: 200 * part, more: true },
+    'waits 10 ms, 1,000 keys': { slowMs: 10, count: 200 * part, more: true },
   };
   const only = process.env['WORKLOADS'];
-  const found: Record<string, { readonly ran: Record<string, Ran>; readonly bursts: Record<string, Burst> }> = {};
+  const found: Record<string, { readonly ran: Record<string, Ran>; readonly bursts: Record<string, Burst>; readonly inTurnPerSecond?: number }> = {};
   const ratios: Ratio[] = [];
   let correct = true;
   const checked = <T extends { readonly correct: boolean }>(name: string, one: T): T => {
@@ -86,24 +91,25 @@ export async function workloads({ quick }: { quick: boolean }): Promise<Report> 
       const beside = (): Promise<void> => run(ground, { count: 2_000 * part }).then((one) => void base.push(checked(`${kind}, usual`, one).ran));
       await beside();
       for (const [name, load] of Object.entries(loads)) {
-        if (only !== undefined && !name.includes(only)) continue;
+        if (only === undefined ? quick && load.more : !name.includes(only)) continue;
         ({ ran: ran[name] } = checked(`${kind}, ${name}`, await run(ground, load)) as { ran: Ran });
         console.log(kind, name, JSON.stringify(ran[name]));
         if (name === '1 MB' || name.startsWith('latest, 1,000')) await beside();
       }
       await beside();
-      const bursts = only === undefined || only === 'burst' ? checked(`${kind}, burst`, await burst(ground)).bursts : {};
+      const bursts = only === undefined || only === 'burst' ? checked(`${kind}, burst`, await burst(ground, idles)).bursts : {};
+      const limit = ground.kind === 'servers' && ran['10 keys'] ? await inTurn(ground.servers.amqp, { keys: 10, bytes: usual.bytes, count: 2_000 * part }) : undefined;
       console.log(kind, 'usual', JSON.stringify(middle(base)), 'bursts', JSON.stringify(bursts));
-      ratios.push(...ratiosOf(kind, middle(base), ran, bursts));
-      found[kind] = { ran: { usual: middle(base), ...ran }, bursts };
+      ratios.push(...ratiosOf(kind, middle(base), ran, bursts, limit));
+      found[kind] = { ran: { usual: middle(base), ...ran }, bursts, ...(limit !== undefined && { inTurnPerSecond: rounded(limit) }) };
     });
   }
-  return { name: 'workloads', ratios, correct, idleMs, burst: burstCount, found };
+  return { name: 'workloads', ratios, correct, idleMs: idles.ms, burst: burstCount, found };
 }
 
 const titles = { embedded: 'embedded', servers: 'PostgreSQL and RabbitMQ' };
 
-function ratiosOf(kind: keyof typeof titles, base: Ran, ran: Record<string, Ran>, bursts: Record<string, Burst>): Ratio[] {
+function ratiosOf(kind: keyof typeof titles, base: Ran, ran: Record<string, Ran>, bursts: Record<string, Burst>, inTurnPerSecond?: number): Ratio[] {
   const ratios: Ratio[] = [];
   const peak = ({ publish, relay, handle }: Ran): number => Math.max(publish.peakMegabytes, relay?.peakMegabytes ?? 0, handle.peakMegabytes);
   const of = (name: string, ratio: (one: Ran) => Ratio): void => void (ran[name] && ratios.push(ratio(ran[name])));
@@ -112,6 +118,7 @@ function ratiosOf(kind: keyof typeof titles, base: Ran, ran: Record<string, Ran>
   of('1 MB', (one) => atLeast(`${title}: MB/s handled, bodies of 1 MB beside the usual ones`, one.handle.megabytesPerSecond / base.handle.megabytesPerSecond, 20));
   for (const keys of ['10 keys', '100,000 keys']) of(keys, (one) => atLeast(`${title}: handled per second, ${keys} beside 1,000`, one.handle.perSecond / base.handle.perSecond, 0.7));
   if (base.relay) for (const keys of ['10 keys', '100,000 keys']) of(keys, (one) => atLeast(`${title}: relayed per second, ${keys} beside 1,000`, one.relay!.perSecond / base.relay!.perSecond, 0.7));
+  if (inTurnPerSecond !== undefined) ratios.push(atLeast(`${title}: relayed per second, 10 keys beside the same client without a database, one message per key in flight`, ran['10 keys']!.relay!.perSecond / inTurnPerSecond, 0.7));
   if (bursts['idle']) ratios.push(atMost(`${title}: first effect of a burst after idleness, beside one at once`, bursts['idle'].firstMs / bursts['warm']!.firstMs, 2));
   return ratios;
 }
@@ -179,8 +186,7 @@ function run(ground: Ground, load: Load): Promise<{ ran: Ran; correct: boolean }
     peakMegabytes: rounded(peakMegabytes),
   });
   return withWorkers(ground, load, async (start) => {
-    const view = await start('subscriber');
-    const desk = await start('publisher');
+    const [view, desk] = await Promise.all([start('subscriber'), start('publisher')]);
     const before = ground.kind === 'servers' ? ground.servers.cpu() : undefined;
     const publish = step(await desk.ask({ kind: 'publish', count }));
     await desk.ask({ kind: 'end' });
@@ -204,8 +210,8 @@ function isRight(effects: NonNullable<Answer['effects']>, count: number, order: 
   return effects.count === count && sum === (count * (count - 1)) / 2 && squares === ((count - 1) * count * (2 * count - 1)) / 6;
 }
 
-/** All of it is running: a burst, another at once, and one after a time without anything. */
-function burst(ground: Ground): Promise<{ bursts: Record<string, Burst>; correct: boolean }> {
+/** All of it is running: a burst, others at once, and some that each come after a time without anything. */
+function burst(ground: Ground, idles: { readonly times: number; readonly ms: number }): Promise<{ bursts: Record<string, Burst>; correct: boolean }> {
   return withWorkers(ground, { count: burstCount }, async (start) => {
     const view = await start('subscriber');
     const relay = ground.kind === 'servers' ? await start('relay') : undefined;
@@ -222,11 +228,15 @@ function burst(ground: Ground): Promise<{ bursts: Record<string, Burst>; correct
     await one();
     const warm: Burst[] = [];
     for (let i = 0; i < 3; i++) warm.push(await one());
-    await sleep(idleMs);
-    const idle = await one();
+    const idle: Burst[] = [];
+    while (idle.length < idles.times) {
+      await sleep(idles.ms);
+      idle.push(await one());
+    }
     const { effects } = await view.ask({ kind: 'effects' });
-    const of = (field: keyof Burst): number => median(warm.map((each) => each[field]));
-    return { bursts: { warm: { firstMs: of('firstMs'), lastMs: of('lastMs') }, idle }, correct: isRight(effects!, published, 'by-key') };
+    const of = (all: readonly Burst[], field: keyof Burst): number => median(all.map((each) => each[field]));
+    const middleOf = (all: readonly Burst[]): Burst => ({ firstMs: of(all, 'firstMs'), lastMs: of(all, 'lastMs') });
+    return { bursts: { warm: middleOf(warm), idle: middleOf(idle) }, correct: isRight(effects!, published, 'by-key') };
   });
 }
 
