@@ -71,6 +71,8 @@ export const mutants: readonly Mutant[] = [
   { name: 'keys are spread over lanes at will', file: 'inbox/lanes.ts', find: 'const found = key === undefined ?', put: "const found = key !== '' ?" },
   { name: 'a message passes the one that waits before it', file: apply, find: 'if (inOrder && key !== undefined && blocked.has(key))', put: "if (inOrder && key === '' && blocked.has(key))" },
   { name: 'of a key that waits, anyone may run', file: waiting, find: 'if (passed.has(key)) return false;\n', put: '' },
+  { name: 'what was taken with the first of its line runs whatever became of that', file: waiting, find: 'if (!isHeld && (first === undefined || inLine(one, first) < 0))', put: 'if (!isHeld || first === undefined)' },
+  { name: 'what was not taken off its line runs all the same', file: 'inbox/whole.ts', find: 'isTaken ? undefined : hasWaited ? gone :', put: 'hasWaited ? undefined :' },
   // --- retries and failures
   { name: 'a retry by the clock of the process', file: apply, find: 'const nowMs = await waiting.nowMs(tx);\n    const dueMs', put: 'const nowMs = clock.now();\n    const dueMs' },
   { name: 'a retry without its pause', file: apply, find: "(verdict.kind === 'later' ? verdict.delayMs : 0)", put: '0' },
@@ -82,7 +84,7 @@ export const mutants: readonly Mutant[] = [
   { name: 'attempts are not kept', file: apply, find: "      attempt,\n      error: storedError(error, 'HANDLER_FAILED'),\n      firstFailedMs: item", put: "      error: storedError(error, 'HANDLER_FAILED'),\n      firstFailedMs: item" },
   { name: 'a dead letter without its bytes', file: apply, find: 'message: { ...incoming.wire, key },\n        error', put: 'message: { ...incoming.wire, key, body: new Uint8Array(0) },\n        error' },
   { name: 'a dead letter that still waits', file: apply, find: 'if (row) await waiting.settle(tx, row);\n    if (holds)', put: 'if (holds)' },
-  { name: 'an effect whose message still waits', file: apply, find: 'if (reply) await host.append(tx, reply);\n    if (item.row) await waiting.settle(tx, item.row);', put: 'if (reply) await host.append(tx, reply);' },
+  { name: 'an effect whose message still waits', file: apply, find: 'if (reply) await host.append(tx, reply);\n    if (item.row && !isTaken) await waiting.settle(tx, item.row);', put: 'if (reply) await host.append(tx, reply);', also: { file: waiting, find: 'if (taken.has(one.row)) waiting.delete(one.row);', put: 'if (taken.has(one.row)) waiting.set(one.row, one);' } },
   { name: 'dead letters that nobody writes', file: apply, find: 'await failures.add(tx, [\n      {\n        subscription: plan.name,', put: 'await (async (..._: unknown[]) => {})(tx, [\n      {\n        subscription: plan.name,' },
   { name: 'poison is tried for ever', file: taking, find: 'const crashesMax = 4;', put: 'const crashesMax = 1e9;' },
   { name: 'a suspect that threw leaves its room before that is on record', file: worker, find: 'gate.alone(() => insist(taken, undefined, (run) => run()))', put: 'gate.alone(() => insist(taken, putBack, (run) => run()))' },

@@ -308,6 +308,17 @@ export interface WaitingPort {
    * settle as long as nobody else has taken it on.
    */
   settle(tx: StoreTransaction, row: WaitingRow, next?: Partial<WaitingEntry>): MaybePromise<boolean>;
+  /**
+   * Where a statement is a round trip, for `take`: what stands behind these heads in their lines, each line in its order, up
+   * to `max` in all. As far as the first that is not due by now, or of which a run has begun.
+   */
+  behind?(heads: readonly WaitingRow[], max: number): Promise<readonly WaitingRow[]>;
+  /**
+   * Removes those of these rows whose runs may follow in this transaction, in their order: they are as they were read, `owner`
+   * has claimed them, nothing stands before them in their lines but others of them, and no failure holds their key.
+   * Answers which; the others stay, as if their runs had not begun.
+   */
+  take?(tx: StoreTransaction, rows: readonly WaitingRow[]): MaybePromise<ReadonlySet<number>>;
   /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */
   blocked(tx: StoreTransaction, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;
   /**

@@ -53,16 +53,22 @@ const leaveAgainMs = 5_000;
  */
 export interface Apply {
   one(tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome>;
-  /** The handler alone, its watermark and what commits with it, where `taken` was undefined. Throws what it throws. */
-  run(tx: StoreTransaction, item: Item, attempt: number, scope: { native: unknown; tx: StoreTransaction }): Promise<Outcome>;
+  /**
+   * The handler alone, its watermark and what commits with it, where `taken` was undefined. Throws what it throws.
+   * @param isTaken its waiting row is gone already, in this transaction
+   */
+  run(tx: StoreTransaction, item: Item, attempt: number, scope: { native: unknown; tx: StoreTransaction }, isTaken?: boolean): Promise<Outcome>;
   /** A set-based handler over all of these. Throws what it throws. */
   runSet(tx: StoreTransaction, items: readonly Item[], attempt: number, scope: { native: unknown; tx: StoreTransaction }): Promise<Outcome[]>;
   /** Set-based: the whole batch at once, halved until the bad one stands alone. */
   batch(tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]>;
-  /** Takes the message on, whose inbox row was new or not: undefined when it is to be run, otherwise what became of it. */
-  takeOn(tx: StoreTransaction, item: Item, fresh: boolean, blocked: Set<string>): MaybePromise<Outcome | undefined>;
+  /**
+   * Takes the message on, whose inbox row was new or not: undefined when it is to be run, otherwise what became of it.
+   * @param moves gets what a delivery that has to wait is to be added as, before the transaction ends; undefined: it is added at once
+   */
+  takeOn(tx: StoreTransaction, item: Item, fresh: boolean, blocked: Set<string>, moves?: WaitingEntry[]): MaybePromise<Outcome | undefined>;
   /** The handler's effect is written: what has to commit with it. */
-  complete(tx: StoreTransaction, item: Item, ready: Ready, value: unknown): Promise<void>;
+  complete(tx: StoreTransaction, item: Item, ready: Ready, value: unknown, isTaken?: boolean): Promise<void>;
   /** Order `latest`: false when a newer one has been applied. */
   advance(tx: StoreTransaction, ready: Ready): MaybePromise<boolean>;
   /** What follows a run that threw. */
@@ -85,25 +91,25 @@ export function createApply(host: ApplyHost): Apply {
   const replacesNewer = (tx: StoreTransaction, { newer }: Item): MaybePromise<boolean> =>
     newer !== undefined && waiting.settle(tx, newer);
 
-  const takeOn: Apply['takeOn'] = (tx, item, fresh, blocked) => {
+  const takeOn: Apply['takeOn'] = (tx, item, fresh, blocked, moves) => {
     if (item.row) {
       // Held until this transaction ends; gone when an operator or another instance took it.
       return andThen(waiting.settle(tx, item.row, {}), (isHeld) => (isHeld ? asItIs(tx, item, blocked) : { kind: 'gone' }));
     }
-    if (fresh) return inTurn(tx, item, blocked);
-    return andThen(replacesNewer(tx, item), (isNext) => (isNext ? inTurn(tx, item, blocked) : takenBefore(item)));
+    if (fresh) return inTurn(tx, item, blocked, moves);
+    return andThen(replacesNewer(tx, item), (isNext) => (isNext ? inTurn(tx, item, blocked, moves) : takenBefore(item)));
   };
 
   /** A delivery, behind those of its key that wait. */
-  const inTurn = (tx: StoreTransaction, item: Item, blocked: Set<string>): MaybePromise<Outcome | undefined> => {
+  const inTurn = (tx: StoreTransaction, item: Item, blocked: Set<string>, moves?: WaitingEntry[]): MaybePromise<Outcome | undefined> => {
     const key = keyOf(item);
-    if (item.incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', 'now', blocked);
-    if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', 'now', blocked);
-    return asItIs(tx, item, blocked);
+    if (item.incoming.kind === 'run' && item.delivery!.suspect) return move(tx, item, 'suspect', 'now', blocked, {}, moves);
+    if (inOrder && key !== undefined && blocked.has(key)) return move(tx, item, 'behind', 'now', blocked, {}, moves);
+    return asItIs(tx, item, blocked, moves);
   };
 
   /** What becomes of it without a run; undefined when it can be run. */
-  const asItIs = (tx: StoreTransaction, item: Item, blocked: Set<string>): MaybePromise<Outcome | undefined> => {
+  const asItIs = (tx: StoreTransaction, item: Item, blocked: Set<string>, moves?: WaitingEntry[]): MaybePromise<Outcome | undefined> => {
     const { incoming, row } = item;
     switch (incoming.kind) {
       case 'expired':
@@ -111,7 +117,7 @@ export function createApply(host: ApplyHost): Apply {
       case 'fail':
         return park(tx, item, incoming.error, item.attempt, blocked);
       case 'leave':
-        return leave(tx, item, blocked);
+        return leave(tx, item, blocked, moves);
       case 'run':
         return undefined;
     }
@@ -125,35 +131,36 @@ export function createApply(host: ApplyHost): Apply {
     dueMs: Due,
     blocked: Set<string>,
     ran: Partial<Pick<WaitingEntry, 'attempt' | 'error' | 'firstFailedMs' | 'inOrder'>> = {},
+    moves?: WaitingEntry[],
   ): Promise<Outcome> => {
     const key = keyOf(item);
     const ordered = inOrder && key !== undefined;
     if (item.row) await waiting.settle(tx, item.row, { reason, dueMs, ...ran });
     else {
-      await waiting.add(tx, [
-        {
-          subscription: plan.name,
-          message: withCount({ ...item.incoming.wire, key }, item.deliveryCount),
-          dueMs,
-          attempt: 0,
-          attempts: host.attempts,
-          firstFailedMs: undefined,
-          error: undefined,
-          reason,
-          inOrder: ordered,
-          ...ran,
-        },
-      ]);
+      const entry: WaitingEntry = {
+        subscription: plan.name,
+        message: withCount({ ...item.incoming.wire, key }, item.deliveryCount),
+        dueMs,
+        attempt: 0,
+        attempts: host.attempts,
+        firstFailedMs: undefined,
+        error: undefined,
+        reason,
+        inOrder: ordered,
+        ...ran,
+      };
+      if (moves) moves.push(entry);
+      else await waiting.add(tx, [entry]);
     }
     if (ordered && ran.inOrder !== false) blocked.add(key);
     return { kind: 'moved' };
   };
 
-  const leave = async (tx: StoreTransaction, item: Item, blocked: Set<string>): Promise<Outcome> => {
+  const leave = async (tx: StoreTransaction, item: Item, blocked: Set<string>, moves?: WaitingEntry[]): Promise<Outcome> => {
     const { wire } = item.incoming;
     const nowMs = await waiting.nowMs(tx);
     const sinceMs = item.row?.reason === 'no-handler' ? item.row.createdMs : nowMs;
-    if (nowMs - sinceMs < leaveMs) return move(tx, item, 'no-handler', nowMs + leaveAgainMs, blocked);
+    if (nowMs - sinceMs < leaveMs) return move(tx, item, 'no-handler', nowMs + leaveAgainMs, blocked, {}, moves);
     const error = new WaybillError(
       'HANDLER_MISSING',
       `${plan.name}: for ten minutes no instance had a handler for ${wire.type}; deploy one, then retry`,
@@ -211,10 +218,10 @@ export function createApply(host: ApplyHost): Apply {
       sequence: ready.sequence!,
     });
 
-  const complete: Apply['complete'] = async (tx, item, ready, value) => {
+  const complete: Apply['complete'] = async (tx, item, ready, value, isTaken = false) => {
     const reply = await host.reply(ready.envelope, plan, value);
     if (reply) await host.append(tx, reply);
-    if (item.row) await waiting.settle(tx, item.row);
+    if (item.row && !isTaken) await waiting.settle(tx, item.row);
   };
 
   const after: Apply['after'] = async (tx, item, error, attempt, verdict, blocked) => {
@@ -230,25 +237,25 @@ export function createApply(host: ApplyHost): Apply {
     return { kind: 'retrying', attempt, dueMs, error };
   };
 
-  const run: Apply['run'] = (tx, item, attempt, scope) => {
+  const run: Apply['run'] = (tx, item, attempt, scope, isTaken = false) => {
     const advancing = advance(tx, item.incoming as Ready);
-    return isLater(advancing) ? advancing.then((isNewer) => runIf(isNewer, tx, item, attempt, scope)) : runIf(advancing, tx, item, attempt, scope);
+    return isLater(advancing) ? advancing.then((isNewer) => runIf(isNewer, tx, item, attempt, scope, isTaken)) : runIf(advancing, tx, item, attempt, scope, isTaken);
   };
 
-  const runIf = (isNewer: boolean, tx: StoreTransaction, item: Item, attempt: number, scope: NonNullable<RunHow['scope']>): Promise<Outcome> => {
-    if (!isNewer) return stale(tx, item);
+  const runIf = (isNewer: boolean, tx: StoreTransaction, item: Item, attempt: number, scope: NonNullable<RunHow['scope']>, isTaken: boolean): Promise<Outcome> => {
+    if (!isNewer) return stale(tx, item, isTaken);
     const ready = item.incoming as Ready & { kind: 'run' };
     const began = clock.monotonic();
     const { redelivered, deliveryCount } = runOf(item, attempt);
     return runs.one(plan, ready, { attempt, redelivered, deliveryCount, stopping, scope }).then((value): MaybePromise<Outcome> => {
       host.took(clock.monotonic() - began);
       const outcome: Outcome = { kind: 'applied', attempt };
-      return item.row || ready.envelope.replyTo !== undefined ? complete(tx, item, ready, value).then(() => outcome) : outcome;
+      return (item.row && !isTaken) || ready.envelope.replyTo !== undefined ? complete(tx, item, ready, value, isTaken).then(() => outcome) : outcome;
     });
   };
 
-  const stale = async (tx: StoreTransaction, { row }: Item): Promise<Outcome> => {
-    if (row) await waiting.settle(tx, row);
+  const stale = async (tx: StoreTransaction, { row }: Item, isTaken: boolean): Promise<Outcome> => {
+    if (row && !isTaken) await waiting.settle(tx, row);
     return { kind: 'stale' };
   };
 

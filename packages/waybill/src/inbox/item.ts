@@ -17,6 +17,8 @@ export interface Item {
   readonly crashes: number;
   /** This run's start has been recorded. */
   started: boolean;
+  /** It waits behind another that was taken with it: its place in line is looked at when its run begins, in `whole.ts` alone. */
+  readonly behind: boolean;
   /** A newer form of it that waits here because this instance cannot read that: it goes instead, if that is still so. */
   newer: WaitingRow | undefined;
   /** At most this many share a transaction with it, itself included: fewer after a batch with it had to be undone. */

@@ -32,11 +32,13 @@ const idleMs = 10_000;
 const othersFirstMs = 250;
 /** Waiting rows taken at once. */
 const waitingMax = 50;
+/** With those that stand behind them. */
+const behindMax = 200;
 /** Runs that ended with the process, all but the first of them alone, until the message is parked. */
 const crashesMax = 4;
 
 /** As it is delivered, when nothing is known of it yet. */
-const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
+const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, behind: false, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
 
 export function createTaking(host: {
   readonly plan: Plan;
@@ -116,7 +118,13 @@ export function createTaking(host: {
     const fresh = rows.filter(({ row }) => !held.has(row));
     for (const { row } of fresh) held.add(row); // before anything is awaited: what is in hand now may be done by then
     const items: Item[] = [];
-    for (const row of fresh) items.push(await fromWaiting(row));
+    try {
+      for (const row of fresh) items.push(await fromWaiting(row));
+      items.push(...(await behind(items)));
+    } catch (error) {
+      for (const { row } of fresh) held.delete(row); // read again
+      throw error;
+    }
     putWaiting(items.filter(({ incoming }) => incoming.kind !== 'leave'));
     const others = items.filter(({ incoming }) => incoming.kind === 'leave');
     if (others.length > 0) clock.after(othersFirstMs, () => putWaiting(others));
@@ -124,6 +132,25 @@ export function createTaking(host: {
     // What is due and in hand wakes this loop when it is finished.
     const untilMs = nextDueMs - nowMs;
     return untilMs <= 0 ? pollMs : Math.min(pollMs, untilMs);
+  };
+
+  /**
+   * What stands in line behind these and may run in one transaction with them, in its order. After a crash or a long retry
+   * a busy key has thousands: one at a time, each with a look, a claim and a commit, they would never catch up.
+   */
+  const behind = async (heads: readonly Item[]): Promise<Item[]> => {
+    const first = heads.filter(({ incoming, row, crashes }) => incoming.kind === 'run' && row!.inOrder && row!.attempt === 0 && crashes === 0);
+    if (first.length === 0 || waiting.behind === undefined || plan.mode !== 'shared' || plan.setBased || store.capabilities.cheapSavepoints) return [];
+    const items: Item[] = [];
+    const ended = new Set<string | undefined>();
+    for (const row of await waiting.behind(first.map(({ row: head }) => head!), behindMax)) {
+      const { key } = row.message;
+      const item = ended.has(key) || held.has(row.row) ? undefined : await fromWaiting(row);
+      if (item?.incoming.kind === 'run') items.push({ ...item, behind: true });
+      else ended.add(key); // its turn comes when it is the first
+    }
+    for (const { row } of items) held.add(row!.row);
+    return items;
   };
 
   const putWaiting = (items: readonly Item[]): void => {

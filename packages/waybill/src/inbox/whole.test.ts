@@ -8,11 +8,11 @@ import { Fit, Spoilt, createWhole } from './whole.ts';
 
 const tx = { native: 'tx' } as unknown as StoreTransaction;
 
-function item(id: string): Item {
+function item(id: string, row?: number): Item {
   return {
     incoming: { kind: 'run', wire: { id, source: 's' } },
     delivery: {},
-    row: undefined,
+    row: row === undefined ? undefined : { row },
     attempt: 0,
     crashes: 0,
     started: true,
@@ -22,13 +22,19 @@ function item(id: string): Item {
 }
 
 /** A batch over a store of which `known` has been taken on, and `bad` throws. */
-function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][]; cheapSavepoints?: boolean; time?: number }) {
-  const { known = [], bad = [], setBased = false, trouble = false, inserts = [], cheapSavepoints = false, time = Infinity } = options;
+function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][]; taken?: number[][]; stays?: number[]; cheapSavepoints?: boolean; time?: number }) {
+  const { known = [], bad = [], setBased = false, trouble = false, inserts = [], taken = [], stays = [], cheapSavepoints = false, time = Infinity } = options;
   const ran: string[] = [];
   const store = {
     capabilities: { parallelTransactions: !cheapSavepoints, cheapSavepoints },
     classify: () => (trouble ? 'retry' : 'other'),
     ports: {
+      waiting: {
+        take(_tx: unknown, rows: readonly { row: number }[]) {
+          taken.push(rows.map(({ row }) => row));
+          return new Set(rows.map(({ row }) => row).filter((row) => !stays.includes(row)));
+        },
+      },
       inbox: {
         insert(_tx: unknown, _subscription: string, keys: readonly { id: string }[]) {
           inserts.push(keys.map(({ id }) => id));
@@ -54,7 +60,8 @@ function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; 
   } as unknown as Apply;
   const plan = { name: 'p', formerly: [] as readonly string[], setBased } as Plan;
   const run = createWhole({ plan, store, stopping: new AbortController().signal }, apply, async () => new Set());
-  return { run: (...ids: string[]) => run(tx, ids.map(item), () => ran.length >= time), ran };
+  const runAll = (...items: Item[]) => run(tx, items, () => ran.length >= time);
+  return { run: (...ids: string[]) => runAll(...ids.map((id) => item(id))), runAll, ran };
 }
 
 const spoilt = async (run: Promise<unknown>): Promise<[string[], boolean]> => {
@@ -69,6 +76,16 @@ describe('a batch as a whole', () => {
     const { run, ran } = whole({ inserts, known: ['b'] });
     assert.deepEqual((await run('c', 'a', 'b')).map(({ kind }) => kind), ['applied', 'applied', 'duplicate']);
     assert.deepEqual([inserts, ran], [[['a', 'b', 'c']], ['c', 'a']]);
+  });
+
+  it('takes what waited off its lines in one go, and runs it before what was delivered meanwhile', async () => {
+    const taken: number[][] = [];
+    const inserts: string[][] = [];
+    const { runAll, ran } = whole({ taken, inserts, stays: [3] });
+    const outcomes = await runAll(item('b'), item('a', 1), item('c'), item('d', 3), item('e', 2));
+    assert.deepEqual(outcomes.map(({ kind }) => kind), ['applied', 'applied', 'applied', 'gone', 'applied'], 'as they were given');
+    assert.deepEqual(ran, ['a', 'e', 'b', 'c']);
+    assert.deepEqual([taken, inserts], [[[1, 3, 2]], [['b', 'c']]]);
   });
 
   it('applies the first of two with one id', async () => {
@@ -108,7 +125,7 @@ describe('a batch as a whole', () => {
 
 describe('what shares a transaction', () => {
   it('is halved until each stands alone', () => {
-    const items = ['a', 'b', 'c', 'd', 'e'].map(item);
+    const items = ['a', 'b', 'c', 'd', 'e'].map((id) => item(id));
     const together = (): number[] => items.map((one) => one.together);
     halve(items);
     assert.deepEqual(together(), [2, 2, 3, 3, 3]);

@@ -195,7 +195,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const transacted = async (items: readonly Item[]): Promise<{ outcomes: readonly Outcome[]; rest: readonly Item[] }> => {
     const first = items[0]!;
     const runnable = first.incoming.kind === 'run' && !first.delivery?.suspect;
-    if (!ownTransactions() || !runnable || (await shared.standsBehind(first))) return shared.run(items);
+    if (!ownTransactions() || !runnable || first.behind || (await shared.standsBehind(first))) return shared.run(items);
     // More than one: taken together, before another lane found that its runs are slow.
     return { outcomes: [await alone.run(first)], rest: items.slice(1) };
   };

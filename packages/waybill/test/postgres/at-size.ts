@@ -5,7 +5,7 @@
  * that the ports send: each is caught on its way, explained where it stands, and undone.
  */
 import pg from 'pg';
-import type { SagaRow, StoreSession, WaitingEntry } from '../../src/contract/store.ts';
+import type { SagaRow, StoreSession, WaitingEntry, WaitingRow } from '../../src/contract/store.ts';
 import type { NewEvent } from '../../src/contract/streams.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 import { named, server as startServer, session } from './support.ts';
@@ -66,6 +66,7 @@ function worksOf(store: StoreSession): Record<string, () => Promise<unknown>> {
   const event: NewEvent = { id: 'new', type: 'basket.x.v1', timeMs: 0, correlationId: 'c', causationId: undefined, headers: {}, body: '{}' };
   const inside = (work: (tx: never) => unknown) => () => store.transaction((tx) => work(tx as never) as Promise<unknown>);
   const head = async () => (await inspect.waiting({ id: 'm1' }))[0]!;
+  const first = async () => (await inspect.waiting({ id: 'm502' }))[0]!; // of its line
   const somewhere = Array.from({ length: 500 }, (_, i) => ({ source: 'catalog', id: `m${i * 7}` }));
   let cursor: string | undefined;
   return {
@@ -78,6 +79,12 @@ function worksOf(store: StoreSession): Record<string, () => Promise<unknown>> {
     'is its key blocked?': inside((tx) => waiting.blocked(tx, of, ['k3', 'none'])),
     'a run begins': async () => waiting.start([await head()], { owner: 'me', claimMs: 1_000 }),
     'a run is over': async () => { const row = { ...(await head()), owner: 'me' }; await store.transaction((tx) => waiting.settle(tx, row)); },
+    'a hundred behind in line': async () => waiting.behind!([await first()], 100),
+    'a hundred of a line are taken': async () => {
+      const line = Array.from({ length: 500 }, (_, i) => 500 + i).filter((i) => i % 5 > 1).slice(0, 100); // as they were filled in
+      const taken = await store.transaction((tx) => waiting.take!(tx, line.map((row) => ({ row, attempt: 1, owner: 'me' }) as WaitingRow)));
+      if (taken.size !== 100) throw new Error(`${taken.size} taken`);
+    },
     'a delayed message is taken back': inside((tx) => waiting.cancel(tx, 'm5')),
     'a batch is taken on': inside((tx) => inbox.insert(tx, 'basket.other', somewhere.slice(0, 100))),
     'how five hundred messages stand': () => inspect.standing(of, somewhere),

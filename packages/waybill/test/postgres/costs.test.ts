@@ -15,6 +15,7 @@ import { come, streaming } from './log-session.ts';
 import { acquire, named, server as startServer, session, skip } from './support.ts';
 
 const Noted = defineEvent('desk.noted', { schema: z.object({ n: z.number() }), key: (e) => `k${e.n % 10}` });
+const Lined = defineEvent('desk.lined', { schema: z.object({ n: z.number() }), key: () => 'one' });
 
 /** Once for each lease, in the background: of the connection that is woken, and for a slot that nobody reads. */
 const listener = /pg_backend_pid|^listen |active_pid/;
@@ -67,6 +68,30 @@ describe('on PostgreSQL', { skip }, () => {
     const keys = Array.from({ length: 100 }, (_, i) => ({ source: 's', id: `i${i}` }));
     assert.equal(await counted(() => store.transaction((tx) => store.ports.inbox.insert(tx, 'x', keys))), 2, sent.join('\n'));
     await store.close();
+  });
+
+  it('what stands in a line is run up to a hundred at a time, so that a busy key catches up after a crash', async (t) => {
+    const pool = new pg.Pool({ connectionString: server.url(await server.createDatabase()) });
+    const bus = assembleBus({ service: 'desk', store: postgres(pool), transport: memory(), relay: 'off', requireTransaction: false }, { clock: standing });
+    t.after(async () => {
+      await bus.stop();
+      await pool.end();
+    });
+    const count = 1_000;
+    await bus.publishAll(Array.from({ length: count }, (_, n) => Lined.of({ n })));
+    await pool.query(`insert into waybill.waiting (subscription, kind, id, source, type, key, time, headers, body, due, created, attempt, attempts, starts, in_order, front, head, reason)
+      select 'desk.line', kind, id, source, type, key, time, headers, body, 0, 0, 0, 10, 0, true, false, row_number() over (order by pos) = 1, 'suspect' from waybill.ledger order by pos`);
+    const ran: number[] = [];
+    const all = Promise.withResolvers<void>();
+    bus.subscribe(Lined, { name: 'line', order: 'by-key' }, ({ n }) => void ran.push(n));
+    bus.on('applied', () => ran.length >= count && all.resolve());
+    const statements = await counted(async () => {
+      await bus.start();
+      await all.promise;
+    });
+    assert.deepEqual(ran, Array.from({ length: count }, (_, n) => n));
+    assert.ok(statements < count / 2, `${statements} statements:\n${sent.slice(-60).join('\n')}`);
+    assert.equal((await pool.query('select 1 from waybill.waiting')).rowCount, 0);
   });
 
   it('the relay costs two statements for each window of up to 500, and one for a look at nothing', async () => {

@@ -61,6 +61,39 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
         return true;
       }),
 
+    async behind(some, max) {
+      const nowMs = host.clock.now();
+      const each = Math.ceil(max / Math.max(1, some.length));
+      return some.flatMap((head) => {
+        const line = lineOf([...disk.waiting.committed.values()], head);
+        const after = line.slice(line.findIndex(({ row }) => row === head.row) + 1);
+        const end = after.findIndex(({ starts, dueMs }) => starts > 0 || dueMs > nowMs);
+        return after.slice(0, end < 0 ? each : Math.min(end, each)).map(waitingRow);
+      });
+    },
+
+    take: (tx, rows) =>
+      writing(tx, ({ waiting, failures }) => {
+        const taken = new Set<number>();
+        const held = [...failures.rows()].filter(({ holds }) => holds);
+        const mine = rows.flatMap((row) => {
+          const now = waiting.get(row.row);
+          return now !== undefined && now.attempt === row.attempt && isFree(now, row.owner, host.clock.now()) ? [now] : [];
+        });
+        const isAsked = ({ row }: Waiting): boolean => mine.some((one) => one.row === row);
+        const all = [...waiting.rows()];
+        for (const one of mine) {
+          const first = one.inOrder ? lineOf(all, one).find((other) => !isAsked(other)) : undefined;
+          const isHeld = one.inOrder && held.some(({ subscription, message }) => subscription === one.subscription && message.key === one.message.key);
+          if (!isHeld && (first === undefined || inLine(one, first) < 0)) taken.add(one.row);
+        }
+        for (const one of mine) {
+          if (taken.has(one.row)) waiting.delete(one.row);
+          else waiting.set(one.row, { ...one, starts: one.attempt, claim: undefined });
+        }
+        return taken;
+      }),
+
     blocked: (tx, subscription, keys) =>
       writing(tx, ({ waiting, failures }) => {
         const blocking = new Set<string | undefined>();
@@ -94,17 +127,25 @@ export function waitingRow({ front: _front, claim: _claim, ...row }: Waiting): W
   return copyOf(row);
 }
 
+/** A failure that held the key and was asked for again is older than all that wait; else as they were added. */
+function inLine(one: Waiting, other: Waiting): number {
+  return Number(other.front) - Number(one.front) || one.row - other.row;
+}
+
+/** All of the line that this row stands in. */
+function lineOf(rows: readonly Waiting[], { subscription, message: { key } }: WaitingRow): Waiting[] {
+  return rows.filter((row) => row.inOrder && row.subscription === subscription && row.message.key === key).sort(inLine);
+}
+
 /**
- * The rows whose turn it is, those due first in front. Of what keeps the order of its key that is one: a failure that
- * held the key and was asked for again (it is older than all that wait), else the first that was added; none while a
- * failure holds the key.
+ * The rows whose turn it is, those due first in front. Of what keeps the order of its key that is one, the first of its
+ * line; none while a failure holds the key.
  */
 function heads({ waiting, failures }: Disk, subscription: string | undefined): Waiting[] {
   const passed = new Set<string | undefined>();
   for (const row of failures.committed.values()) if (row.subscription === subscription && row.holds) passed.add(row.message.key);
   const rows = [...waiting.committed.values()].filter((row) => row.subscription === subscription);
-  const inLine = rows.toSorted((one, other) => Number(other.front) - Number(one.front) || one.row - other.row);
-  const first = inLine.filter(({ inOrder, message: { key } }) => {
+  const first = rows.toSorted(inLine).filter(({ inOrder, message: { key } }) => {
     if (!inOrder || key === undefined) return true;
     if (passed.has(key)) return false;
     passed.add(key);

@@ -3,8 +3,8 @@
  * when due, of an ordered key one at a time. A row moves on in the transaction that did its work, so a crash leaves it
  * here, to be taken again.
  *
- * Adding costs one statement for any number of rows, with ordered keys three; `due` one read that touches only what it
- * returns.
+ * Adding costs one statement for any number of rows, with ordered keys three, and so does taking them off their lines;
+ * `due` one read that touches only what it returns.
  */
 import type { Clock } from '../../contract/clock.ts';
 import type { Due, DueRows, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
@@ -78,6 +78,33 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
     from mine where w.row = mine.row returning w.row::text, w.starts::text`;
   const begin = start(`w.attempt = r.attempt and w.starts = r.starts and ${isMine('$2')}`);
   const renewal = start('w.owner = $2::text');
+  // search by row, then by waiting_line from there on, ended by limit
+  const behind = `select ${waitingText}, (w.due <= ${dueText('$3::text::bigint')})::text as ready from json_array_elements_text($1::text::json) with ordinality as h(row, at)
+    join ${s}.waiting i on i.row = h.row::bigint
+    cross join lateral (select * from ${s}.waiting w where w.subscription = i.subscription and w.key = i.key and w.in_order
+      and w.front = false and w.row > i.row order by w.row limit $2::text::int) w
+    where i.front = false order by h.at, w.row`;
+  // search by row; of each line by waiting_line, and no farther than the first that is not among them; by failures_hold
+  const take = `with mine as (
+      select w.row, w.subscription, w.key, w.in_order, w.front from ${s}.waiting w
+      join json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text) on w.row = r.row
+      where w.attempt = r.attempt and ${isMine('r.owner')} order by w.row for update of w),
+    lines as (select distinct subscription, key from mine where in_order and key is not null),
+    ends as materialized (
+      select l.subscription, l.key, o.row, o.front from lines l cross join lateral (
+        select p.row, p.front from ${s}.waiting p where p.subscription = l.subscription and p.key = l.key and p.in_order
+          and p.row <> all (array(select row from mine)) order by p.front desc, p.row limit 1) o
+      union all
+      select l.subscription, l.key, 0, true from lines l
+        where exists (select 1 from ${s}.failures f where f.subscription = l.subscription and f.key = l.key and f.holds))
+    delete from ${s}.waiting w using mine m where w.row = m.row and not exists (
+      select 1 from ends e where m.in_order and e.subscription = m.subscription and e.key = m.key
+        and (e.front, -e.row) > (m.front, -m.row))
+    returning w.row::text, w.subscription, w.key, w.in_order::text as ordered`;
+  // search by row
+  const notBegun = `update ${s}.waiting w set starts = w.attempt, claimed = '-infinity'
+    from json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text)
+    where w.row = r.row and w.attempt = r.attempt and ${isMine('r.owner')}`;
   // search by waiting_line, and by failures_hold
   const blocked = `select k.key from json_array_elements_text($2::text::json) as k(key)
     where exists (select 1 from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order)
@@ -153,6 +180,27 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
         await release(statements, [{ subscription: moved.subscription, key: entry.message.key }]);
       }
       return true;
+    },
+
+    async behind(heads, max) {
+      const rows = await sql.query<WaitingColumns & { ready: string }>(behind, [JSON.stringify(heads.map(({ row }) => row)), Math.ceil(max / heads.length), dueColumn('now', clock)]);
+      const ended = new Set<string | null>();
+      return rows.flatMap((columns) => {
+        const { key, starts, ready } = columns;
+        if (starts !== '0' || ready !== 'true') ended.add(key);
+        return ended.has(key) ? [] : [waitingRow(columns)];
+      });
+    },
+
+    async take(tx, rows) {
+      const statements = within(tx);
+      const asked = rows.map(({ row, attempt, owner }) => ({ row, attempt, owner: owner ?? null }));
+      const gone = await statements.query<{ row: string; subscription: string; key: string | null; ordered: string }>(take, [JSON.stringify(asked)]);
+      const taken = new Set(gone.map(({ row }) => Number(row)));
+      const left = asked.filter(({ row }) => !taken.has(row));
+      if (left.length > 0) await statements.query(notBegun, [JSON.stringify(left)]);
+      await release(statements, gone.flatMap(({ subscription, key, ordered }) => (ordered === 'true' && key !== null ? [{ subscription, key }] : [])));
+      return taken;
     },
 
     async blocked(tx, subscription, keys) {

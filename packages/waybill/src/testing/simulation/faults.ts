@@ -8,7 +8,7 @@ import type { Chance } from './chance.ts';
 export const storeCalls = [
   'begin', 'commit', 'savepoint', 'business', 'outbox.append', 'outbox.acquire', 'outbox.read', 'outbox.settle',
   'outbox.renew', 'outbox.release', 'inbox.insert', 'inbox.has', 'inbox.advance', 'inbox.rename', 'waiting.add', 'waiting.due',
-  'waiting.start', 'waiting.settle', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
+  'waiting.start', 'waiting.settle', 'waiting.take', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
   'saga.load', 'saga.save', 'saga.awaken', 'stream.append', 'stream.read', 'stream.scan',
   'projection.acquire', 'projection.settle', 'projection.renew', 'projection.release',
 ] as const; // prettier-ignore
@@ -57,7 +57,7 @@ export interface Fault {
 const everywhere: readonly FaultKind[] = ['crash', 'pause', 'clock', 'power'];
 const inTransaction: ReadonlySet<string> = new Set([
   'commit', 'savepoint', 'business', 'outbox.append', 'outbox.acquire', 'outbox.settle', 'outbox.renew', 'outbox.release', 'inbox.insert',
-  'inbox.advance', 'inbox.rename', 'waiting.add', 'waiting.start', 'waiting.settle', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
+  'inbox.advance', 'inbox.rename', 'waiting.add', 'waiting.start', 'waiting.settle', 'waiting.take', 'waiting.blocked', 'waiting.cancel', 'failures.add', 'once.find', 'once.save',
   'saga.load', 'saga.save', 'saga.awaken', 'stream.append', 'stream.read', 'projection.acquire', 'projection.settle', 'projection.renew',
   'projection.release',
 ]); // prettier-ignore

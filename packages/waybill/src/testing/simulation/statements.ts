@@ -82,6 +82,8 @@ export function statementsOf({ database, process, host, write, transaction }: Ac
       nextDue: () => read('waiting.due', () => waiting.nextDue()),
       start: (rows, claim) => at('waiting.start', rows.map(waitingLock), () => waiting.start(rows, claim)),
       settle: (tx, row, change) => at('waiting.settle', [waitingLock(row)], () => waiting.settle(tx, row, change)),
+      ...(waiting.behind && { behind: (heads, max) => read('waiting.due', () => waiting.behind!(heads, max)) }),
+      ...(waiting.take && { take: (tx, rows) => at('waiting.take', rows.map(waitingLock), () => waiting.take!(tx, rows)) }),
       blocked: (tx, subscription, keys) => at('waiting.blocked', [], () => waiting.blocked(tx, subscription, keys)),
       cancel: (tx, id, subscription) => {
         const row = [...disk.waiting.committed.values()].find(({ message }) => message.id === id);

@@ -96,6 +96,8 @@ export function drawKnobs(random: Chance, aim: CallName): Knobs {
     case 'waiting.start':
     case 'waiting.add':
       return { ...drawn, throws: 0.3 };
+    case 'waiting.take':
+      return { ...drawn, parallel: true, cheapSavepoints: false, order: 'by-key', mode: 'shared', batch: 100, throws: 0.3, operations: 60, baskets: 1, calm: false, takes: ['steps'] };
     case 'failures.add':
       return { ...drawn, doomed: 0.3, ...(drawn.holds && { order: 'by-key', poison: false, takes: taking('steps') }) };
     case 'savepoint':

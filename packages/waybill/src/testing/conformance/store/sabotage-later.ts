@@ -65,6 +65,23 @@ export const waitingSabotages: readonly StoreSabotage[] = [
     'a failure that held its key goes before what lined up behind it, when it is asked for again',
     () => adding((entry) => (entry.reason === 'asked' ? { ...entry, reason: 'retry' } : entry)),
   ),
+  broken('gives what is not due with the first of its line', 'what stands behind in line is found, as far as it may run with the first', () => ({
+    waiting: (_honest, session) => ({
+      async behind(heads) {
+        const rows = await session.ports.inspect.waiting({ limit: 100 });
+        return rows.filter(({ inOrder, row, message: { key } }) => inOrder && heads.some((head) => head.row !== row && head.message.key === key));
+      },
+    }),
+  })),
+  broken('takes whatever is asked for', 'a line is taken from its first on, in its order, and by whoever claimed it', () => ({
+    waiting: (honest) => ({
+      async take(tx, rows) {
+        const taken = new Set<number>();
+        for (const row of rows) if (await honest.settle(tx, row)) taken.add(row.row);
+        return taken;
+      },
+    }),
+  })),
   broken('blocks every key', 'blocked names the keys that have an ordered row waiting or a failure that holds them', () => ({
     waiting: () => ({ blocked: (_tx, _subscription, keys) => new Set(keys) }),
   })),

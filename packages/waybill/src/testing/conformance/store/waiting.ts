@@ -183,6 +183,51 @@ export const waitingCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'what stands behind in line is found, as far as it may run with the first',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      if (!takes(session)) return;
+      const later = { attempt: 0, reason: 'behind' } as const;
+      await add(session, entry('x1', { key: 'x', attempt: 0, reason: 'suspect' }), entry('y1', { key: 'y', attempt: 0, reason: 'suspect' }));
+      await add(session, entry('x2', { key: 'x', ...later }), entry('y2', { key: 'y', ...later, dueMs: 9e12 }), entry('x3', { key: 'x', ...later }), entry('y3', { key: 'y', ...later }));
+      await add(session, entry('loose', { key: 'x', inOrder: false, attempt: 0 }), entry('x4', { key: 'x', attempt: 2 }), entry('x5', { key: 'x', ...later }));
+      const heads = (await due(session, 1)).rows.filter(({ message: { key }, inOrder }) => key !== undefined && inOrder);
+      const names = async (max: number): Promise<string[]> => (await waiting.behind!(heads, max)).map(({ message: wire }) => label(wire));
+      assert.deepEqual(heads.map(({ message: wire }) => label(wire)).toSorted(), ['x1', 'y1']);
+      assert.deepEqual(await names(100), ['x2', 'x3'], 'y2 is not due, and of x4 a run has begun');
+      assert.deepEqual(await names(2), ['x2'], 'as many of each line');
+    },
+  },
+  {
+    name: 'a line is taken from its first on, in its order, and by whoever claimed it',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      if (!takes(session)) return;
+      const fresh = { attempt: 0, reason: 'behind' } as const;
+      await add(session, ...['x1', 'x2', 'x3', 'x4'].map((name) => entry(name, { key: 'x', ...fresh })), entry('y1', { key: 'y', ...fresh }), entry('loose', { inOrder: false, ...fresh }));
+      const all = await session.ports.inspect.waiting({ limit: 10 });
+      const rows = (...names: string[]): WaitingRow[] => names.map((name) => ({ ...all.find(({ message: wire }) => label(wire) === name)!, owner: 'me' }));
+      const take = async (...names: string[]): Promise<string[]> => {
+        const asked = rows(...names);
+        const taken = await session.transaction((tx) => waiting.take!(tx, asked));
+        return asked.flatMap(({ row, message: wire }) => (taken.has(row) ? [label(wire)] : []));
+      };
+      await waiting.start(rows('x1', 'x2', 'x3', 'y1'), me);
+      await waiting.start(rows('loose'), other);
+      assert.deepEqual(await take('x2', 'x3', 'loose'), [], 'x1 stands before them; the other is claimed');
+      assert.equal((await undone(session, (tx) => waiting.take!(tx, rows('x1', 'x2')))).size, 2, 'undone with its transaction');
+      assert.deepEqual(await take('x1', 'x2', 'y1'), ['x1', 'x2', 'y1']);
+      const left = await session.ports.inspect.waiting({ limit: 10 });
+      const starts = new Map(left.map(({ message: wire, starts: begun }) => [label(wire), begun]));
+      assert.deepEqual(['loose', 'x1', 'x2', 'x3', 'x4', 'y1'].map((name) => starts.get(name)), [1, undefined, undefined, 0, 0, undefined], 'x3 is as if its run had not begun');
+      assert.deepEqual((await due(session, 1, { owner: 'me' })).names, ['x3'], 'the line goes on');
+      await fail(session, failure('x0', { key: 'x', holds: true }));
+      assert.deepEqual(await take('x3', 'x4'), [], 'a failure holds the key');
+    },
+  },
+  {
     name: 'blocked names the keys that have an ordered row waiting or a failure that holds them',
     async run(world) {
       const session = await world.open();
@@ -458,6 +503,13 @@ export const waitingCases: readonly StoreCase[] = [
 /** One instance, and another. */
 const me: Claim = { owner: 'me', claimMs: 1_000 };
 const other: Claim = { owner: 'another', claimMs: 1_000 };
+
+/** Whether rows of a line can be taken together, as they must where a statement is a round trip. */
+function takes({ capabilities, ports: { waiting } }: StoreSession): boolean {
+  if (!capabilities.cheapSavepoints) assert.ok(waiting.take && waiting.behind);
+  assert.equal(waiting.take === undefined, waiting.behind === undefined, 'both or none');
+  return waiting.take !== undefined;
+}
 
 async function add(session: StoreSession, ...entries: readonly WaitingEntry[]): Promise<void> {
   await session.transaction((tx) => session.ports.waiting.add(tx, entries));
