@@ -60,6 +60,7 @@ export class Unit {
       database.assertReachable();
       const transaction = new Transaction(database, process);
       this.transaction = transaction;
+      if (this.isOver) return transaction.end('rollback'); // given up while BEGIN was on its way
       if (!database.options.parallel) await database.locks.take(transaction, 'the file');
     });
     if (this.#told.onBegin) {
@@ -98,6 +99,7 @@ export class Unit {
     try {
       return await work(inner.native);
     } catch (error) {
+      await this.#line; // what is under way comes before it on the connection, and is undone too
       if (!this.poison) (rewind ?? this.#atBegin)?.();
       this.hooks = hooks;
       throw error;
