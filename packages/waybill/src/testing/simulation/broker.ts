@@ -132,7 +132,7 @@ export class Broker {
     return true;
   }
 
-  #consumer(process: Process, { name }: Declaration, real: Consumer): Consumer {
+  #consumer(process: Process, { name, order }: Declaration, real: Consumer): Consumer {
     const { scheduler } = this.options;
     const held = new Set<Delivery>();
     const came = new Map<string, number>();
@@ -173,7 +173,11 @@ export class Broker {
         return process.call('receive', () => deliveries, dropped);
       },
       settleIn: (tx, deliveries) =>
-        process.call('fence', (): void => void real.settleIn(tx, deliveries), (kind) => {
+        process.call('fence', (): void => {
+          // As with partitions and sessions: what was lost comes again, and nothing that came after it may be done before that.
+          if (order === 'by-key' && deliveries.some((one) => !held.has(one))) throw new WaybillError('LEASE_LOST', `what was received of ${name} was lost on the way`);
+          void real.settleIn(tx, deliveries);
+        }, (kind) => {
           if (kind !== 'fenced') return undefined;
           lose();
           return new WaybillError('LEASE_LOST', `another instance works on ${name} now`);
