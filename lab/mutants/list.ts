@@ -73,6 +73,7 @@ export const mutants: readonly Mutant[] = [
   { name: 'of a key that waits, anyone may run', file: waiting, find: 'if (passed.has(key)) return false;\n', put: '' },
   { name: 'what was taken with the first of its line runs whatever became of that', file: waiting, find: 'if (!isHeld && (first === undefined || inLine(one, first) < 0))', put: 'if (!isHeld || first === undefined)' },
   { name: 'what was not taken off its line runs all the same', file: 'inbox/whole.ts', find: 'isTaken ? undefined : hasWaited ? gone :', put: 'hasWaited ? undefined :' },
+  { name: 'what had been received when all was let go of is done all the same', file: taking, find: 'mayNotRun() || host.forgets() !== forgets', put: 'mayNotRun()', also: { file: worker, find: '          await forgetting;\n', put: '' } },
   // --- retries and failures
   { name: 'a retry by the clock of the process', file: apply, find: 'const nowMs = await waiting.nowMs(tx);\n    const dueMs', put: 'const nowMs = clock.now();\n    const dueMs' },
   { name: 'a retry without its pause', file: apply, find: "(verdict.kind === 'later' ? verdict.delayMs : 0)", put: '0' },

@@ -53,6 +53,8 @@ export function createTaking(host: {
   readonly room: () => number;
   /** What was read and decoded meanwhile stays where it was. */
   readonly mayNotRun: () => boolean;
+  /** How often all that was in hand was let go of: what was received before that goes back, too. */
+  readonly forgets: () => number;
   readonly stopping: AbortSignal;
   /** In one step: they share a transaction. */
   readonly push: (items: readonly Item[]) => void;
@@ -70,6 +72,7 @@ export function createTaking(host: {
     if (!consumer.active) lookAsked = true; // once it is
     if (mayNotRun()) return;
     const max = host.room();
+    const forgets = host.forgets();
     const deliveries = await withoutBeats(await consumer.receive(max, { waitMs, signal: receiving.signal }));
     if (deliveries.length > 0 && plan.lingerMs > 0 && deliveries.length < max) {
       await sleep(clock, plan.lingerMs, host.stopping);
@@ -80,7 +83,7 @@ export function createTaking(host: {
       const decoding = decode(delivery);
       items.push({ ...plain, incoming: isLater(decoding) ? await decoding : decoding, delivery, deliveryCount: delivery.deliveryCount });
     }
-    if (mayNotRun()) return consumer.release(deliveries);
+    if (mayNotRun() || host.forgets() !== forgets) return consumer.release(deliveries);
     host.push(readableFirst(items));
   };
 

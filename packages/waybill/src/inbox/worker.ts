@@ -82,6 +82,8 @@ export function createWorker(options: WorkerOptions): Worker {
   let paused: { promise: Promise<void>; resume: () => void } | undefined;
   let running: Promise<void> | undefined;
   let unwatch: (() => void) | undefined;
+  let forgets = 0;
+  let forgetting: Promise<unknown> | undefined;
 
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const parallel = store.capabilities.parallelTransactions;
@@ -118,6 +120,7 @@ export function createWorker(options: WorkerOptions): Worker {
     held: inHand.held,
     room: () => Math.max(1, Math.min(batch, capacity - lanes.size)),
     mayNotRun,
+    forgets: () => forgets,
     stopping: stopping.signal,
     push(items) {
       for (const item of items) lanes.push(item, laneOf(item));
@@ -131,7 +134,10 @@ export function createWorker(options: WorkerOptions): Worker {
       if (stopping.signal.aborted) return;
       try {
         if (capacity - lanes.size < roomMin || lanes.weight >= aheadBytesMax) await lanes.finished(); // also when the lanes are cleared, as by stop
-        else await taking.take();
+        else {
+          await forgetting;
+          await taking.take();
+        }
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
         pauseMs = pauseFirstMs;
       } catch (error) {
@@ -200,10 +206,16 @@ export function createWorker(options: WorkerOptions): Worker {
     return { outcomes: [await alone.run(first)], rest: items.slice(1) };
   };
 
-  /** This instance may not commit what it has: it lets go of all of it. */
+  /**
+   * This instance may not commit what it has: it lets go of all of it, also of what has been received and is not in a lane yet.
+   * Until all is given back nothing is taken: what came after it must not be done before it.
+   */
   const forget = (items: readonly Item[]): Promise<void> => {
     taking.lookAgain();
-    return inHand.forget([...items, ...lanes.clear()]);
+    forgets++;
+    const over = inHand.forget([...items, ...lanes.clear()]);
+    forgetting = Promise.allSettled([forgetting, over]);
+    return over;
   };
 
   return {
