@@ -6,19 +6,19 @@ import { createTaking } from './taking.ts';
 
 const row = (id: number, more: object = {}) => ({ row: id, starts: 0, attempt: 0, reason: 'retry', message: { id: String(id), headers: {} }, ...more });
 
-function taking(options: { rows?: object[]; deliveries?: object[]; nextDueMs?: number; decode?: (of: any) => any; mayNotRun?: boolean; active?: boolean } = {}) {
+function taking(options: { rows?: object[]; deliveries?: object[]; nextDueMs?: number; decode?: (of: any) => any; mayNotRun?: boolean; active?: boolean; behind?: () => Promise<object[]>; receives?: () => void } = {}) {
   const clock = virtualClock();
-  const seen = { looks: 0, waits: [] as number[], released: [] as unknown[], pushed: [] as (readonly Item[])[] };
+  const seen = { forgets: 0, looks: 0, waits: [] as number[], released: [] as unknown[], pushed: [] as (readonly Item[])[] };
   const held = new Set<number>();
   const one = createTaking({
-    plan: { name: 'shop.x', lingerMs: 0 },
+    plan: { name: 'shop.x', lingerMs: 0, mode: 'shared' },
     store: {
-      capabilities: { cheapSavepoints: true },
-      ports: { waiting: { due: async () => (seen.looks++, { rows: options.rows ?? [], nowMs: 0, nextDueMs: options.nextDueMs }) } },
+      capabilities: { cheapSavepoints: options.behind === undefined },
+      ports: { waiting: { behind: options.behind, due: async () => (seen.looks++, { rows: options.rows ?? [], nowMs: 0, nextDueMs: options.nextDueMs }) } },
     },
     consumer: {
       active: options.active ?? true,
-      receive: async (_: number, { waitMs }: { waitMs: number }) => (seen.waits.push(waitMs), options.deliveries ?? []),
+      receive: async (_: number, { waitMs }: { waitMs: number }) => (seen.waits.push(waitMs), options.receives?.(), options.deliveries ?? []),
       release: (all: unknown[]) => void seen.released.push(...all),
       settle: () => {},
     },
@@ -28,6 +28,7 @@ function taking(options: { rows?: object[]; deliveries?: object[]; nextDueMs?: n
     held,
     room: () => 10,
     mayNotRun: () => options.mayNotRun ?? false,
+    forgets: () => seen.forgets,
     stopping: new AbortController().signal,
     push: (items: readonly Item[]) => void seen.pushed.push(items),
   } as never);
@@ -87,6 +88,32 @@ describe('taking', () => {
     assert.deepEqual(seen.pushed.flat(), []);
     await clock.advance(250);
     assert.deepEqual(seen.pushed.flat().map((item) => item.row?.row), [1]);
+  });
+
+  it('takes with a row what stands behind it, as far as it can be read here and is not in hand', async () => {
+    const line = (id: number, key: string) => row(id, { inOrder: true, message: { id: String(id), key, headers: {} } });
+    const { take, seen, held } = taking({
+      rows: [line(1, 'a'), line(2, 'b'), line(3, 'c')],
+      behind: async () => [line(4, 'a'), line(5, 'a'), line(6, 'b'), line(7, 'b'), line(8, 'c'), line(9, 'c')],
+      decode: (of) => ({ kind: of.id === '6' ? 'leave' : 'run', wire: of, envelope: {} }),
+    });
+    held.add(9);
+    await take();
+    assert.deepEqual(seen.pushed.flat().map((item) => [item.row?.row, item.behind]), [[1, false], [2, false], [3, false], [4, true], [5, true], [8, true]]);
+    assert.deepEqual([...held].toSorted((a, b) => a - b), [1, 2, 3, 4, 5, 8, 9]);
+  });
+
+  it('reads them again when what stands behind them could not be read', async () => {
+    const { take, seen, held } = taking({ rows: [row(1, { inOrder: true })], behind: () => Promise.reject(new Error('away')) });
+    await assert.rejects(take(), { message: 'away' });
+    assert.deepEqual([seen.pushed, [...held]], [[], []]);
+  });
+
+  it('gives back what it was receiving when all that was in hand was let go of', async () => {
+    const deliveries = [{ headers: {} }];
+    const { take, seen } = taking({ deliveries, receives: () => seen.forgets++ });
+    await take();
+    assert.deepEqual([seen.pushed.flat(), seen.released], [[], deliveries]);
   });
 
   it('leaves everything where it was when it may not run by the time it is read', async () => {
