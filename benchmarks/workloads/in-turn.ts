@@ -5,10 +5,12 @@
 import amqplib from 'amqplib';
 
 const exchange = 'in-turn';
+/** As many as a subscription in order by key has. */
+const queues = 8;
 const headers = { 'cloudEvents:specversion': '1.0', 'cloudEvents:source': 'desk', 'cloudEvents:time': new Date().toISOString(), 'cloudEvents:correlationid': 'a3d1f1f0-7a0c-7c7e-8a51-000000000000' };
 
 /** @returns messages confirmed per second */
-export async function inTurn(amqp: string, { keys, count, bytes, queues = 8 }: { keys: number; count: number; bytes: number; queues?: number }): Promise<number> {
+export async function inTurn(amqp: string, { keys, count, bytes }: { keys: number; count: number; bytes: number }): Promise<number> {
   const connection = await amqplib.connect(amqp, { noDelay: true });
   const channel = await connection.createConfirmChannel();
   await channel.assertExchange(exchange, 'topic', { durable: true });

@@ -83,7 +83,7 @@ export function createWorker(options: WorkerOptions): Worker {
   let running: Promise<void> | undefined;
   let unwatch: (() => void) | undefined;
   let forgets = 0;
-  let forgetting: Promise<unknown> | undefined;
+  let forgetting: Promise<void> | undefined;
 
   const ownTransactions = (): boolean => plan.mode !== 'shared' && !plan.setBased;
   const parallel = store.capabilities.parallelTransactions;
@@ -214,7 +214,7 @@ export function createWorker(options: WorkerOptions): Worker {
     taking.lookAgain();
     forgets++;
     const over = inHand.forget([...items, ...lanes.clear()]);
-    forgetting = Promise.allSettled([forgetting, over]);
+    forgetting = Promise.allSettled([forgetting, over]).then(() => {}); // without what each ended with: that would hold all before it
     return over;
   };
 

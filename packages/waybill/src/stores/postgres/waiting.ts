@@ -183,6 +183,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
     },
 
     async behind(heads, max) {
+      if (heads.length === 0) return [];
       const rows = await sql.query<WaitingColumns & { ready: string }>(behind, [JSON.stringify(heads.map(({ row }) => row)), Math.ceil(max / heads.length), dueColumn('now', clock)]);
       const ended = new Set<string | null>();
       return rows.flatMap((columns) => {

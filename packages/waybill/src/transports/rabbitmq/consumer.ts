@@ -366,8 +366,9 @@ export class QueueConsumer implements Consumer {
   #tidyLater(): void {
     if (this.#cancelTidy !== undefined || this.state !== 'working') return;
     const { clock } = this.#host;
-    const dueMs = clock.monotonic() + tidyMs * (0.75 + clock.random() / 2);
-    this.#cancelTidy = clock.after(dueMs - clock.monotonic(), () => {
+    const afterMs = tidyMs * (0.75 + clock.random() / 2);
+    const dueMs = clock.monotonic() + afterMs;
+    this.#cancelTidy = clock.after(afterMs, () => {
       // A process that stood still has not asked either: that says nothing, and what it has in hand it goes on with.
       if (clock.monotonic() - dueMs > tidyMs) this.#askedMs = clock.monotonic();
       void this.#tidy()
