@@ -278,7 +278,8 @@ export interface WaitingPort {
    * runs nothing early or late. A database without one (a file, memory) has this machine's. With fractions.
    */
   nowMs(tx: StoreTransaction): MaybePromise<number>;
-  add(tx: StoreTransaction, entries: readonly WaitingEntry[]): MaybePromise<void>;
+  /** @param taken what `take` answered in this transaction: only with this do their lines go on */
+  add(tx: StoreTransaction, entries: readonly WaitingEntry[], taken?: readonly WaitingRow[]): MaybePromise<void>;
   /**
    * Up to `max` rows that are due, by due time, and when the next one will be. Of a key with `inOrder` rows only the
    * oldest counts (a failure that held the key and is retried before all), and none while a failure holds the key. What
@@ -298,7 +299,7 @@ export interface WaitingPort {
   /**
    * Claims rows and records, in a commit of its own, that their runs begin; answers each one's starts so far. Undefined,
    * and nothing done to it, when a row is gone, has changed since it was read, or is claimed by another. With `renew`:
-   * undefined when it is not (or not any more) the owner's.
+   * undefined when it is not (or not any more) the owner's, or while an open transaction has it in hand.
    */
   start(rows: readonly WaitingRow[], claim: Claim): Promise<readonly (number | undefined)[]>;
   /**
@@ -314,11 +315,12 @@ export interface WaitingPort {
    */
   behind?(heads: readonly WaitingRow[], max: number): Promise<readonly WaitingRow[]>;
   /**
-   * Removes those of these rows whose runs may follow in this transaction, in their order: they are as they were read, `owner`
-   * has claimed them, nothing stands before them in their lines but others of them, and no failure holds their key.
-   * Answers which; the others stay, as if their runs had not begun.
+   * Removes those of these rows whose runs may follow in this transaction: they are as they were read, `owner` has claimed
+   * them, nothing stands before them in their lines but others of them, and no failure holds their key. Answers them as they
+   * were, each line in its order; the others stay, as if their runs had not begun. `add` has to be told before the
+   * transaction ends.
    */
-  take?(tx: StoreTransaction, rows: readonly WaitingRow[]): MaybePromise<ReadonlySet<number>>;
+  take?(tx: StoreTransaction, rows: readonly WaitingRow[]): MaybePromise<readonly WaitingRow[]>;
   /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */
   blocked(tx: StoreTransaction, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;
   /**

@@ -22,17 +22,18 @@ function item(id: string, row?: number): Item {
 }
 
 /** A batch over a store of which `known` has been taken on, and `bad` throws. */
-function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][]; taken?: number[][]; stays?: number[]; cheapSavepoints?: boolean; time?: number }) {
-  const { known = [], bad = [], setBased = false, trouble = false, inserts = [], taken = [], stays = [], cheapSavepoints = false, time = Infinity } = options;
+function whole(options: { known?: string[]; bad?: string[]; setBased?: boolean; trouble?: boolean; inserts?: string[][]; taken?: number[][]; stays?: number[]; line?: number[]; cheapSavepoints?: boolean; time?: number }) {
+  const { known = [], bad = [], setBased = false, trouble = false, inserts = [], taken = [], stays = [], line, cheapSavepoints = false, time = Infinity } = options;
   const ran: string[] = [];
   const store = {
     capabilities: { parallelTransactions: !cheapSavepoints, cheapSavepoints },
     classify: () => (trouble ? 'retry' : 'other'),
     ports: {
       waiting: {
+        add: () => {},
         take(_tx: unknown, rows: readonly { row: number }[]) {
           taken.push(rows.map(({ row }) => row));
-          return new Set(rows.map(({ row }) => row).filter((row) => !stays.includes(row)));
+          return (line ?? rows.map(({ row }) => row)).filter((row) => !stays.includes(row)).map((row) => ({ row }));
         },
       },
       inbox: {
@@ -86,6 +87,12 @@ describe('a batch as a whole', () => {
     assert.deepEqual(outcomes.map(({ kind }) => kind), ['applied', 'applied', 'applied', 'gone', 'applied'], 'as they were given');
     assert.deepEqual(ran, ['a', 'e', 'b', 'c']);
     assert.deepEqual([taken, inserts], [[[1, 3, 2]], [['b', 'c']]]);
+  });
+
+  it('runs what was taken in the order of its line, though its first one came again and stands last in the lane', async () => {
+    const { runAll, ran } = whole({ line: [1, 2, 3] });
+    await runAll(item('b', 2), item('c', 3), item('a', 1), item('d'));
+    assert.deepEqual(ran, ['a', 'b', 'c', 'd']);
   });
 
   it('applies the first of two with one id', async () => {

@@ -82,8 +82,13 @@ function worksOf(store: StoreSession): Record<string, () => Promise<unknown>> {
     'a hundred behind in line': async () => waiting.behind!([await first()], 100),
     'a hundred of a line are taken': async () => {
       const line = Array.from({ length: 500 }, (_, i) => 500 + i).filter((i) => i % 5 > 1).slice(0, 100); // as they were filled in
-      const taken = await store.transaction((tx) => waiting.take!(tx, line.map((row) => ({ row, attempt: 1, owner: 'me' }) as WaitingRow)));
-      if (taken.size !== 100) throw new Error(`${taken.size} taken`);
+      const rows = line.map((row) => ({ row, attempt: 1, owner: 'me', inOrder: true, message: { key: 'k1' } }) as WaitingRow);
+      const taken = await store.transaction(async (tx) => {
+        const taken = await waiting.take!(tx, rows);
+        await waiting.add(tx, [], taken);
+        return taken;
+      });
+      if (taken.length !== 100) throw new Error(`${taken.length} taken`);
     },
     'a delayed message is taken back': inside((tx) => waiting.cancel(tx, 'm5')),
     'a batch is taken on': inside((tx) => inbox.insert(tx, 'basket.other', somewhere.slice(0, 100))),

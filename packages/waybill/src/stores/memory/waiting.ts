@@ -74,7 +74,7 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
 
     take: (tx, rows) =>
       writing(tx, ({ waiting, failures }) => {
-        const taken = new Set<number>();
+        const taken = new Set<Waiting>();
         const held = [...failures.rows()].filter(({ holds }) => holds);
         const mine = rows.flatMap((row) => {
           const now = waiting.get(row.row);
@@ -82,16 +82,16 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
         });
         const isAsked = ({ row }: Waiting): boolean => mine.some((one) => one.row === row);
         const all = [...waiting.rows()];
-        for (const one of mine) {
+        for (const one of mine.sort(inLine)) {
           const first = one.inOrder ? lineOf(all, one).find((other) => !isAsked(other)) : undefined;
           const isHeld = one.inOrder && held.some(({ subscription, message }) => subscription === one.subscription && message.key === one.message.key);
-          if (!isHeld && (first === undefined || inLine(one, first) < 0)) taken.add(one.row);
+          if (!isHeld && (first === undefined || inLine(one, first) < 0)) taken.add(one);
         }
         for (const one of mine) {
-          if (taken.has(one.row)) waiting.delete(one.row);
+          if (taken.has(one)) waiting.delete(one.row);
           else waiting.set(one.row, { ...one, starts: one.attempt, claim: undefined });
         }
-        return taken;
+        return [...taken].map(waitingRow);
       }),
 
     blocked: (tx, subscription, keys) =>

@@ -71,13 +71,14 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
   const remove = `delete from ${s}.waiting w where w.row = $1::text::bigint and w.attempt = $2::text::int and ${isMine('$3')}
     returning w.subscription, w.key, w.in_order::text as ordered`;
   // search by row, in the order of rows: two that start the same wait for each other in no circle
-  const start = (condition: string): string => `with mine as (
+  const start = (condition: string, locked = ''): string => `with mine as (
       select w.row from ${s}.waiting w join json_to_recordset($1::text::json) as r(row bigint, attempt int, starts int) on w.row = r.row
-      where ${condition} order by w.row for update of w)
+      where ${condition} order by w.row for update of w ${locked})
     update ${s}.waiting w set starts = w.starts + $4::text::int, owner = $2::text, claimed = clock_timestamp() + $3::text::float8 * interval '1 ms'
     from mine where w.row = mine.row returning w.row::text, w.starts::text`;
   const begin = start(`w.attempt = r.attempt and w.starts = r.starts and ${isMine('$2')}`);
-  const renewal = start('w.owner = $2::text');
+  // what a transaction has in hand nobody else gets either: it is not waited for, or the claims on all others ran out meanwhile
+  const renewal = start('w.owner = $2::text', 'skip locked');
   // search by row, then by waiting_line from there on, ended by limit
   const behind = `select ${waitingText}, (w.due <= ${dueText('$3::text::bigint')})::text as ready from json_array_elements_text($1::text::json) with ordinality as h(row, at)
     join ${s}.waiting i on i.row = h.row::bigint
@@ -96,11 +97,13 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
           and p.row <> all (array(select row from mine)) order by p.front desc, p.row limit 1) o
       union all
       select l.subscription, l.key, 0, true from lines l
-        where exists (select 1 from ${s}.failures f where f.subscription = l.subscription and f.key = l.key and f.holds))
-    delete from ${s}.waiting w using mine m where w.row = m.row and not exists (
-      select 1 from ends e where m.in_order and e.subscription = m.subscription and e.key = m.key
-        and (e.front, -e.row) > (m.front, -m.row))
-    returning w.row::text, w.subscription, w.key, w.in_order::text as ordered`;
+        where exists (select 1 from ${s}.failures f where f.subscription = l.subscription and f.key = l.key and f.holds)),
+    gone as (
+      delete from ${s}.waiting w using mine m where w.row = m.row and not exists (
+        select 1 from ends e where m.in_order and e.subscription = m.subscription and e.key = m.key
+          and (e.front, -e.row) > (m.front, -m.row))
+      returning w.row, w.subscription, w.front)
+    select g.row::text, g.subscription from gone g order by g.front desc, g.row`;
   // search by row
   const notBegun = `update ${s}.waiting w set starts = w.attempt, claimed = '-infinity'
     from json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text)
@@ -133,13 +136,14 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
       return Number(row!.now);
     },
 
-    async add(tx, entries) {
-      if (entries.length === 0) return;
+    async add(tx, entries, taken = []) {
       const statements = within(tx);
-      const places = entries.filter(inLine).map(placeOf);
+      const places = [...entries, ...taken].filter(inLine).map(placeOf);
       await lockLines(statements, s, places);
-      const [added] = await statements.query<{ count: string }>(insert, [JSON.stringify(entries.map((entry) => entryJson(entry, clock))), service]);
-      if (Number(added!.count) < entries.filter(({ reason }) => reason !== 'schedule').length) throw elsewhere(service);
+      if (entries.length > 0) {
+        const [added] = await statements.query<{ count: string }>(insert, [JSON.stringify(entries.map((entry) => entryJson(entry, clock))), service]);
+        if (Number(added!.count) < entries.filter(({ reason }) => reason !== 'schedule').length) throw elsewhere(service);
+      }
       await realign(statements, s, places);
     },
 
@@ -196,11 +200,11 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
     async take(tx, rows) {
       const statements = within(tx);
       const asked = rows.map(({ row, attempt, owner }) => ({ row, attempt, owner: owner ?? null }));
-      const gone = await statements.query<{ row: string; subscription: string; key: string | null; ordered: string }>(take, [JSON.stringify(asked)]);
-      const taken = new Set(gone.map(({ row }) => Number(row)));
-      const left = asked.filter(({ row }) => !taken.has(row));
+      const gone = await statements.query<{ row: string; subscription: string }>(take, [JSON.stringify(asked)]);
+      const byRow = new Map(rows.map((row) => [row.row, row]));
+      const taken = gone.map(({ row, subscription }) => ({ ...byRow.get(Number(row))!, subscription: subscriptionOf(subscription) })); // renamed, perhaps
+      const left = asked.filter(({ row }) => !taken.some((one) => one.row === row));
       if (left.length > 0) await statements.query(notBegun, [JSON.stringify(left)]);
-      await release(statements, gone.flatMap(({ subscription, key, ordered }) => (ordered === 'true' && key !== null ? [{ subscription, key }] : [])));
       return taken;
     },
 

@@ -76,7 +76,7 @@ export function statementsOf({ database, process, host, write, transaction }: Ac
       trim: (beforeMs, max) => at('inbox.insert', [], () => inbox.trim(beforeMs, max)),
     },
     waiting: {
-      add: (tx, entries) => at('waiting.add', [], () => waiting.add(tx, entries)),
+      add: (tx, entries, taken) => (entries.length > 0 ? at('waiting.add', [], () => waiting.add(tx, entries, taken)) : undefined),
       nowMs: (tx) => waiting.nowMs(tx),
       due: (subscription, when, max, owner) => read('waiting.due', () => waiting.due(subscription, when, max, owner)),
       nextDue: () => read('waiting.due', () => waiting.nextDue()),

@@ -76,8 +76,8 @@ export const waitingSabotages: readonly StoreSabotage[] = [
   broken('takes whatever is asked for', 'a line is taken from its first on, in its order, and by whoever claimed it', () => ({
     waiting: (honest) => ({
       async take(tx, rows) {
-        const taken = new Set<number>();
-        for (const row of rows) if (await honest.settle(tx, row)) taken.add(row.row);
+        const taken: WaitingRow[] = [];
+        for (const row of rows) if (await honest.settle(tx, row)) taken.push(row);
         return taken;
       },
     }),

@@ -207,24 +207,33 @@ export const waitingCases: readonly StoreCase[] = [
       if (!takes(session)) return;
       const fresh = { attempt: 0, reason: 'behind' } as const;
       await add(session, ...['x1', 'x2', 'x3', 'x4'].map((name) => entry(name, { key: 'x', ...fresh })), entry('y1', { key: 'y', ...fresh }), entry('loose', { inOrder: false, ...fresh }));
-      const all = await session.ports.inspect.waiting({ limit: 10 });
+      const all = [...(await session.ports.inspect.waiting({ limit: 10 }))];
       const rows = (...names: string[]): WaitingRow[] => names.map((name) => ({ ...all.find(({ message: wire }) => label(wire) === name)!, owner: 'me' }));
-      const take = async (...names: string[]): Promise<string[]> => {
-        const asked = rows(...names);
-        const taken = await session.transaction((tx) => waiting.take!(tx, asked));
-        return asked.flatMap(({ row, message: wire }) => (taken.has(row) ? [label(wire)] : []));
-      };
+      const take = (...names: string[]): Promise<string[]> =>
+        session.transaction(async (tx) => {
+          const taken = await waiting.take!(tx, rows(...names));
+          await waiting.add(tx, [], taken);
+          return taken.map(({ message: wire }) => label(wire));
+        });
       await waiting.start(rows('x1', 'x2', 'x3', 'y1'), me);
       await waiting.start(rows('loose'), other);
       assert.deepEqual(await take('x2', 'x3', 'loose'), [], 'x1 stands before them; the other is claimed');
-      assert.equal((await undone(session, (tx) => waiting.take!(tx, rows('x1', 'x2')))).size, 2, 'undone with its transaction');
-      assert.deepEqual(await take('x1', 'x2', 'y1'), ['x1', 'x2', 'y1']);
+      assert.equal((await undone(session, (tx) => waiting.take!(tx, rows('x1', 'x2')))).length, 2, 'undone with its transaction');
+      assert.deepEqual(await take('x2', 'x1', 'y1'), ['x1', 'x2', 'y1'], 'as they stand');
       const left = await session.ports.inspect.waiting({ limit: 10 });
       const starts = new Map(left.map(({ message: wire, starts: begun }) => [label(wire), begun]));
       assert.deepEqual(['loose', 'x1', 'x2', 'x3', 'x4', 'y1'].map((name) => starts.get(name)), [1, undefined, undefined, 0, 0, undefined], 'x3 is as if its run had not begun');
       assert.deepEqual((await due(session, 1, { owner: 'me' })).names, ['x3'], 'the line goes on');
       await fail(session, failure('x0', { key: 'x', holds: true }));
       assert.deepEqual(await take('x3', 'x4'), [], 'a failure holds the key');
+      await session.transaction(async (tx) => {
+        const [held] = await session.ports.failures.take(tx, (await session.ports.inspect.failures({})).map(({ row }) => row));
+        await waiting.add(tx, [entry('x0', { key: 'x', ...fresh, reason: 'asked', message: held!.message })]);
+      });
+      all.push(...(await session.ports.inspect.waiting({ limit: 10 })).filter(({ reason }) => reason === 'asked'));
+      assert.deepEqual(await take('x3'), [], 'what is asked for again stands before it');
+      assert.deepEqual(await take('x3', 'x0'), ['x0', 'x3']);
+      assert.deepEqual((await due(session, 1)).names, ['x4']);
     },
   },
   {

@@ -1,0 +1,125 @@
+/** Lines of what waits, where several instances work on them at once. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { defineEvent } from 'waybill';
+import { memory } from 'waybill/transports/memory';
+import * as z from 'zod';
+import { assembleBus } from '../../src/bus.ts';
+import { systemClock } from '../../src/contract/clock.ts';
+import type { Host, StoreSession, StoreTransaction, WaitingEntry, WaitingPort, WaitingRow } from '../../src/contract/store.ts';
+import { postgres } from '../../src/stores/postgres/index.ts';
+import type { PostgresServer } from '../support/postgres-server.ts';
+import { connect, named, server as startServer, session, skip } from './support.ts';
+
+const Lined = defineEvent('basket.lined', { schema: z.object({ n: z.number(), key: z.string() }), key: (e) => e.key });
+const of = 'basket.prices';
+const claim = { owner: 'me', claimMs: 60_000 };
+const entry = (id: string, key: string): WaitingEntry => ({
+  subscription: of, message: named(id, { key }), dueMs: 'now', attempt: 0, attempts: 10, firstFailedMs: undefined, error: undefined, reason: 'behind', inOrder: true,
+}); // prettier-ignore
+
+describe('lines on PostgreSQL', { skip }, () => {
+  let server: PostgresServer;
+  let store: StoreSession;
+  before(async () => {
+    server = await startServer();
+  });
+  after(() => server?.close());
+  beforeEach(async (t) => {
+    store = await session(server.url(await server.createDatabase()));
+    (t as { after?: (fn: () => unknown) => void }).after?.(() => store.close());
+  });
+  const add = (...entries: WaitingEntry[]): Promise<void> => store.transaction((tx) => store.ports.waiting.add(tx, entries));
+  const claimed = async (): Promise<Map<string, WaitingRow>> => {
+    const rows = await store.ports.inspect.waiting({ limit: 100 });
+    await store.ports.waiting.start(rows, claim);
+    return new Map(rows.map((row) => [row.message.id, { ...row, owner: claim.owner }]));
+  };
+
+  it('two that each take of a line and put something behind the other’s wait for each other in no circle', async () => {
+    const { waiting } = store.ports;
+    await add(entry('x1', 'x'), entry('y1', 'y'));
+    const rows = await claimed();
+    const bothTook = Promise.withResolvers<void>();
+    let took = 0;
+    const work = (mine: string, behind: WaitingEntry) =>
+      store.transaction(async (tx: StoreTransaction) => {
+        const taken = await waiting.take!(tx, [rows.get(mine)!]);
+        assert.equal(taken.length, 1);
+        if (++took === 2) bothTook.resolve();
+        await bothTook.promise;
+        await waiting.add(tx, [behind], taken);
+      });
+    await Promise.all([work('x1', entry('y2', 'y')), work('y1', entry('x2', 'x'))]);
+    const { rows: heads } = await waiting.due(of, 'now', 10);
+    assert.deepEqual(heads.map(({ message: { id } }) => id).toSorted(), ['x2', 'y2']);
+  });
+
+  it('what a transaction has in hand keeps no other claim from being prolonged', async () => {
+    const { waiting } = store.ports;
+    await add(entry('x1', 'x'), entry('y1', 'y'));
+    const rows = await claimed();
+    await store.transaction(async (tx) => {
+      await waiting.take!(tx, [rows.get('x1')!]);
+      const [, other] = await waiting.start([rows.get('x1')!, rows.get('y1')!], { ...claim, renew: true });
+      assert.equal(other, 1);
+    });
+  });
+
+  it('the first ones that another instance had, and gave back, are done before those that had been taken with it', async (t) => {
+    const database = server.url(await server.createDatabase());
+    const other = await session(database);
+    t.after(() => other.close());
+    let intrudes = true;
+    const looks = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let looked = 0;
+    const intruded = (waiting: WaitingPort): WaitingPort => ({
+      ...waiting,
+      async start(rows, how) {
+        const firsts = rows.filter(({ message: { key } }) => key === 'a');
+        if (!intrudes || firsts.length === 0) return waiting.start(rows, how);
+        intrudes = false;
+        await other.ports.waiting.start(firsts, { owner: 'other', claimMs: 60_000 });
+        const started = await waiting.start(rows, how);
+        for (const row of firsts) await other.transaction((tx) => other.ports.waiting.settle(tx, { ...row, owner: 'other' }, {}));
+        return started;
+      },
+      async behind(heads, max) {
+        const rows = await waiting.behind!(heads, max);
+        looks[looked++]?.resolve();
+        return rows;
+      },
+    });
+    const driver = postgres(database);
+    const open = async (host: Host): Promise<StoreSession> => {
+      const real = await driver.open(host);
+      return Object.assign(Object.create(real) as StoreSession, { ports: { ...real.ports, waiting: intruded(real.ports.waiting) } });
+    };
+    const bus = assembleBus({ service: 'basket', store: { ...driver, open } as never, transport: memory(), relay: 'off', requireTransaction: false }, { clock: systemClock() });
+    t.after(() => bus.stop());
+    // The first transaction takes sixteen: what is busy with others, and the first two of the line.
+    const count = 6;
+    const others = Array.from({ length: 14 }, (_, n) => Lined.of({ n, key: `b${n}` }));
+    await bus.publishAll([...others, ...Array.from({ length: count }, (_, n) => Lined.of({ n, key: 'a' }))]);
+    const client = await connect(database);
+    await client.query(`insert into waybill.waiting (subscription, kind, id, source, type, key, time, headers, body, due, created, attempt, attempts, starts, in_order, front, head, reason)
+      select 'basket.line', kind, id, source, type, key, time, headers, body, pos, 0, 0, 10, 0, true, false,
+        row_number() over (partition by key order by pos) = 1, 'suspect' from waybill.ledger order by pos`);
+    await client.end();
+    const ran: number[] = [];
+    const goes = Promise.withResolvers<void>();
+    const all = Promise.withResolvers<void>();
+    bus.subscribe(Lined, { name: 'line', order: 'by-key' }, async ({ n, key }) => {
+      if (key === 'a') ran.push(n);
+      else await goes.promise;
+    });
+    bus.on('applied', () => ran.length >= count && all.resolve());
+    await bus.start();
+    await looks[1]!.promise;
+    await sleep(100); // what was read is decoded, and in its lane
+    goes.resolve();
+    await all.promise;
+    assert.deepEqual(ran, Array.from({ length: count }, (_, n) => n));
+  });
+});
