@@ -311,7 +311,8 @@ export interface WaitingPort {
   settle(tx: StoreTransaction, row: WaitingRow, next?: Partial<WaitingEntry>): MaybePromise<boolean>;
   /**
    * Where a statement is a round trip, for `take`: what stands behind these heads in their lines, each line in its order, up
-   * to `max` in all. As far as the first that is not due by now, or of which a run has begun.
+   * to `max` in all or as many as have `readBytesMax` together. As far as the first that is not due by now, or of which a
+   * run has begun.
    */
   behind?(heads: readonly WaitingRow[], max: number): Promise<readonly WaitingRow[]>;
   /**

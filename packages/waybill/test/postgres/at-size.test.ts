@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { PostgresServer } from '../support/postgres-server.ts';
-import { measureAtSize } from './at-size.ts';
+import { measureAtSize, measureUntold } from './at-size.ts';
 import { server as startServer, skip } from './support.ts';
 
 describe('where a great deal waits', { skip }, () => {
@@ -20,5 +20,12 @@ describe('where a great deal waits', { skip }, () => {
       if (name.startsWith('control')) assert.ok(touched > 5_000, `a walk through all that waits was not seen: ${told}`);
       else assert.ok(touched <= 500, `${name}: ${told}`);
     }
+  });
+
+  it('does so too before the server has been told how much there is', async () => {
+    const found = await measureUntold(server, 50_000);
+    const told = JSON.stringify(found, null, 1);
+    assert.equal(found.length, 15, told);
+    for (const { name, touched } of found) assert.ok(touched <= 5_000, `${name}: ${told}`);
   });
 });

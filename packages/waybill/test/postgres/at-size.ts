@@ -55,6 +55,52 @@ export async function measureAtSize(server: PostgresServer, rows: number): Promi
   return found;
 }
 
+/** What the server may have been told of a table before so much came into it, all at once. */
+const told = {
+  'of nothing': [],
+  'of an empty table': ['vacuum analyze waybill.waiting'],
+  'of one line': ['insert', 'analyze waybill.waiting'],
+} as const;
+
+/** A backlog comes sooner than anybody counts it: so many lines, one row each, and statistics of what was there before. */
+export async function measureUntold(server: PostgresServer, rows: number): Promise<Measured[]> {
+  const found: Measured[] = [];
+  for (const [what, texts] of Object.entries(told)) {
+    const database = await server.createDatabase();
+    const store = await session(server.url(database));
+    const client = new pg.Client({ connectionString: server.url(database) });
+    await client.connect();
+    const fill = (from: number, count: number, each: number): Promise<unknown> =>
+      client.query(
+        `insert into waybill.waiting (subscription, due, created, attempt, attempts, starts, in_order, front, head, reason, ${wire})
+         select '${of}', 0, 0, 0, 10, 0, true, false, i % $3 = 0, 'suspect', ${columns(`'k' || i / $3`)} from generate_series($1::int, $1::int + $2::int - 1) i`,
+        [from, count, each],
+      );
+    await client.query('alter table waybill.waiting set (autovacuum_enabled = off)');
+    for (const text of texts) await (text === 'insert' ? fill(0, 1_000, 1_000) : client.query(text));
+    await fill(1_000, rows, 1);
+    const { waiting } = store.ports;
+    const keys = Array.from({ length: 50 }, (_, i) => `k${1_100 + i}`);
+    const { rows: numbers } = await client.query<{ row: string }>(`select row from waybill.waiting where key = any($1) order by row`, [keys]);
+    const heads = numbers.map(({ row }, i) => ({ row: Number(row), attempt: 0, subscription: of, inOrder: true, message: { key: keys[i] } }) as WaitingRow);
+    const entries = keys.map((key): WaitingEntry => ({ subscription: of, message: named('new', { key }), dueMs: 'now', attempt: 0, attempts: 10, firstFailedMs: undefined, error: undefined, reason: 'behind', inOrder: true }));
+    const works: Record<string, () => Promise<unknown>> = {
+      'what is due': () => waiting.due(of, 'now', 50, 'me'),
+      'what stands behind': async () => waiting.behind!(heads, 200),
+      'are their keys blocked?': () => store.transaction((tx) => waiting.blocked(tx, of, keys)),
+      'behind fifty lines': () => store.transaction((tx) => waiting.add(tx, entries)),
+      'fifty are taken': () => store.transaction(async (tx) => waiting.add(tx, [], await waiting.take!(tx, heads))),
+    };
+    for (const [name, work] of Object.entries(works)) {
+      const plans = await explained(client, work);
+      found.push({ name: `told ${what}: ${name}`, touched: Math.max(...plans.map(({ Plan }) => touchedBy(Plan))), ms: plans.reduce((sum, plan) => sum + plan['Execution Time'], 0) });
+    }
+    await client.end();
+    await store.close();
+  }
+  return found;
+}
+
 /** Everything that happens for each message, each saga's step, each look. */
 function worksOf(store: StoreSession): Record<string, () => Promise<unknown>> {
   const { waiting, inbox, inspect, sagas, streams } = store.ports;
@@ -162,7 +208,8 @@ function touchedBy(plan: Plan): number {
 if (process.argv[1] === import.meta.filename) {
   const server = await startServer({ settings: { shared_buffers: '512MB', max_wal_size: '4GB' } });
   try {
-    for (const { name, touched, ms } of await measureAtSize(server, Number(process.argv[2] ?? 1_000_000))) {
+    const rows = Number(process.argv[2] ?? 1_000_000);
+    for (const { name, touched, ms } of [...(await measureAtSize(server, rows)), ...(await measureUntold(server, rows))]) {
       console.log(`${name.padEnd(45)} ${String(touched).padStart(9)} rows ${ms.toFixed(2).padStart(10)} ms`);
     }
   } finally {

@@ -1,4 +1,4 @@
-import type { Due, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
+import { type Due, type WaitingEntry, type WaitingPort, type WaitingRow, readBytesMax } from '../../contract/store.ts';
 import type { Access } from './access.ts';
 import { copyOf, type Disk, type Waiting } from './disk.ts';
 
@@ -64,12 +64,14 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
     async behind(some, max) {
       const nowMs = host.clock.now();
       const each = Math.ceil(max / Math.max(1, some.length));
-      return some.flatMap((head) => {
+      let bytes = 0;
+      const found = some.flatMap((head) => {
         const line = lineOf([...disk.waiting.committed.values()], head);
         const after = line.slice(line.findIndex(({ row }) => row === head.row) + 1);
         const end = after.findIndex(({ starts, dueMs }) => starts > 0 || dueMs > nowMs);
         return after.slice(0, end < 0 ? each : Math.min(end, each)).map(waitingRow);
       });
+      return found.filter(({ message: { body } }) => (bytes += body.length) - body.length < readBytesMax);
     },
 
     take: (tx, rows) =>

@@ -41,17 +41,18 @@ export async function realignAll(sql: Statements, s: string, subscription: strin
   );
 }
 
-// by waiting_line its first entry, by failures_hold, by waiting_head at most two rows, and by row
+// by waiting_line its first entry, by failures_hold, by waiting_head at most two rows, and by row: arrays, limits and orders keep it to that
+// also where statistics say that there are few keys, or few rows
 const realignment = (s: string, places: string): string => `
-  with first as (
+  with first as materialized (
     select p.subscription, p.key, f.row,
       not exists (select 1 from ${s}.failures h where h.subscription = p.subscription and h.key = p.key and h.holds) as free
     from (${places}) p
     cross join lateral (select row from ${s}.waiting w where w.subscription = p.subscription and w.key = p.key and w.in_order
-      order by front desc, row limit 1) f),
-  changed as (
-    select f.row, true as head from first f where f.free
+      order by front desc, row limit 1) f)
+  update ${s}.waiting w set head = not w.head
+  where w.in_order and w.head <> (w.row = any(array(select f.row from first f where f.free))) and w.row = any(array(
+    select f.row from first f
     union all
-    select w.row, false from first f join ${s}.waiting w on w.subscription = f.subscription and w.key = f.key and w.in_order and w.head
-    where w.row <> f.row or not f.free)
-  update ${s}.waiting w set head = c.head from changed c where w.row = c.row and w.head <> c.head`;
+    select h.row from first f cross join lateral (select h.row from ${s}.waiting h where h.subscription = f.subscription and h.key between f.key and f.key
+      and h.in_order and h.head order by h.key limit 2) h))`;

@@ -7,7 +7,7 @@
  * `due` one read that touches only what it returns.
  */
 import type { Clock } from '../../contract/clock.ts';
-import type { Due, DueRows, WaitingEntry, WaitingPort, WaitingRow } from '../../contract/store.ts';
+import { type Due, type DueRows, type WaitingEntry, type WaitingPort, type WaitingRow, readBytesMax } from '../../contract/store.ts';
 import { lockLines, realign, type Place } from './line.ts';
 import { elsewhere } from './errors.ts';
 import type { Access, Statements } from './port.ts';
@@ -79,12 +79,14 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
   const begin = start(`w.attempt = r.attempt and w.starts = r.starts and ${isMine('$2')}`);
   // what a transaction has in hand nobody else gets either: it is not waited for, or the claims on all others ran out meanwhile
   const renewal = start('w.owner = $2::text', 'skip locked');
-  // search by row, then by waiting_line from there on, ended by limit
-  const behind = `select ${waitingText}, (w.due <= ${dueText('$3::text::bigint')})::text as ready from json_array_elements_text($1::text::json) with ordinality as h(row, at)
-    join ${s}.waiting i on i.row = h.row::bigint
-    cross join lateral (select * from ${s}.waiting w where w.subscription = i.subscription and w.key = i.key and w.in_order
-      and w.front = false and w.row > i.row order by w.row limit $2::text::int) w
-    where i.front = false order by h.at, w.row`;
+  // search by row, then by waiting_line (whose order that is: the primary key's would lead past all other lines), ended by limit
+  const behind = `select ${waitingText}, (w.due <= ${dueText('$3::text::bigint')})::text as ready from (
+      select w.*, h.at, sum(octet_length(w.body)) over (order by h.at, w.row rows between unbounded preceding and 1 preceding) as before
+      from json_array_elements_text($1::text::json) with ordinality as h(row, at) join ${s}.waiting i on i.row = h.row::bigint
+      cross join lateral (select * from ${s}.waiting w where w.subscription = i.subscription and w.key between i.key and i.key and w.in_order
+        and w.front = false and w.row > i.row order by w.key, w.front desc, w.row limit $2::text::int) w
+      where i.front = false) w
+    where coalesce(w.before, 0) < ${readBytesMax} order by w.at, w.row`;
   // search by row; of each line by waiting_line, and no farther than the first that is not among them; by failures_hold
   const take = `with mine as (
       select w.row, w.subscription, w.key, w.in_order, w.front from ${s}.waiting w
@@ -108,10 +110,12 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
   const notBegun = `update ${s}.waiting w set starts = w.attempt, claimed = '-infinity'
     from json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text)
     where w.row = r.row and w.attempt = r.attempt and ${isMine('r.owner')}`;
-  // search by waiting_line, and by failures_hold
+  // by waiting_line its first entry of each key, and by failures_hold: as `exists` it reads all of both where statistics are old
   const blocked = `select k.key from json_array_elements_text($2::text::json) as k(key)
-    where exists (select 1 from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order)
-      or exists (select 1 from ${s}.failures f where f.subscription = $1::text and f.key = k.key and f.holds)`;
+    left join lateral (select true as waits from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order
+      order by w.front desc, w.row limit 1) w on true
+    left join lateral (select true as holds from ${s}.failures f where f.subscription = $1::text and f.key = k.key and f.holds limit 1) f on true
+    where w.waits or f.holds`;
   // search by waiting_id
   const cancel = `delete from ${s}.waiting where id = $1::text and subscription = $2::text and (subscription <> '' or reason = 'delayed')
     returning key, in_order::text as ordered`;
@@ -263,10 +267,11 @@ async function due(
      from (select ${dueText('$2::text::bigint')} as now offset 0) t`,
     [of, at, owner ?? null],
   );
-  // the same search up to that moment, in its order
+  // the same search up to that moment, in its order: compared as pairs, that is the only one that is cheap to the planner, whatever it has
+  // been told of the table (a backlog comes sooner than its statistics, and was sorted whole)
   const rows = await sql.query<WaitingColumns>(
-    `select ${waitingText} from ${s}.waiting w where w.subscription = $1::text and w.head and w.due <= $2::text::bigint
-     and (w.claimed <= clock_timestamp() or w.owner = $4::text) order by w.due, w.row limit $3::text::int`,
+    `select ${waitingText} from ${s}.waiting w where (w.subscription, w.due) >= ($1::text, -9223372036854775808) and (w.subscription, w.due) <= ($1::text, $2::text::bigint)
+     and w.head and (w.claimed <= clock_timestamp() or w.owner = $4::text) order by w.subscription, w.due, w.row limit $3::text::int`,
     [of, next!.now, max + 1, owner ?? null],
   );
   const more = rows.length > max ? Number(rows[max]!.due) : undefined;

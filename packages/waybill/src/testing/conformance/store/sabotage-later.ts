@@ -73,6 +73,11 @@ export const waitingSabotages: readonly StoreSabotage[] = [
       },
     }),
   })),
+  broken('reads a line however large it is', 'of what stands behind in line no more is read at once than a memory can hold', () => ({
+    waiting: (_honest, session) => ({
+      behind: async (heads) => (await session.ports.inspect.waiting({ limit: 100 })).filter(({ row }) => heads.every((head) => head.row !== row)),
+    }),
+  })),
   broken('takes whatever is asked for', 'a line is taken from its first on, in its order, and by whoever claimed it', () => ({
     waiting: (honest) => ({
       async take(tx, rows) {

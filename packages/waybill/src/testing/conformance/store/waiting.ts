@@ -1,6 +1,6 @@
 /** What happens later. */
 import assert from 'node:assert/strict';
-import type { Claim, FailureRow, StoreSession, WaitingEntry, WaitingRow } from '../../../contract/store.ts';
+import { type Claim, type FailureRow, type StoreSession, type WaitingEntry, type WaitingRow, readBytesMax } from '../../../contract/store.ts';
 import { due, entry, failure, label, message, prices, undone, type StoreCase } from './world.ts';
 
 export const waitingCases: readonly StoreCase[] = [
@@ -197,6 +197,17 @@ export const waitingCases: readonly StoreCase[] = [
       assert.deepEqual(heads.map(({ message: wire }) => label(wire)).toSorted(), ['x1', 'y1']);
       assert.deepEqual(await names(100), ['x2', 'x3'], 'y2 is not due, and of x4 a run has begun');
       assert.deepEqual(await names(2), ['x2'], 'as many of each line');
+    },
+  },
+  {
+    name: 'of what stands behind in line no more is read at once than a memory can hold',
+    async run(world) {
+      const session = await world.open();
+      if (!takes(session)) return;
+      const large = (name: string): WaitingEntry => entry(name, { message: message(name, { key: 'x', body: new Uint8Array(readBytesMax / 4) }), inOrder: true, attempt: 0 });
+      for (const name of ['x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7']) await add(session, large(name));
+      const rows = await session.ports.waiting.behind!((await due(session, 1)).rows, 100);
+      assert.deepEqual(rows.map(({ message: { id } }) => id), ['x2', 'x3', 'x4', 'x5'].map((name) => `id of ${name}`));
     },
   },
   {
