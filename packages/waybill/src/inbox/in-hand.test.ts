@@ -7,13 +7,14 @@ const delivered = (id: string): Item => ({ delivery: { id }, row: undefined, inc
 const waited = (row: number, started = true): Item => ({ delivery: undefined, row: { row }, started, incoming: { kind: 'run' } }) as never;
 const applied: Outcome = { kind: 'applied', attempt: 1 };
 
-function hand(broken: { settle?: boolean; release?: boolean; store?: boolean } = {}) {
+function hand(broken: { settle?: boolean; release?: boolean; store?: boolean; exclusive?: boolean } = {}) {
   const seen: string[] = [];
   const ids = (all: readonly any[]): string => all.map((one) => one.id ?? one.row?.row ?? one.delivery?.id).join(',');
   const inHand = createInHand({
     plan: { name: 'shop.x' },
+    owner: broken.exclusive ? 'shop.x' : 'me',
     store: {
-      transaction: async (work: (tx: unknown) => unknown) => (broken.store ? assert.fail('down') : work('tx')),
+      transaction: async (work: (tx: unknown) => unknown) => (broken.store ? assert.fail('down') : (seen.push('begun'), work('tx'))),
       ports: { waiting: { settle: async (_: unknown, { row }: any, into: unknown) => void seen.push(`kept ${row} ${JSON.stringify(into)}`) } },
     },
     consumer: {
@@ -62,7 +63,25 @@ describe('what is in hand', () => {
   it('takes its start back when it is given back, or it would look like a crash', async () => {
     const { inHand, seen } = hand();
     await inHand.giveBack([delivered('a'), waited(7), waited(8, false)]);
-    assert.deepEqual(seen, ['released a', 'ended a,7,8', 'kept 7 {}']);
+    assert.deepEqual(seen, ['released a', 'ended a,7,8', 'begun', 'kept 7 {}']);
+  });
+
+  it('takes back all starts in one transaction, in the order of rows', async () => {
+    const { inHand, seen } = hand();
+    await inHand.giveBack([waited(9), waited(7), waited(8)]);
+    assert.deepEqual(seen, ['ended 9,7,8', 'begun', 'kept 7 {}', 'kept 8 {}', 'kept 9 {}']);
+  });
+
+  it('takes its start back when it is forgotten, too: a lease that is lost is no crash', async () => {
+    const { inHand, seen } = hand();
+    await inHand.forget([delivered('a'), waited(7)]);
+    assert.deepEqual(seen, ['ended a,7', 'released a', 'begun', 'kept 7 {}']);
+  });
+
+  it('leaves its start where the next holder of the lease has the same name: it may be that one’s by now', async () => {
+    const { inHand, seen } = hand({ exclusive: true });
+    await inHand.forget([waited(7)]);
+    assert.deepEqual(seen, ['ended 7']);
   });
 
   it('is given back as far as can be while consumer and store are away', async () => {

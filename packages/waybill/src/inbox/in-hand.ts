@@ -27,6 +27,8 @@ export function createInHand(host: {
   readonly store: StoreSession;
   readonly consumer: Consumer;
   readonly claims: Claims;
+  /** Whose claims these are: this instance's; the subscription's where one instance at a time works on it. */
+  readonly owner: string;
   readonly report: (item: Item, outcome: Outcome) => void;
   readonly trouble: (where: string, error: unknown) => void;
   /** Something may be due sooner than was known. */
@@ -51,6 +53,18 @@ export function createInHand(host: {
     }
   };
 
+  /** A start without verdict would look like a crash. All of them at once: where the store is away that is one wait, not a hundred. */
+  const takeStartsBack = async (items: readonly Item[]): Promise<void> => {
+    const begun = items.flatMap(({ row, started, incoming }) => (row && started && incoming.kind === 'run' ? [row] : []));
+    if (begun.length === 0) return;
+    begun.sort((one, other) => one.row - other.row); // as whoever else locks several
+    await store
+      .transaction(async (tx) => {
+        for (const row of begun) await store.ports.waiting.settle(tx, row, {});
+      })
+      .catch(() => {});
+  };
+
   return {
     held,
     async done(items, outcomes) {
@@ -72,16 +86,13 @@ export function createInHand(host: {
     async forget(items) {
       end(items);
       await release(items);
+      // Where all instances claim in one name the one that works now may have begun it, and that is not to be taken back.
+      if (host.owner !== plan.name) await takeStartsBack(items);
     },
     async giveBack(items) {
       await release(items);
       end(items);
-      for (const item of items) {
-        // A start without verdict would look like a crash.
-        if (item.row && item.started && item.incoming.kind === 'run') {
-          await store.transaction((tx) => store.ports.waiting.settle(tx, item.row!, {})).catch(() => {});
-        }
-      }
+      await takeStartsBack(items);
     },
   };
 }
