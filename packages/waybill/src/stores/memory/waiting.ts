@@ -91,7 +91,7 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
         }
         for (const one of mine) {
           if (taken.has(one)) waiting.delete(one.row);
-          else waiting.set(one.row, { ...one, starts: one.attempt, claim: undefined });
+          else if (rows.some(({ row, owner }) => row === one.row && owner === one.claim?.owner)) waiting.set(one.row, { ...one, starts: one.attempt, claim: undefined });
         }
         return [...taken].map(waitingRow);
       }),

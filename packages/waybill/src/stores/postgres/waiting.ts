@@ -106,10 +106,10 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
           and (e.front, -e.row) > (m.front, -m.row))
       returning w.row, w.subscription, w.front)
     select g.row::text, g.subscription from gone g order by g.front desc, g.row`;
-  // search by row
+  // search by row; not what another has begun since, though its claim has run out, too: its start is all that tells of it
   const notBegun = `update ${s}.waiting w set starts = w.attempt, claimed = '-infinity'
     from json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text)
-    where w.row = r.row and w.attempt = r.attempt and ${isMine('r.owner')}`;
+    where w.row = r.row and w.attempt = r.attempt and w.owner = r.owner`;
   // by waiting_line its first entry of each key, and by failures_hold: as `exists` it reads all of both where statistics are old
   const blocked = `select k.key from json_array_elements_text($2::text::json) as k(key)
     left join lateral (select true as waits from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order

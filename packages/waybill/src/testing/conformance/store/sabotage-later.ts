@@ -87,6 +87,15 @@ export const waitingSabotages: readonly StoreSabotage[] = [
       },
     }),
   })),
+  broken('forgets who died', 'whoever comes late to take a row leaves the start on record of another that had it since', () => ({
+    waiting: (honest) => ({
+      async take(tx, rows) {
+        const taken = await honest.take!(tx, rows);
+        for (const row of rows) if (!taken.some((one) => one.row === row.row)) await honest.settle(tx, row, {});
+        return taken;
+      },
+    }),
+  })),
   broken('blocks every key', 'blocked names the keys that have an ordered row waiting or a failure that holds them', () => ({
     waiting: () => ({ blocked: (_tx, _subscription, keys) => new Set(keys) }),
   })),

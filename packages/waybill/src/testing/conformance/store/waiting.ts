@@ -248,6 +248,23 @@ export const waitingCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'whoever comes late to take a row leaves the start on record of another that had it since',
+    async run(world) {
+      const session = await world.open();
+      const { waiting } = session.ports;
+      if (!takes(session)) return;
+      await add(session, entry('x1', { key: 'x', attempt: 0 }), entry('x2', { key: 'x', attempt: 0, reason: 'behind' }));
+      const second = async (): Promise<WaitingRow> => (await session.ports.inspect.waiting({ id: 'id of x2' }))[0]!;
+      const late = { ...(await second()), owner: me.owner };
+      await waiting.start([late], me);
+      await world.pass(me.claimMs + 100);
+      assert.deepEqual(await waiting.start([await second()], other), [2]);
+      await world.pass(other.claimMs + 100); // it died
+      assert.deepEqual(await session.transaction((tx) => waiting.take!(tx, [late])), [], 'x1 stands before it');
+      assert.equal((await second()).starts, 2);
+    },
+  },
+  {
     name: 'blocked names the keys that have an ordered row waiting or a failure that holds them',
     async run(world) {
       const session = await world.open();
