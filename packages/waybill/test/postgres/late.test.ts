@@ -120,6 +120,32 @@ describe('ledger rows that travel with COMMIT', { skip }, () => {
     assert.deepEqual(await rows(), ['before', 'between', 'kept', 'after']);
   });
 
+  it('are undone with it also where the client hears of the error before it hears what that did to the transaction', async (t) => {
+    await clear();
+    const [slow, other] = busOn(server.url(database));
+    t.after(async () => {
+      await other.stop();
+      await slow.end();
+    });
+    slow.on('connect', (client) => {
+      const { connection } = client as unknown as { connection: { emit(name: string, ...more: unknown[]): boolean } };
+      const { emit } = connection;
+      connection.emit = (name, ...more) => {
+        if (name !== 'readyForQuery') return emit.call(connection, name, ...more);
+        setTimeout(() => emit.call(connection, name, ...more), 2);
+        return true;
+      };
+    });
+    await other.transaction(async (tx) => {
+      await tx.query('savepoint a');
+      await other.publish(Noted, { text: 'undone' }, { tx });
+      await assert.rejects(tx.query('select 1 / 0'), { code: '22012' });
+      await tx.query('rollback to savepoint a');
+      await other.publish(Noted, { text: 'after' }, { tx });
+    });
+    assert.deepEqual(await rows(), ['after']);
+  });
+
   it('are written under the rights that the transaction had when they were published', async () => {
     await clear();
     await server.query('create role stranger', undefined, database);

@@ -23,6 +23,8 @@ interface Connection {
 interface Statement {
   callback: (error: Error | null | undefined, result: unknown) => void;
   query_timeout?: number;
+  text: string;
+  submit(connection: Connection): Error | null;
   prepare(connection: Connection): void;
   handleCommandComplete(message: unknown, connection: Connection): void;
   handleError(error: Error, connection: Connection): void;
@@ -30,6 +32,7 @@ interface Statement {
 
 export interface Speaker {
   readonly connection?: Connection;
+  getTransactionStatus?(): 'I' | 'T' | 'E' | null;
 }
 
 interface Config {
@@ -56,6 +59,27 @@ export function sayBegin(client: Speaker, say: Say, answered: () => void): void 
   say(begin, (error: Error | null | undefined) => {
     if (isRefused(error)) client.connection?.stream.destroy();
     answered();
+  });
+}
+
+/**
+ * Says `text` if the transaction has not failed by the time it is its turn: in a failed one nothing but its undoing can follow.
+ * `pg` tells of an error before it knows, by the next message, what it has done to the transaction: so that is not asked before.
+ * @returns its rows; undefined where nothing was said
+ */
+export function sayUnlessFailed(client: Speaker, say: Say, text: () => string): Promise<readonly object[] | undefined> {
+  const { Query } = client.constructor as { readonly Query?: StatementClass };
+  const hasFailed = (): boolean => client.getTransactionStatus!() === 'E';
+  if (Query === undefined) return hasFailed() ? Promise.resolve(undefined) : (say(text()) as Promise<{ rows: object[] }>).then(({ rows }) => rows);
+  const statement = new Query({ text: '' }); // which the server answers in a failed transaction, too
+  const { submit } = statement;
+  statement.submit = (connection) => {
+    if (!hasFailed()) statement.text = text();
+    return submit.call(statement, connection);
+  };
+  return new Promise((resolve, reject) => {
+    statement.callback = (error, result) => (error ? reject(error) : resolve(statement.text === '' ? undefined : (result as { rows: object[] }).rows));
+    say(statement);
   });
 }
 

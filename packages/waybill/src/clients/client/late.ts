@@ -8,7 +8,7 @@
  * For clients that queue what they are told, take several statements in one text, and know whether they are in a
  * transaction (`pg` since 8.17). The client's `query` is wrapped once, and hands everything on as it came.
  */
-import { begin, sayBegin, sayFirst, type Speaker } from './first.ts';
+import { begin, sayBegin, sayFirst, sayUnlessFailed, type Speaker } from './first.ts';
 
 /** What is held back. */
 export interface Held {
@@ -23,7 +23,6 @@ export interface Held {
 /** What is used of a client. */
 export interface LateClient extends Speaker {
   query(text: string): Promise<unknown>;
-  getTransactionStatus?(): 'I' | 'T' | 'E' | null;
   /** Says the next statement before the one before it has answered. */
   readonly pipeline?: boolean;
 }
@@ -101,10 +100,8 @@ export class Late {
   #sayNow(): void {
     const held = this.#held!;
     this.#held = undefined;
-    // In a failed transaction nothing but its undoing can follow, and that undoes what is held.
-    if (this.#client.getTransactionStatus!() === 'E') return;
     if (this.#begin === 'due') sayBegin(this.#client, this.#query, this.#beginSaid());
-    const said = (this.#query(held.write()) as Promise<Answer>).then(({ rows }) => held.answered(rows));
+    const said = sayUnlessFailed(this.#client, this.#query, () => held.write()).then((rows) => rows && held.answered(rows));
     this.#sent = Promise.all([this.#sent, said]).then(() => {});
     this.#sent.catch(() => {});
   }
