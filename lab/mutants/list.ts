@@ -71,8 +71,11 @@ export const mutants: readonly Mutant[] = [
   { name: 'keys are spread over lanes at will', file: 'inbox/lanes.ts', find: 'const found = key === undefined ?', put: "const found = key !== '' ?" },
   { name: 'a message passes the one that waits before it', file: apply, find: 'if (inOrder && key !== undefined && blocked.has(key))', put: "if (inOrder && key === '' && blocked.has(key))" },
   { name: 'of a key that waits, anyone may run', file: waiting, find: 'if (passed.has(key)) return false;\n', put: '' },
-  { name: 'what was taken with the first of its line runs whatever became of that', file: waiting, find: 'if (!isHeld && (first === undefined || inLine(one, first) < 0))', put: 'if (!isHeld || first === undefined)' },
-  { name: 'what was not taken off its line runs all the same', file: 'inbox/whole.ts', find: 'isTaken ? undefined : hasWaited ? gone :', put: 'hasWaited ? undefined :' },
+  { name: 'what was taken with the first of its line runs whatever became of that', file: waiting, find: 'if (!isHeld && (first === undefined || inLine(one, first) < 0))', put: 'if (!isHeld || first === undefined)', also: { file: worker, find: 'started || !line?.broken', put: 'true' } },
+  { name: 'what was not taken off its line runs all the same, in a transaction of its own', file: alone, find: "if (taken === undefined) throw new Undo({ kind: 'gone' });", put: 'taken ??= [];', also: { file: worker, find: 'started || !line?.broken', put: 'true' } },
+  { name: 'what could not be taken off its line is gone', file: alone, find: "outcome.kind === 'gone' ? {} : undefined", put: 'undefined', also: { file: worker, find: 'started || !line?.broken', put: 'true' } },
+  { name: 'what is put into line with others is acknowledged and not written', file: shared, find: 'return whole(tx, unrun, () => false, blocked);', put: "return whole(tx, unrun.slice(0, 1), () => false, blocked).then(([outcome]) => unrun.map(() => outcome!));" },
+  { name: 'what was not taken off its line runs all the same', file: 'inbox/whole.ts', find: 'isTaken ? undefined : hasWaited ? gone :', put: 'hasWaited ? undefined :', also: { file: worker, find: 'started || !line?.broken', put: 'true' } },
   { name: 'what had been received when all was let go of is done all the same', file: taking, find: 'mayNotRun() || host.forgets() !== forgets', put: 'mayNotRun()', also: { file: worker, find: '          await forgetting;\n', put: '' } },
   // --- retries and failures
   { name: 'a retry by the clock of the process', file: apply, find: 'const nowMs = await waiting.nowMs(tx);\n    const dueMs', put: 'const nowMs = clock.now();\n    const dueMs' },

@@ -322,8 +322,8 @@ export interface WaitingPort {
    * transaction ends.
    */
   take?(tx: StoreTransaction, rows: readonly WaitingRow[]): MaybePromise<readonly WaitingRow[]>;
-  /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. */
-  blocked(tx: StoreTransaction, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;
+  /** Which of these keys have an `inOrder` row waiting, or a failure that holds them. Without a transaction: as of now, committed. */
+  blocked(tx: StoreTransaction | undefined, subscription: string, keys: readonly string[]): MaybePromise<ReadonlySet<string>>;
   /**
    * Takes back a delayed message that has not left, or, with `subscription`, what waits there under this id for whatever
    * reason; false when there is none.

@@ -2,7 +2,7 @@ import type { Clock } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
 import type { Ready } from '../contract/handling.ts';
 import type { WireMessage } from '../contract/message.ts';
-import type { StoreTransaction } from '../contract/store.ts';
+import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
 import { transact } from '../contract/transact.ts';
 import type { Consumer } from '../contract/transport.ts';
 import { type Apply, type ApplyHost, runOf } from './apply.ts';
@@ -12,6 +12,9 @@ import { underAllNames } from './names.ts';
 /**
  * A transaction for each message: modes `own` and `manual`, where the handler may wait for something outside. Its
  * immediate runs each have a transaction of their own; the verdict on a run that threw is written in another.
+ *
+ * Cost on a server besides the handler's own, in round trips: a look whether its key waits and one whether it is known, the inbox row
+ * with BEGIN, and COMMIT. Of a line: its start in a commit of its own, off the line with BEGIN, two for the line's end, and COMMIT.
  */
 export interface Alone {
   run(item: Item): Promise<Outcome>;
@@ -25,24 +28,39 @@ export function createAlone(
   const { plan, store, clock, consumer, apply, runs, stopping, verdict, reply, replyFailed, append, trouble } = host;
   const { waiting } = store.ports;
   const inbox = underAllNames(store.ports.inbox, plan);
+  /** Where a row is off its line with its run's first statement; whose turn it is then is settled at the end. Elsewhere it is held until then. */
+  const takes = waiting.take !== undefined;
+  const takeRow = async (tx: StoreTransaction, row: WaitingRow): Promise<readonly WaitingRow[] | undefined> => {
+    if (!takes) return (await waiting.settle(tx, row, {})) ? [] : undefined;
+    const taken = await waiting.take!(tx, [row]);
+    return taken.length > 0 ? taken : undefined;
+  };
 
-
-  /** What commits before the handler's first write: fence, inbox row, watermark. */
-  const begin = async (tx: StoreTransaction, item: Item, ready: Ready): Promise<void> => {
+  /** What commits before the handler's first write: fence, inbox row, watermark. Answers what is off its line. */
+  const begin = async (tx: StoreTransaction, item: Item, ready: Ready): Promise<readonly WaitingRow[]> => {
     await consumer.settleIn(tx, []);
+    let taken: readonly WaitingRow[] | undefined = [];
     if (item.row) {
-      if (!(await waiting.settle(tx, item.row, {}))) throw new Undo({ kind: 'gone' });
+      taken = await takeRow(tx, item.row);
+      if (taken === undefined) throw new Undo({ kind: 'gone' });
     } else {
       const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);
       if (!fresh) throw new Undo(takenBefore(item));
     }
     if (!(await apply.advance(tx, ready))) throw new Undo({ kind: 'stale' });
+    return taken;
+  };
+
+  /** After the handler's last write. */
+  const end = async (tx: StoreTransaction, item: Item, taken: readonly WaitingRow[]): Promise<void> => {
+    if (taken.length > 0) await waiting.add(tx, [], taken);
+    await consumer.settleIn(tx, deliveriesOf([item]));
   };
 
   const settleAfterUndo = async (item: Item, outcome: Outcome): Promise<Outcome> => {
     await transact(store, clock, async (tx) => {
       if (!item.row) await inbox.insert(tx, plan.name, [item.incoming.wire]);
-      else await waiting.settle(tx, item.row);
+      else await waiting.settle(tx, item.row, outcome.kind === 'gone' ? {} : undefined);
       await consumer.settleIn(tx, deliveriesOf([item]));
     });
     return outcome;
@@ -67,6 +85,7 @@ export function createAlone(
     eachAttempt(item, async (ready, attempt) => {
       let begun = false;
       let undo: Undo | undefined;
+      let taken: readonly WaitingRow[] = [];
       let time: Time | undefined;
       let held = false;
       const onWait = (): void => {
@@ -78,7 +97,7 @@ export function createAlone(
         if (begun) return;
         begun = true;
         try {
-          await begin(tx, item, ready);
+          taken = await begin(tx, item, ready);
         } catch (error) {
           if (error instanceof Undo) undo = error;
           throw error;
@@ -96,8 +115,8 @@ export function createAlone(
         host.took(clock.monotonic() - began);
         await onBegin(tx);
         if (undo) throw undo as Undo; // the handler swallowed it
-        await apply.complete(tx, item, ready, value);
-        await consumer.settleIn(tx, deliveriesOf([item]));
+        await apply.complete(tx, item, ready, value, takes);
+        await end(tx, item, taken);
       };
       try {
         await store.transaction(work, { lazy: true, onBegin, onWait });
@@ -115,11 +134,11 @@ export function createAlone(
       ): Promise<unknown> => {
         time?.hold();
         const result = await transact(store, clock, async (tx) => {
-          await begin(tx, item, ready);
+          const taken = await begin(tx, item, ready);
           time?.go();
           const value = await work({ native: tx.native, tx });
-          if (item.row) await waiting.settle(tx, item.row);
-          await consumer.settleIn(tx, deliveriesOf([item]));
+          if (item.row && !takes) await waiting.settle(tx, item.row);
+          await end(tx, item, taken);
           return value;
         }).finally(() => time?.go());
         committed = true;

@@ -4,7 +4,7 @@ import { createInHand } from './in-hand.ts';
 import type { Item, Outcome } from './item.ts';
 
 const delivered = (id: string): Item => ({ delivery: { id }, row: undefined, incoming: { kind: 'run' } }) as never;
-const waited = (row: number, started = true): Item => ({ delivery: undefined, row: { row }, started, incoming: { kind: 'run' } }) as never;
+const waited = (row: number, started = true): Item => ({ delivery: undefined, row: { row }, line: { left: 1, broken: false }, started, incoming: { kind: 'run' } }) as never;
 const applied: Outcome = { kind: 'applied', attempt: 1 };
 
 function hand(broken: { settle?: boolean; release?: boolean; store?: boolean; exclusive?: boolean } = {}) {
@@ -49,6 +49,16 @@ describe('what is in hand', () => {
       await inHand.done([item], [outcome]);
       assert.equal(seen.at(-1), 'woken');
     }
+  });
+
+  it('wakes nobody for a line of which more is in hand: that is looked at when it is over', async () => {
+    const { inHand, seen } = hand();
+    const line = { left: 2, broken: false };
+    const [first, second] = [waited(7), waited(8)].map((item) => ({ ...item, line }));
+    await inHand.done([first!], [applied]);
+    assert.ok(!seen.includes('woken'));
+    await inHand.done([second!], [applied]);
+    assert.equal(seen.at(-1), 'woken');
   });
 
   it('may be taken again once it is let go of, in whatever way', async () => {

@@ -39,7 +39,10 @@ export function createInHand(host: {
 
   const end = (items: readonly Item[]): void => {
     claims.end(items);
-    for (const item of items) if (item.row) held.delete(item.row.row);
+    for (const { row, line } of items) {
+      if (row) held.delete(row.row);
+      if (line) line.left--;
+    }
   };
 
   /** Where that fails they come again all the same: when this consumer is closed, or dies. */
@@ -74,7 +77,7 @@ export function createInHand(host: {
       let again = false;
       items.forEach((item, i) => {
         const outcome = outcomes[i]!;
-        again ||= outcome.kind === 'moved' || outcome.kind === 'retrying' || item.row !== undefined;
+        again ||= outcome.kind === 'moved' || outcome.kind === 'retrying' || (item.row !== undefined && !(item.line!.left > 0));
         host.report(item, outcome);
       });
       if (again) wake();

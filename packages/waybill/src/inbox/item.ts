@@ -17,14 +17,22 @@ export interface Item {
   readonly crashes: number;
   /** This run's start has been recorded. */
   started: boolean;
-  /** It waits behind another that was taken with it: its place in line is looked at when its run begins, in `whole.ts` alone. */
-  readonly behind: boolean;
+  /** The part of a line that was taken with it: of a row that stands in one. */
+  readonly line: Line | undefined;
   /** A newer form of it that waits here because this instance cannot read that: it goes instead, if that is still so. */
   newer: WaitingRow | undefined;
   /** At most this many share a transaction with it, itself included: fewer after a batch with it had to be undone. */
   together: number;
   /** Its last run, in a transaction that is undone: its verdict is still to be written. */
   threw: { readonly error: unknown; readonly attempt: number } | undefined;
+}
+
+/** A row that was first in its line, and those behind it that were taken with it: they run in this order or not at all. */
+export interface Line {
+  /** Of them in hand. */
+  left: number;
+  /** One of them has not been done: those behind it are let go of. */
+  broken: boolean;
 }
 
 /** What became of an item in a transaction; reported once that has committed. */

@@ -13,16 +13,29 @@ import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf } from
 import { type Fit, Spoilt, createWhole } from './whole.ts';
 
 export interface Shared {
-  /** `outcomes`: of the first ones, in their order. */
-  run(items: readonly Item[]): Promise<{ readonly outcomes: readonly Outcome[]; readonly rest: readonly Item[] }>;
-  /** A message of a key that waits may not be run by itself: here it is put behind the others. */
-  standsBehind(item: Item): Promise<boolean>;
+  run(items: readonly Item[]): Promise<Done>;
+  /**
+   * Where handlers have transactions of their own: the same for the first of these, as far as none is to be run. What is
+   * under suspicion, or of a key that waits, gets into its line; what has expired or cannot be read is done with. Undefined:
+   * the first one is to be run.
+   */
+  sort(items: readonly Item[]): Promise<Done | undefined>;
+  /** Whether it will be sorted away, as far as is known: then it may be taken with others. */
+  isUnrun(item: Item): boolean;
+}
+
+export interface Done {
+  /** Of the first ones, in their order. */
+  readonly outcomes: readonly Outcome[];
+  readonly rest: readonly Item[];
 }
 
 /** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
 const batchMs = 20;
 /** After a batch was undone because a handler threw, so many messages have a savepoint each, where that is cheap. */
 const carefulCount = 1_000;
+/** Keys that are remembered to wait. */
+const linesMax = 10_000;
 
 export function createShared(
   options: Pick<ApplyHost, 'plan' | 'store' | 'clock' | 'verdict' | 'stopping'> & {
@@ -38,17 +51,27 @@ export function createShared(
   const { waiting } = store.ports;
   /** Messages that are still to have a savepoint each. */
   let careful = 0;
+  /** Keys of which something waited when it was last seen. */
+  const linesSeen = new Set<string>();
 
-  const run: Shared['run'] = async (items) => {
+  const run: Shared['run'] = (items) => {
     const { threw } = items[0]!; // then it is alone
-    if (threw) return { outcomes: [await alone.recordFailure(items[0]!, threw.error, threw.attempt)], rest: [] };
+    return threw === undefined ? together(items, runIn) : verdictOn(items[0]!, threw);
+  };
+
+  const verdictOn = async (item: Item, { error, attempt }: NonNullable<Item['threw']>): Promise<Done> => ({
+    outcomes: [await alone.recordFailure(item, error, attempt)],
+    rest: [],
+  });
+
+  const together = async (items: readonly Item[], workIn: typeof runIn): Promise<Done> => {
     for (const item of items) if (isOlderForm(item)) item.newer = await unreadNewer(item);
     let outcomes: Outcome[] = [];
     let spoilt: Spoilt | undefined;
     try {
       await store.transaction(async (tx) => {
         spoilt = undefined;
-        outcomes = await runIn(tx, items).catch((error: unknown) => {
+        outcomes = await workIn(tx, items).catch((error: unknown) => {
           if (error instanceof Spoilt) spoilt = error; // whatever the store makes of it on its way out
           throw error;
         });
@@ -72,7 +95,7 @@ export function createShared(
   };
 
   /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
-  const redo = (items: readonly Item[], { culprits, error, charged }: Spoilt): Awaited<ReturnType<Shared['run']>> => {
+  const redo = (items: readonly Item[], { culprits, error, charged }: Spoilt): Done => {
     halve(culprits);
     careful = carefulCount;
     if (charged) {
@@ -105,6 +128,32 @@ export function createShared(
     return outcomes;
   };
 
+  /** As `runIn`, of the first ones, as far as none is to be run. */
+  /** Seen without a transaction: in most cases that is all. */
+  const isBehind = async (item: Item): Promise<boolean> => {
+    const key = keyOf(item);
+    if (plan.order !== 'by-key' || item.row || key === undefined) return false;
+    return (await waiting.blocked(undefined, plan.name, [key])).size > 0;
+  };
+
+  const unrunIn = async (tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]> => {
+    const blocked = await blockedKeys(tx, items);
+    const lines = (item: Item): boolean => item.row === undefined && blocked.has(keyOf(item)!);
+    const first = items.findIndex((item) => isRunnable(item) && !lines(item));
+    const unrun = first < 0 ? items : items.slice(0, first);
+    for (const item of items) remember(item, lines(item) || (unrun.includes(item) && item.delivery?.suspect === true));
+    if (unrun.length === 0) return [];
+    await consumer.settleIn(tx, []);
+    return whole(tx, unrun, () => false, blocked);
+  };
+
+  const remember = (item: Item, isLine: boolean): void => {
+    const key = plan.order === 'by-key' ? keyOf(item) : undefined;
+    if (key === undefined) return;
+    if (!isLine) linesSeen.delete(key);
+    else if (linesSeen.size < linesMax) linesSeen.add(key);
+  };
+
   const blockedKeys = async (tx: StoreTransaction, items: readonly Item[]): Promise<Set<string>> => {
     if (plan.order !== 'by-key') return new Set();
     const keys = new Set<string>();
@@ -119,9 +168,24 @@ export function createShared(
 
   return {
     run,
-    async standsBehind(item) {
-      if (plan.order !== 'by-key' || item.row || keyOf(item) === undefined) return false;
-      return store.transaction(async (tx) => (await blockedKeys(tx, [item])).size > 0);
+    async sort(items) {
+      const first = items[0]!;
+      if (first.threw) return verdictOn(first, first.threw);
+      if (isRunnable(first) && items.length === 1 && !(await isBehind(first))) {
+        remember(first, false);
+        return undefined;
+      }
+      const done = await together(items, unrunIn);
+      return done.outcomes.length > 0 || !isRunnable(first) || first.threw ? done : undefined;
+    },
+    isUnrun(item) {
+      const key = keyOf(item);
+      return !isRunnable(item) || (item.row === undefined && key !== undefined && linesSeen.has(key));
     },
   };
+}
+
+/** Nothing is against running it, but perhaps others of its key that wait. */
+function isRunnable({ incoming, delivery }: Item): boolean {
+  return incoming.kind === 'run' && !delivery?.suspect;
 }

@@ -38,7 +38,7 @@ const behindMax = 200;
 const crashesMax = 4;
 
 /** As it is delivered, when nothing is known of it yet. */
-const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, behind: false, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
+const plain = { delivery: undefined, deliveryCount: undefined, row: undefined, line: undefined, attempt: 0, crashes: 0, started: true, together: Infinity, threw: undefined, newer: undefined };
 
 export function createTaking(host: {
   readonly plan: Plan;
@@ -138,19 +138,22 @@ export function createTaking(host: {
   };
 
   /**
-   * What stands in line behind these and may run in one transaction with them, in its order. After a crash or a long retry
-   * a busy key has thousands: one at a time, each with a look, a claim and a commit, they would never catch up.
+   * What stands in line behind these and may run right after them, in its order. After a crash or a long retry a busy key has
+   * thousands: one at a time, each with a look of its own, they would never catch up.
    */
   const behind = async (heads: readonly Item[]): Promise<Item[]> => {
     const first = heads.filter(({ incoming, row, crashes }) => incoming.kind === 'run' && row!.inOrder && row!.attempt === 0 && crashes === 0);
-    if (first.length === 0 || waiting.behind === undefined || plan.mode !== 'shared' || plan.setBased || store.capabilities.cheapSavepoints) return [];
+    if (first.length === 0 || waiting.behind === undefined || plan.setBased || store.capabilities.cheapSavepoints) return [];
     const items: Item[] = [];
-    const ended = new Set<string | undefined>();
+    const lines = new Map(first.map(({ row: head, line }) => [head!.message.key, line]));
     for (const row of await waiting.behind(first.map(({ row: head }) => head!), behindMax)) {
       const { key } = row.message;
-      const item = ended.has(key) || held.has(row.row) ? undefined : await fromWaiting(row);
-      if (item?.incoming.kind === 'run') items.push({ ...item, behind: true });
-      else ended.add(key); // its turn comes when it is the first
+      const line = lines.get(key);
+      const item = line === undefined || held.has(row.row) ? undefined : await fromWaiting(row);
+      if (item?.incoming.kind === 'run') {
+        items.push({ ...item, line });
+        line!.left++;
+      } else lines.delete(key); // its turn comes when it is the first
     }
     for (const { row } of items) held.add(row!.row);
     return items;
@@ -172,7 +175,7 @@ export function createTaking(host: {
         : ({ kind: 'fail', wire: message, error: crashError(crashes) } as const);
     // What may take the process along runs alone; so does what failed before, where it would undo its neighbours.
     const together = crashes > 0 || (attempt > 0 && !store.capabilities.cheapSavepoints) ? 1 : Infinity;
-    return { ...plain, incoming, row, deliveryCount, attempt, crashes: crashes < crashesMax ? crashes : 0, started: false, together };
+    return { ...plain, incoming, row, deliveryCount, attempt, crashes: crashes < crashesMax ? crashes : 0, line: { left: 1, broken: false }, started: false, together };
   };
 
   const crashError = (crashes: number): WaybillError =>

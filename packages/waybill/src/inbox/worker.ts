@@ -10,7 +10,8 @@
  *
  * Cost per message in a shared transaction on SQLite: a 32nd of an insert (inbox), the handler, for a while after a handler threw
  * a savepoint; per batch (up to `batch` messages or 20 ms) the fence, the position and one fsync. On a server: the handler;
- * per batch (up to `batch` messages or 250 ms) three or four statements and one acknowledgement. See `whole.ts`.
+ * per batch (up to `batch` messages or 250 ms) three or four statements and one acknowledgement. See `whole.ts`. With a transaction
+ * each: four round trips besides the handler's, of a line five (`alone.ts`).
  */
 import { sleep } from '../contract/clock.ts';
 import { WaybillError } from '../contract/errors.ts';
@@ -24,7 +25,7 @@ import { createInHand } from './in-hand.ts';
 import { type Item, type Outcome, keyOf } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
-import { createShared } from './shared.ts';
+import { type Done, createShared } from './shared.ts';
 import { modeByPace } from './slow.ts';
 import { createTaking } from './taking.ts';
 import { Fit } from './whole.ts';
@@ -96,11 +97,11 @@ export function createWorker(options: WorkerOptions): Worker {
   const fit = new Fit(batch, wholeBatchMs, plan.setBased || store.capabilities.cheapSavepoints ? batch : undefined);
 
   const lanes = createLanes<Item>({
-    room: () => (ownTransactions() ? 1 : fit.most),
+    room: () => (ownTransactions() ? batch : fit.most),
     most: count,
     beside: (full) => (ownTransactions() ? any : fit.beside(full)),
     clock,
-    together: (item) => item.together,
+    together: (item) => (ownTransactions() && !shared.isUnrun(item) ? 1 : item.together),
     weigh: ({ incoming }) => incoming.wire.body.length,
     work: (items, putBack) => work(items, putBack),
   });
@@ -169,9 +170,7 @@ export function createWorker(options: WorkerOptions): Worker {
       try {
         const rest = await within(async (): Promise<readonly Item[]> => {
           // Inside the gate: what only stands in line must not be charged if the process dies (D16).
-          const ours = await claims.begin(items);
-          if (ours.length < items.length) inHand.letGo(items.filter((item) => !ours.includes(item)));
-          items = ours;
+          items = await begin(items);
           return items.length === 0 ? [] : handle(items);
         });
         if (pauseMs > pauseFirstMs) signals.emit('resumed', { subscription: plan.name });
@@ -191,19 +190,30 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   };
 
+  /** Claims what waited, in a line that is not broken. The others are let go of, with what stands behind them. */
+  const begin = async (items: readonly Item[]): Promise<Item[]> => {
+    const ours = await claims.begin(items.filter(({ line, started }) => started || !line?.broken));
+    if (ours.length === items.length) return ours;
+    const others = items.filter((item) => !ours.includes(item));
+    others.forEach(breakLine);
+    inHand.letGo(others);
+    return ours;
+  };
+
   /** Answers what is still to be done. */
   const handle = async (items: readonly Item[]): Promise<readonly Item[]> => {
     const { outcomes, rest } = await transacted(items);
+    outcomes.forEach(({ kind }, i) => stays.has(kind) && breakLine(items[i]!));
     if (outcomes.length > 0) await inHand.done(items.slice(0, outcomes.length), outcomes);
     return rest;
   };
 
-  const transacted = async (items: readonly Item[]): Promise<{ outcomes: readonly Outcome[]; rest: readonly Item[] }> => {
-    const first = items[0]!;
-    const runnable = first.incoming.kind === 'run' && !first.delivery?.suspect;
-    if (!ownTransactions() || !runnable || first.behind || (await shared.standsBehind(first))) return shared.run(items);
-    // More than one: taken together, before another lane found that its runs are slow.
-    return { outcomes: [await alone.run(first)], rest: items.slice(1) };
+  const transacted = async (items: readonly Item[]): Promise<Done> => {
+    if (!ownTransactions()) return shared.run(items);
+    const sorted = await shared.sort(items);
+    if (sorted) return sorted;
+    // More than one: taken together when they were thought to wait, or before another lane found that its runs are slow.
+    return items.length > 1 ? { outcomes: [], rest: items } : { outcomes: [await alone.run(items[0]!)], rest: [] };
   };
 
   /**
@@ -264,6 +274,13 @@ export function createWorker(options: WorkerOptions): Worker {
 }
 
 const any = { atOnce: Infinity, withinMs: 0 };
+
+/** It is where it was, or somewhere else in its line: nothing behind it may be run. */
+const stays: ReadonlySet<Outcome['kind']> = new Set(['gone', 'moved', 'retrying', 'failed']);
+
+function breakLine({ line }: Item): void {
+  if (line) line.broken = true;
+}
 
 type PutBack = (items: readonly Item[]) => void;
 

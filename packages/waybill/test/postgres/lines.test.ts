@@ -102,11 +102,7 @@ describe('lines on PostgreSQL', { skip }, () => {
     const count = 6;
     const others = Array.from({ length: 14 }, (_, n) => Lined.of({ n, key: `b${n}` }));
     await bus.publishAll([...others, ...Array.from({ length: count }, (_, n) => Lined.of({ n, key: 'a' }))]);
-    const client = await connect(database);
-    await client.query(`insert into waybill.waiting (subscription, kind, id, source, type, key, time, headers, body, due, created, attempt, attempts, starts, in_order, front, head, reason)
-      select 'basket.line', kind, id, source, type, key, time, headers, body, pos, 0, 0, 10, 0, true, false,
-        row_number() over (partition by key order by pos) = 1, 'suspect' from waybill.ledger order by pos`);
-    await client.end();
+    await line(database);
     const ran: number[] = [];
     const goes = Promise.withResolvers<void>();
     const all = Promise.withResolvers<void>();
@@ -122,4 +118,66 @@ describe('lines on PostgreSQL', { skip }, () => {
     await all.promise;
     assert.deepEqual(ran, Array.from({ length: count }, (_, n) => n));
   });
+
+  for (const transaction of ['own', 'manual'] as const) it(`'${transaction}': a line goes on with the next one only when the one before it is done, and none is begun before`, async (t) => {
+    const database = server.url(await server.createDatabase());
+    const bus = assembleBus({ service: 'basket', store: postgres(database), transport: memory(), relay: 'off', requireTransaction: false }, { clock: systemClock() });
+    t.after(() => bus.stop());
+    const count = 30;
+    await bus.publishAll(Array.from({ length: count }, (_, n) => Lined.of({ n, key: 'a' })));
+    await line(database);
+    const began: number[] = [];
+    const all = Promise.withResolvers<void>();
+    let applied = 0;
+    bus.subscribe(Lined, { name: 'line', order: 'by-key', transaction: transaction as 'manual', retry: { immediate: 0, delayed: 5, delayMs: 50 } }, async ({ n }, ctx) => {
+      began.push(n);
+      if (n % 7 === 3 && ctx.attempt === 1) throw new Error('once');
+      if (transaction === 'manual') await ctx.transaction(async () => {});
+    });
+    bus.on('applied', () => ++applied === count && all.resolve());
+    await bus.start();
+    await all.promise;
+    assert.deepEqual(began, Array.from({ length: count }, (_, n) => (n % 7 === 3 ? [n, n] : [n])).flat());
+    const { rows } = await server.query('select 1 from waybill.waiting', undefined, new URL(database).pathname.slice(1));
+    assert.equal(rows.length, 0);
+  });
+
+  it("what was taken with others and may not be run in a transaction of its own any more stays, as if it had not begun", async (t) => {
+    const database = server.url(await server.createDatabase());
+    const bus = assembleBus({ service: 'basket', store: postgres(database), transport: memory(), relay: 'off', requireTransaction: false }, { clock: systemClock() });
+    t.after(() => bus.stop());
+    await bus.publishAll([0, 1, 2].map((n) => Lined.of({ n, key: 'a' })));
+    await line(database);
+    const [client, operator] = [await connect(database), await connect(database)];
+    const all = Promise.withResolvers<void>();
+    let asks = true;
+    const ran: number[] = [];
+    bus.subscribe(Lined, { name: 'line', order: 'by-key', transaction: 'own' }, async ({ n }, ctx) => {
+      if (n === 1 && asks) {
+        asks = false;
+        // an operator asks for an older one again, while this one is not yet known to the database
+        await operator.query(`insert into waybill.waiting (subscription, kind, id, source, type, key, time, headers, body, due, created, attempt, attempts, starts, in_order, front, head, reason)
+          select 'basket.line', kind, 'older', source, type, key, time, headers, body, 0, 0, 0, 10, 0, true, true, true, 'asked' from waybill.ledger order by pos limit 1`);
+        await operator.query(`update waybill.waiting set head = false where not front`);
+      }
+      await ctx.tx.query('select 1');
+      ran.push(n);
+    });
+    let applied = 0;
+    bus.on('applied', () => ++applied === 4 && all.resolve());
+    await bus.start();
+    await all.promise;
+    assert.deepEqual(ran, [0, 0, 1, 2]);
+    assert.equal((await client.query('select 1 from waybill.waiting')).rowCount, 0);
+    await Promise.all([client.end(), operator.end()]);
+  });
 });
+
+/** What was published waits in line. */
+async function line(database: string): Promise<void> {
+  const client = await connect(database);
+  await client.query(`insert into waybill.waiting (subscription, kind, id, source, type, key, time, headers, body, due, created, attempt, attempts, starts, in_order, front, head, reason)
+    select 'basket.line', kind, id, source, type, key, time, headers, body, pos, 0, 0, 10, 0, true, false,
+      row_number() over (partition by key order by pos) = 1, 'suspect' from waybill.ledger order by pos`);
+  await client.end();
+}

@@ -280,13 +280,13 @@ export async function createWorld(scenario: Scenario, sabotage: Sabotage = (sess
       if (what === 'deliver') {
         const one = pending.find((other) => other.label === label)!;
         const delivery = { ...one.wire, redelivered: one.copies > 1, suspect: false };
-        const done = await through({ incoming: await decode(delivery), delivery, deliveryCount: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: 1, threw: undefined, behind: false, newer: undefined }, fault);
+        const done = await through({ incoming: await decode(delivery), delivery, deliveryCount: undefined, row: undefined, attempt: 0, crashes: 0, started: true, together: 1, threw: undefined, line: undefined, newer: undefined }, fault);
         if (done && --one.copies === 0) pending.splice(pending.indexOf(one), 1);
         return;
       }
       const found = (await dueRows()).find((one) => `${one.row}:${labelOf(one)}` === label)!;
       await ports.waiting.start([found], { owner, claimMs: 60_000 });
-      await through({ incoming: await decode(found.message, true), delivery: undefined, deliveryCount: undefined, row: { ...found, owner }, attempt: found.attempt, crashes: 0, started: true, together: 1, threw: undefined, behind: false, newer: undefined }, fault);
+      await through({ incoming: await decode(found.message, true), delivery: undefined, deliveryCount: undefined, row: { ...found, owner }, attempt: found.attempt, crashes: 0, started: true, together: 1, threw: undefined, line: undefined, newer: undefined }, fault);
     },
 
     async picture() {

@@ -1,4 +1,4 @@
-import { type Due, type WaitingEntry, type WaitingPort, type WaitingRow, readBytesMax } from '../../contract/store.ts';
+import { type Due, type FailureRow, type WaitingEntry, type WaitingPort, type WaitingRow, readBytesMax } from '../../contract/store.ts';
 import type { Access } from './access.ts';
 import { copyOf, type Disk, type Waiting } from './disk.ts';
 
@@ -96,13 +96,16 @@ export function createWaiting({ disk, host, writing, write }: Access): WaitingPo
         return [...taken].map(waitingRow);
       }),
 
-    blocked: (tx, subscription, keys) =>
-      writing(tx, ({ waiting, failures }) => {
+    async blocked(tx, subscription, keys) {
+      const among = (waiting: Iterable<Waiting>, failures: Iterable<FailureRow>): Set<string> => {
         const blocking = new Set<string | undefined>();
-        for (const row of waiting.rows()) if (row.subscription === subscription && row.inOrder) blocking.add(row.message.key);
-        for (const row of failures.rows()) if (row.subscription === subscription && row.holds) blocking.add(row.message.key);
+        for (const row of waiting) if (row.subscription === subscription && row.inOrder) blocking.add(row.message.key);
+        for (const row of failures) if (row.subscription === subscription && row.holds) blocking.add(row.message.key);
         return new Set(keys.filter((key) => blocking.has(key)));
-      }),
+      };
+      if (tx === undefined) return among(disk.waiting.committed.values(), disk.failures.committed.values());
+      return writing(tx, ({ waiting, failures }) => among(waiting.rows(), failures.rows()));
+    },
 
     cancel: (tx, id, of) =>
       writing(tx, ({ waiting }) => {

@@ -105,7 +105,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
         select 1 from ends e where m.in_order and e.subscription = m.subscription and e.key = m.key
           and (e.front, -e.row) > (m.front, -m.row))
       returning w.row, w.subscription, w.front)
-    select g.row::text, g.subscription from gone g order by g.front desc, g.row`;
+    select g.row::text, g.subscription, pg_current_xact_id()::text as xid from gone g order by g.front desc, g.row`;
   // search by row; not what another has begun since, though its claim has run out, too: its start is all that tells of it
   const notBegun = `update ${s}.waiting w set starts = w.attempt, claimed = '-infinity'
     from json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text)
@@ -204,7 +204,8 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
     async take(tx, rows) {
       const statements = within(tx);
       const asked = rows.map(({ row, attempt, owner }) => ({ row, attempt, owner: owner ?? null }));
-      const gone = await statements.query<{ row: string; subscription: string }>(take, [JSON.stringify(asked)]);
+      const gone = await statements.query<{ row: string; subscription: string; xid: string }>(take, [JSON.stringify(asked)]);
+      if (gone[0] !== undefined) statements.told(gone[0].xid);
       const byRow = new Map(rows.map((row) => [row.row, row]));
       const taken = gone.map(({ row, subscription }) => ({ ...byRow.get(Number(row))!, subscription: subscriptionOf(subscription) })); // renamed, perhaps
       const left = asked.filter(({ row }) => !taken.some((one) => one.row === row));
@@ -214,7 +215,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
 
     async blocked(tx, subscription, keys) {
       if (keys.length === 0) return new Set();
-      const rows = await within(tx).query<{ key: string }>(blocked, [subscription, JSON.stringify(keys)]);
+      const rows = await (tx === undefined ? sql : within(tx)).query<{ key: string }>(blocked, [subscription, JSON.stringify(keys)]);
       return new Set(rows.map(({ key }) => key));
     },
 

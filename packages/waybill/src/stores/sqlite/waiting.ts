@@ -62,8 +62,10 @@ export function createWaitingPort(database: SqliteDatabase, { clock }: Host): Wa
     settle: (tx, row, next) =>
       sqliteTransaction(tx, database).writing((statements) => settle(statements, row, next, wallMs(clock.now()))),
 
-    blocked: (tx, subscription, keys) =>
-      sqliteTransaction(tx, database).writing((statements) => blocked(statements, subscription, keys)),
+    blocked(tx, subscription, keys) {
+      const look = (statements: Statements): Set<string> => blocked(statements, subscription, keys);
+      return tx === undefined ? database.read(look) : sqliteTransaction(tx, database).writing(look);
+    },
 
     cancel: (tx, id, subscription) =>
       sqliteTransaction(tx, database).writing((statements) => {

@@ -220,7 +220,7 @@ export async function simulate(scenario: Scenario, options: { readonly trace?: b
   if (knobs.takes.includes('orders')) names.push('basket.orders');
   const isBound = (): boolean => names.every((name) => broker.declared.has(name) || broker.declared.has(`${name}-renamed`));
   if (!(await scheduler.run(120_000, isBound))) violate('I19', 'not every subscription was bound within two minutes');
-  clients.start(faultsMs * 0.6);
+  clients.start(faultsMs * (knobs.rush ? 0.02 : 0.6));
   const weather = random.stream('weather');
   const at = (fromMs: number, fn: () => void): void => void scheduler.after(weather.next() * fromMs, fn);
   if (knobs.outage) {

@@ -84,7 +84,8 @@ export function statementsOf({ database, process, host, write, transaction }: Ac
       settle: (tx, row, change) => at('waiting.settle', [waitingLock(row)], () => waiting.settle(tx, row, change)),
       ...(waiting.behind && { behind: (heads, max) => read('waiting.due', () => waiting.behind!(heads, max)) }),
       ...(waiting.take && { take: (tx, rows) => at('waiting.take', rows.map(waitingLock), () => waiting.take!(tx, rows)) }),
-      blocked: (tx, subscription, keys) => at('waiting.blocked', [], () => waiting.blocked(tx, subscription, keys)),
+      blocked: (tx, subscription, keys) =>
+        tx === undefined ? read('waiting.due', async () => waiting.blocked(tx, subscription, keys)) : at('waiting.blocked', [], () => waiting.blocked(tx, subscription, keys)),
       cancel: (tx, id, subscription) => {
         const row = [...disk.waiting.committed.values()].find(({ message }) => message.id === id);
         return at('waiting.cancel', row ? [waitingLock(row)] : [], () => waiting.cancel(tx, id, subscription));

@@ -38,6 +38,8 @@ export interface Knobs {
   readonly slow: number;
   /** The broker is away for a while. */
   readonly outage: boolean;
+  /** All of the operations come at once. */
+  readonly rush: boolean;
   /** Old messages come again. */
   readonly repeats: boolean;
   /** Subscriptions of the basket, without the service's name: fewer make faster runs. */
@@ -95,9 +97,9 @@ export function drawKnobs(random: Chance, aim: CallName): Knobs {
       return { ...drawn, accounts: true, restarts: true };
     case 'waiting.start':
     case 'waiting.add':
-      return { ...drawn, throws: 0.3 };
+      return drawn.parallel ? lined(drawn) : { ...drawn, throws: 0.3 };
     case 'waiting.take':
-      return { ...drawn, parallel: true, cheapSavepoints: false, order: 'by-key', mode: 'shared', batch: 100, throws: 0.3, operations: 60, baskets: 1, calm: false, takes: ['steps'] };
+      return lined(drawn);
     case 'failures.add':
       return { ...drawn, doomed: 0.3, ...(drawn.holds && { order: 'by-key', poison: false, takes: taking('steps') }) };
     case 'savepoint':
@@ -108,6 +110,11 @@ export function drawKnobs(random: Chance, aim: CallName): Knobs {
     default:
       return drawn;
   }
+}
+
+/** Much waits in lines, which are taken in pieces. */
+function lined(drawn: Knobs): Knobs {
+  return { ...drawn, parallel: true, cheapSavepoints: false, order: 'by-key', batch: 100, throws: 0.4, operations: 60, rush: true, baskets: 1, calm: false, takes: ['steps'] };
 }
 
 function draw(random: Chance): Knobs {
@@ -137,6 +144,7 @@ function draw(random: Chance): Knobs {
       .slice(0, random.whole(2, takesMax))
       .map(({ name }) => name),
     accounts: random.is(0.2),
+    rush: false,
     holds: random.is(0.5),
     nights: random.is(0.15),
     calm: random.is(0.05),

@@ -99,6 +99,9 @@ export const waitingSabotages: readonly StoreSabotage[] = [
   broken('blocks every key', 'blocked names the keys that have an ordered row waiting or a failure that holds them', () => ({
     waiting: () => ({ blocked: (_tx, _subscription, keys) => new Set(keys) }),
   })),
+  broken('looks at nothing without a transaction', 'blocked names the keys that have an ordered row waiting or a failure that holds them', () => ({
+    waiting: (honest) => ({ blocked: (tx, subscription, keys) => (tx === undefined ? new Set() : honest.blocked(tx, subscription, keys)) }),
+  })),
   broken('blocks by what is committed', 'blocked sees what its own transaction wrote', () => ({
     waiting: (_honest, session) => ({
       async blocked(_tx, subscription) {

@@ -274,6 +274,9 @@ export const waitingCases: readonly StoreCase[] = [
       const asked = ['x', 'y', 'z', 'loose', 'elsewhere', 'unknown', 'X', 'x '];
       assert.deepEqual([...(await blocked(session, asked))].toSorted(), ['x', 'y']);
       assert.deepEqual([...(await blocked(session, []))], []);
+      const looked = (keys: readonly string[]) => session.ports.waiting.blocked(undefined, prices, keys);
+      assert.deepEqual([...(await looked(asked))].toSorted(), ['x', 'y'], 'without a transaction');
+      assert.deepEqual([...(await looked([]))], []);
     },
   },
   {
