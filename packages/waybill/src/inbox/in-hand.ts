@@ -31,8 +31,8 @@ export function createInHand(host: {
   readonly owner: string;
   readonly report: (item: Item, outcome: Outcome) => void;
   readonly trouble: (where: string, error: unknown) => void;
-  /** Something may be due sooner than was known. */
-  readonly wake: () => void;
+  /** Something may be due sooner than was known; `grows`: a delivery was put behind what waits for its key. */
+  readonly wake: (grows?: boolean) => void;
 }): InHand {
   const { plan, store, consumer, claims, wake } = host;
   const held = new Set<number>();
@@ -74,13 +74,14 @@ export function createInHand(host: {
       const deliveries = deliveriesOf(items);
       if (deliveries.length > 0) await consumer.settle(deliveries);
       end(items);
-      let again = false;
+      let [again, grows] = [false, false];
       items.forEach((item, i) => {
         const outcome = outcomes[i]!;
+        grows ||= outcome.kind === 'moved' && item.delivery?.suspect === false;
         again ||= outcome.kind === 'moved' || outcome.kind === 'retrying' || (item.row !== undefined && !(item.line!.left > 0));
         host.report(item, outcome);
       });
-      if (again) wake();
+      if (again) wake(grows);
     },
     letGo(items) {
       end(items);

@@ -111,6 +111,29 @@ describe('taking', () => {
     assert.deepEqual([seen.pushed, [...held]], [[], []]);
   });
 
+  it('lets what waits and is in hand go first, for a moment, once a delivery had to line up behind it', async () => {
+    const { take, wake, seen, held, clock } = taking();
+    wake(true);
+    await take();
+    assert.equal(seen.waits.length, 1, 'nothing is in hand');
+    held.add(7);
+    wake(true);
+    let taken = false;
+    const first = take().then(() => (taken = true));
+    await clock.advance(199);
+    assert.deepEqual([taken, seen.waits.length, seen.looks], [false, 1, 2]);
+    wake(true); // more lined up: it is no longer for that
+    await first;
+    assert.equal(seen.waits.length, 1, 'what waits is looked at first');
+    const second = take();
+    await clock.advance(1);
+    await second;
+    await take();
+    assert.equal(seen.waits.length, 2, 'others have their turn, whatever is in hand');
+    await take();
+    assert.equal(seen.waits.length, 3, 'until another has to line up');
+  });
+
   it('gives back what it was receiving when all that was in hand was let go of', async () => {
     const deliveries = [{ headers: {} }];
     const { take, seen } = taking({ deliveries, receives: () => seen.forgets++ });

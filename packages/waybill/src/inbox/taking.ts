@@ -16,8 +16,11 @@ import { type Item, readableFirst, withoutCount } from './item.ts';
 export interface Taking {
   /** Looks at what waits if something may be due, then receives, for a bounded time; what has come is in the lanes after that. */
   take(): Promise<void>;
-  /** Takes no longer than now, and looks at what waits the next time. */
-  wake(): void;
+  /**
+   * Takes no longer than now, and looks at what waits the next time.
+   * @param grows a delivery was put behind what waits for its key
+   */
+  wake(grows?: boolean): void;
   /** Looks at what waits the next time. */
   lookAgain(): void;
   /** Takes no longer than now. */
@@ -34,6 +37,8 @@ const othersFirstMs = 250;
 const waitingMax = 50;
 /** With those that stand behind them. */
 const behindMax = 200;
+/** So long at most, after a delivery had to line up, what waits and is due goes first: a line that grows faster than it is done would never end. */
+const linesFirstMs = 200;
 /** Runs that ended with the process, all but the first of them alone, until the message is parked. */
 const crashesMax = 4;
 
@@ -65,12 +70,18 @@ export function createTaking(host: {
   /** What waits is looked at again from then on, by the monotonic clock; or when that is asked for, as it is when something is due. */
   let lookMs = -Infinity;
   let lookAsked = false;
+  /** Until then, by the monotonic clock, nothing is received while something that waited is in hand. */
+  let linesFirstUntilMs = -Infinity;
+  let grows = false;
 
   const take = async (): Promise<void> => {
     receiving = new AbortController();
     const waitMs = consumer.active ? await lookAtWaiting() : pollMs;
     if (!consumer.active) lookAsked = true; // once it is
     if (mayNotRun()) return;
+    const firstMs = linesFirstUntilMs - clock.monotonic();
+    if (held.size > 0 && firstMs > 0) return sleep(clock, firstMs, receiving.signal);
+    grows = false;
     const max = host.room();
     const forgets = host.forgets();
     const deliveries = await withoutBeats(await consumer.receive(max, { waitMs, signal: receiving.signal }));
@@ -186,8 +197,10 @@ export function createTaking(host: {
 
   return {
     take,
-    wake() {
+    wake(more = false) {
       lookAsked = true;
+      if (more && !grows) linesFirstUntilMs = clock.monotonic() + linesFirstMs;
+      grows ||= more;
       receiving.abort();
     },
     lookAgain() {

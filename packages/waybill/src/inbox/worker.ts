@@ -115,7 +115,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const shared = createShared({ ...host, apply, alone, fit });
   const claims = createClaims({ ...options, trouble: (error) => options.trouble(`${plan.name}: prolonging a claim`, error) });
   const report = createReport({ plan, clock, signals, attempts: options.attempts });
-  const inHand = createInHand({ ...options, claims, report, wake: () => taking.wake() });
+  const inHand = createInHand({ ...options, claims, report, wake: (grows) => taking.wake(grows) });
   const taking = createTaking({
     ...options,
     held: inHand.held,
