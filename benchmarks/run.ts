@@ -24,6 +24,7 @@ import { walPerMessage } from './rabbitmq/wal-per-message.ts';
 import { publishOverhead, steadyState } from './rabbitmq/writers.ts';
 import type { Report } from './report.ts';
 import { workload } from './workload.ts';
+import { recovery } from './workloads/recovery.ts';
 import { workloads } from './workloads/workloads.ts';
 import { start } from './start/start.ts';
 
@@ -58,6 +59,7 @@ const benchmarks: Readonly<Record<string, (how: { quick: boolean }) => Promise<R
   'inbox-1kB': large(inbox, 'inbox-1kB'),
   'end-to-end-1kB': large(endToEnd, 'end-to-end-1kB'),
   workloads,
+  recovery,
   growth,
   'growth-at-size': growthAtSize,
   memory,

@@ -22,6 +22,9 @@ export interface Setting {
   readonly order: 'any' | 'by-key' | 'latest';
   /** The handler waits for so long. */
   readonly slowMs: number;
+  readonly transaction: 'shared' | 'own' | 'manual';
+  /** A subscriber that takes over what another has begun: it handles from `handle` on, and counts what that one did. */
+  readonly resumes: boolean;
 }
 
 export type Ask =
@@ -56,7 +59,7 @@ export interface Effects {
 }
 
 const setting = JSON.parse(process.argv[2]!) as Setting;
-const { bytes, keys, order, slowMs, name } = setting;
+const { bytes, keys, order, slowMs, transaction, name, resumes } = setting;
 const perTransaction = Math.max(1, Math.min(20, Math.floor(1_000_000 / bytes)));
 const quiet = { debug() {}, info() {}, warn() {}, error: (details: unknown, text?: unknown) => console.error(name, text, details) };
 const now = (): number => performance.timeOrigin + performance.now();
@@ -129,18 +132,33 @@ function subscriber() {
     wrong = ${table}.wrong + case when excluded.turn > ${table}.turn then 0 else 1 end, turn = excluded.turn,
     sum = ${table}.sum + excluded.sum, squares = ${table}.squares + excluded.squares, spoilt = ${table}.spoilt + excluded.spoilt`;
   bus.on('stale', ({ type }) => type === Event.type && all.add());
-  const subscription = bus.subscribe(Event, { name: 'all', order, from: setting.servers ? 'now' : 'beginning' } as object, async (event, ctx) => {
+  interface Sql {
+    query(text: string, values: unknown[]): Promise<unknown>;
+  }
+  const subscription = bus.subscribe(Event, { name: 'all', order, transaction, from: setting.servers ? 'now' : 'beginning' } as object, async (event, ctx) => {
     if (slowMs > 0) await sleep(slowMs);
     const { key, n, turn, at, filler } = event as ReturnType<typeof eventOf>;
-    await (ctx.tx as { query(text: string, values: unknown[]): Promise<unknown> }).query(write, [key, turn, n, n * n, filler === fillerOf(n) ? 0 : 1]);
-    ctx.afterCommit(() => {
+    const record = (tx: Sql): Promise<unknown> => tx.query(write, [key, turn, n, n * n, filler === fillerOf(n) ? 0 : 1]);
+    const applied = (): void => {
       lastMs = now() - at;
       firstMs ??= lastMs;
       all.add();
-    });
+    };
+    if (transaction === 'manual') {
+      await (ctx as unknown as { transaction(work: (tx: Sql) => Promise<unknown>): Promise<unknown> }).transaction(record);
+      return applied();
+    }
+    await record(ctx.tx as Sql);
+    ctx.afterCommit(applied);
   });
+  const effects = async (): Promise<Effects> => {
+    const found = await bus.transaction((tx) => tx.query(`select sum(count) as count, sum(sum) as sum, sum(squares) as squares, sum(wrong) as wrong, sum(spoilt) as spoilt from ${table}`));
+    const [row] = ((found as { rows?: unknown }).rows ?? found) as Record<string, string | number>[];
+    return Object.fromEntries(Object.entries(row!).map(([column, value]) => [column, Number(value)])) as unknown as Effects;
+  };
   return {
     async start() {
+      if (resumes) return all.add((await effects()).count);
       await bus.transaction((tx) =>
         tx.query(`create table ${table} (key text primary key, count integer not null, turn bigint not null, sum double precision not null, squares double precision not null, wrong integer not null, spoilt integer not null)`),
       );
@@ -151,15 +169,12 @@ function subscriber() {
     end: () => bus.stop(),
     async handle(count: number) {
       firstMs = undefined;
-      await subscription.resume();
+      if (resumes) await bus.start();
+      else await subscription.resume();
       await all.until(count);
       return { firstMs, lastMs };
     },
-    async effects() {
-      const found = await bus.transaction((tx) => tx.query(`select sum(count) as count, sum(sum) as sum, sum(squares) as squares, sum(wrong) as wrong, sum(spoilt) as spoilt from ${table}`));
-      const [row] = ((found as { rows?: unknown }).rows ?? found) as Record<string, string | number>[];
-      return { effects: Object.fromEntries(Object.entries(row!).map(([column, value]) => [column, Number(value)])) };
-    },
+    effects: async () => ({ effects: await effects() }),
   };
 }
 
@@ -169,8 +184,9 @@ function counter() {
     get count() {
       return count;
     },
-    add(): void {
-      if (++count >= wanted) told();
+    add(many = 1): void {
+      count += many;
+      if (count >= wanted) told();
     },
     until(many: number): Promise<void> {
       return new Promise((resolve) => {

@@ -9,27 +9,11 @@
  *
  * A quick run has a fifth of the messages, the workloads that have a goal, and one shorter idleness.
  */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { type Servers, startServers } from '../rabbitmq/servers.ts';
 import { atLeast, atMost, median, type Ratio, type Report, rounded } from '../report.ts';
 import { inTurn } from './in-turn.ts';
-import type { Answer, Ask, Setting } from './process.ts';
-
-interface Load {
-  readonly bytes?: number;
-  readonly keys?: number;
-  readonly order?: Setting['order'];
-  readonly slowMs?: number;
-  readonly count: number;
-  /** Not in a quick run. */
-  readonly more?: true;
-}
+import type { Answer } from './process.ts';
+import { type Ground, type Load, isRight, onGround, usual, withWorkers } from './workers.ts';
 
 export interface Step {
   readonly perSecond: number;
@@ -53,17 +37,14 @@ export interface Burst {
   readonly lastMs: number;
 }
 
-type Ground = { readonly kind: 'embedded'; readonly dir: string } | { readonly kind: 'servers'; readonly servers: Servers };
-
 const kilo = 1_000;
 const mega = 1_000_000;
-const usual = { bytes: 200, keys: 1_000, order: 'by-key', slowMs: 0 } as const;
 const burstCount = 3_000;
 
 export async function workloads({ quick }: { quick: boolean }): Promise<Report> {
   const part = quick ? 1 : 5;
   const idles = quick ? { times: 1, ms: 4_000 } : { times: 3, ms: 10_000 };
-  const loads: Record<string, Load> = {
+  const loads: Record<string, Load & { /** Not in a quick run. */ readonly more?: true }> = {
     '1 kB': { bytes: kilo, count: 2_000 * part, more: true },
     '64 kB': { bytes: 64 * kilo, count: 500 * part },
     '1 MB': { bytes: mega, count: 150 * part },
@@ -123,59 +104,6 @@ function ratiosOf(kind: keyof typeof titles, base: Ran, ran: Record<string, Ran>
   return ratios;
 }
 
-async function onGround(kind: Ground['kind'], work: (ground: Ground) => Promise<void>): Promise<void> {
-  if (kind === 'servers') {
-    const servers = await startServers();
-    try {
-      await work({ kind, servers });
-    } finally {
-      await servers.close();
-    }
-  } else {
-    const dir = await mkdtemp(join(tmpdir(), 'waybill-workloads-'));
-    try {
-      await work({ kind, dir });
-    } finally {
-      await rm(dir, { recursive: true, force: true });
-    }
-  }
-}
-
-let runs = 0;
-
-interface Worker {
-  ask(ask: Ask): Promise<Answer>;
-}
-
-/** All processes of a workload of its own, which are ended whatever happens. */
-async function withWorkers<T>(ground: Ground, load: Load, work: (start: (role: Setting['role']) => Promise<Worker>) => Promise<T>): Promise<T> {
-  const name = `load${++runs}`;
-  const at = ground.kind === 'embedded' ? { dir: await mkdtemp(join(ground.dir, `${name}-`)) } : { servers: { postgres: ground.servers.postgres, amqp: ground.servers.amqp } };
-  const children: ReturnType<typeof fork>[] = [];
-  const start = async (role: Setting['role']): Promise<Worker> => {
-    const setting: Setting = { role, name, ...at, ...usual, ...load };
-    const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), [JSON.stringify(setting)]);
-    children.push(child);
-    const died = once(child, 'exit').then(() => Promise.reject(new Error(`the ${role} of ${name} has ended`)));
-    died.catch(() => {});
-    const said = async (): Promise<unknown> => (await Promise.race([once(child, 'message'), died]))[0];
-    await said();
-    return {
-      ask(ask) {
-        const answer = said();
-        child.send(ask);
-        return answer as Promise<Answer>;
-      },
-    };
-  };
-  try {
-    return await work(start);
-  } finally {
-    for (const child of children) child.kill('SIGKILL');
-    if ('dir' in at) await rm(at.dir, { recursive: true, force: true });
-  }
-}
-
 function run(ground: Ground, load: Load): Promise<{ ran: Ran; correct: boolean }> {
   const { bytes, count, order } = { ...usual, ...load };
   const step = ({ ms, cpuUs, peakMegabytes }: Answer): Step => ({
@@ -200,14 +128,6 @@ function run(ground: Ground, load: Load): Promise<{ ran: Ran; correct: boolean }
       correct: isRight(effects!, count, order),
     };
   });
-}
-
-/** Of `latest` some may have been passed by a newer one; the rest is as strict. */
-function isRight(effects: NonNullable<Answer['effects']>, count: number, order: Setting['order']): boolean {
-  const { sum, squares, wrong, spoilt } = effects;
-  if (spoilt > 0 || (wrong > 0 && order !== 'any')) return false;
-  if (order === 'latest') return effects.count > 0 && effects.count <= count;
-  return effects.count === count && sum === (count * (count - 1)) / 2 && squares === ((count - 1) * count * (2 * count - 1)) / 6;
 }
 
 /** All of it is running: a burst, others at once, and some that each come after a time without anything. */
