@@ -146,6 +146,28 @@ describe('ledger rows that travel with COMMIT', { skip }, () => {
     assert.deepEqual(await rows(), ['after']);
   });
 
+  it('travel also where who measures statements lets nobody change their text any more', async (t) => {
+    await clear();
+    const [watched, other] = busOn(server.url(database));
+    t.after(async () => {
+      await other.stop();
+      await watched.end();
+    });
+    watched.on('connect', (client) => {
+      const { query } = client;
+      client.query = ((...given: unknown[]) => {
+        const { text } = given[0] as { text?: string };
+        if (text !== undefined) Object.defineProperty(given[0], 'text', { get: () => text });
+        return (query as any).apply(client, given);
+      }) as never;
+    });
+    await other.transaction(async (tx) => {
+      await other.publish(Noted, { text: 'before' }, { tx });
+      await tx.query('savepoint a');
+    });
+    assert.deepEqual(await rows(), ['before']);
+  });
+
   it('are written under the rights that the transaction had when they were published', async () => {
     await clear();
     await server.query('create role stranger', undefined, database);

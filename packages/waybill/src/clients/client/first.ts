@@ -15,6 +15,7 @@ export const begin = 'begin isolation level read committed';
 interface Connection {
   readonly stream: { destroy(): void };
   readonly parsedStatements: Readonly<Record<string, string | undefined>>;
+  query(text: string): void;
   parse(message: { text: string }): void;
   bind(message: object): void;
   execute(message: object): void;
@@ -23,7 +24,6 @@ interface Connection {
 interface Statement {
   callback: (error: Error | null | undefined, result: unknown) => void;
   query_timeout?: number;
-  text: string;
   submit(connection: Connection): Error | null;
   prepare(connection: Connection): void;
   handleCommandComplete(message: unknown, connection: Connection): void;
@@ -71,14 +71,16 @@ export function sayUnlessFailed(client: Speaker, say: Say, text: () => string): 
   const { Query } = client.constructor as { readonly Query?: StatementClass };
   const hasFailed = (): boolean => client.getTransactionStatus!() === 'E';
   if (Query === undefined) return hasFailed() ? Promise.resolve(undefined) : (say(text()) as Promise<{ rows: object[] }>).then(({ rows }) => rows);
-  const statement = new Query({ text: '' }); // which the server answers in a failed transaction, too
-  const { submit } = statement;
+  const statement = new Query({ text: '' });
+  let isSaid = false;
+  // its own text stays as it is: whoever measures statements may have made that unchangeable
   statement.submit = (connection) => {
-    if (!hasFailed()) statement.text = text();
-    return submit.call(statement, connection);
+    isSaid = !hasFailed();
+    connection.query(isSaid ? text() : ''); // which the server answers in a failed transaction, too
+    return null;
   };
   return new Promise((resolve, reject) => {
-    statement.callback = (error, result) => (error ? reject(error) : resolve(statement.text === '' ? undefined : (result as { rows: object[] }).rows));
+    statement.callback = (error, result) => (error ? reject(error) : resolve(isSaid ? (result as { rows: object[] }).rows : undefined));
     say(statement);
   });
 }
