@@ -197,7 +197,13 @@ export function createAlone(
       return outcome;
     });
 
-  return { run: (item) => (plan.mode === 'own' ? own(item) : manual(item)), recordFailure };
+  const run: Alone['run'] = (item) => {
+    // Begun with others in a transaction that was undone: its start is taken back.
+    if (item.line?.broken) return settleAfterUndo(item, { kind: 'gone' });
+    return plan.mode === 'own' ? own(item) : manual(item);
+  };
+
+  return { run, recordFailure };
 }
 
 /** Of a run, which is not charged for the wait for its transaction. */

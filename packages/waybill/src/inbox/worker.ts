@@ -22,7 +22,7 @@ import { createAlone } from './alone.ts';
 import { type ApplyHost, createApply } from './apply.ts';
 import { createClaims } from './claims.ts';
 import { createInHand } from './in-hand.ts';
-import { type Item, type Outcome, keyOf } from './item.ts';
+import { type Item, type Line, type Outcome, keyOf } from './item.ts';
 import { createLanes } from './lanes.ts';
 import { createReport } from './report.ts';
 import { type Done, createShared } from './shared.ts';
@@ -65,6 +65,8 @@ const wholeBatchMs = 250;
 const batchesAhead = 12;
 /** Of bodies, in bytes, where they are large: decoded, each is there twice, and as text for a moment. */
 const aheadBytesMax = 16 * 1024 * 1024;
+/** Of rows in line behind others at most so many take no room. */
+const behindMax = 1_000;
 /** After the drain: for giving back. User code that hears nothing (a schema that hangs) is not waited for. */
 const graceMs = 5_000;
 const pauseFirstMs = 50;
@@ -105,6 +107,17 @@ export function createWorker(options: WorkerOptions): Worker {
     weigh: ({ incoming }) => incoming.wire.body.length,
     work: (items, putBack) => work(items, putBack),
   });
+  /** Of which more than one is in hand, perhaps. */
+  const lines = new Set<Line>();
+  /** Of a line one runs at a time: what stands behind that one keeps no others out. */
+  const room = (): number => {
+    let behind = 0;
+    for (const line of lines) {
+      if (line.left > 1) behind += line.left - 1;
+      else lines.delete(line);
+    }
+    return capacity - lanes.size + Math.min(behind, behindMax);
+  };
   /** One lane for all where there is but one transaction at a time: its order is that of the deliveries. */
   const laneOf = (item: Item): string | undefined => (count === 1 ? '' : keyOf(item));
   const mayNotRun = (): boolean => stopping.signal.aborted || paused !== undefined;
@@ -119,12 +132,15 @@ export function createWorker(options: WorkerOptions): Worker {
   const taking = createTaking({
     ...options,
     held: inHand.held,
-    room: () => Math.max(1, Math.min(batch, capacity - lanes.size)),
+    room: () => Math.max(1, Math.min(batch, room())),
     mayNotRun,
     forgets: () => forgets,
     stopping: stopping.signal,
     push(items) {
-      for (const item of items) lanes.push(item, laneOf(item));
+      for (const item of items) {
+        lanes.push(item, laneOf(item));
+        if (item.line) lines.add(item.line);
+      }
     },
   });
 
@@ -134,7 +150,7 @@ export function createWorker(options: WorkerOptions): Worker {
       if (paused) await paused.promise; // resume, or stop
       if (stopping.signal.aborted) return;
       try {
-        if (capacity - lanes.size < roomMin || lanes.weight >= aheadBytesMax) await lanes.finished(); // also when the lanes are cleared, as by stop
+        if (room() < roomMin || lanes.weight >= aheadBytesMax) await lanes.finished(); // also when the lanes are cleared, as by stop
         else {
           await forgetting;
           await taking.take();

@@ -142,6 +142,48 @@ describe('lines on PostgreSQL', { skip }, () => {
     assert.equal(rows.length, 0);
   });
 
+  it('what stands in a line that takes long keeps no other key waiting', async (t) => {
+    const database = server.url(await server.createDatabase());
+    const bus = assembleBus({ service: 'basket', store: postgres(database), transport: memory(), relay: 'off', requireTransaction: false }, { clock: systemClock() });
+    t.after(() => bus.stop());
+    await bus.publishAll([...Array.from({ length: 30 }, (_, n) => Lined.of({ n, key: 'a' })), Lined.of({ n: 0, key: 'b' })]);
+    await line(database, "key = 'a'");
+    const other = Promise.withResolvers<void>();
+    const all = Promise.withResolvers<void>();
+    bus.subscribe(Lined, { name: 'line', order: 'by-key', transaction: 'own', concurrency: 2 }, async ({ n, key }) => {
+      if (key === 'b') return other.resolve();
+      if (n === 0) {
+        await line(database, "key = 'b'");
+        await other.promise;
+      }
+      if (n === 29) all.resolve();
+    });
+    await bus.start();
+    await all.promise;
+  });
+
+  it('nothing of a line is begun in a transaction of its own behind what is put off, though it had been begun with others', async (t) => {
+    const database = server.url(await server.createDatabase());
+    const bus = assembleBus({ service: 'basket', store: postgres(database), transport: memory(), relay: 'off', requireTransaction: false }, { clock: systemClock() });
+    t.after(() => bus.stop());
+    const slow = ['b', 'c', 'd'];
+    await bus.publishAll(['a', ...slow, 'a', 'a', 'a'].map((key, n) => Lined.of({ n, key })));
+    await line(database);
+    let isSlow = false;
+    bus.on('slow-handler', () => (isSlow = true));
+    const began: number[] = [];
+    const all = Promise.withResolvers<void>();
+    bus.subscribe(Lined, { name: 'line', order: 'by-key', retry: { immediate: 0, delayed: 5, delayMs: 200 } }, async ({ n, key }, ctx) => {
+      if (slow.includes(key)) return void (isSlow || (await sleep(110)));
+      if (isSlow) began.push(n);
+      if (n === 4 && ctx.attempt === 1) throw new Error('once');
+      if (n === 6) all.resolve();
+    });
+    await bus.start();
+    await all.promise;
+    assert.deepEqual(began, [4, 0, 4, 4, 5, 6]);
+  });
+
   it("what was taken with others and may not be run in a transaction of its own any more stays, as if it had not begun", async (t) => {
     const database = server.url(await server.createDatabase());
     const bus = assembleBus({ service: 'basket', store: postgres(database), transport: memory(), relay: 'off', requireTransaction: false }, { clock: systemClock() });
@@ -174,10 +216,10 @@ describe('lines on PostgreSQL', { skip }, () => {
 });
 
 /** What was published waits in line. */
-async function line(database: string): Promise<void> {
+async function line(database: string, which = 'true'): Promise<void> {
   const client = await connect(database);
   await client.query(`insert into waybill.waiting (subscription, kind, id, source, type, key, time, headers, body, due, created, attempt, attempts, starts, in_order, front, head, reason)
     select 'basket.line', kind, id, source, type, key, time, headers, body, pos, 0, 0, 10, 0, true, false,
-      row_number() over (partition by key order by pos) = 1, 'suspect' from waybill.ledger order by pos`);
+      row_number() over (partition by key order by pos) = 1, 'suspect' from waybill.ledger where ${which} order by pos`);
   await client.end();
 }
