@@ -28,6 +28,8 @@ export interface Done {
   /** Of the first ones, in their order. */
   readonly outcomes: readonly Outcome[];
   readonly rest: readonly Item[];
+  /** Nothing was committed: the transaction was undone, and is to be done again with fewer. */
+  readonly isUndone?: boolean;
 }
 
 /** A shared batch ends this long after its BEGIN: the file is free again, other code gets its turn. */
@@ -104,7 +106,7 @@ export function createShared(
       if (options.verdict(error, attempt).kind === 'again') culprit.attempt = attempt;
       else culprit.threw = { error, attempt };
     }
-    return { outcomes: [], rest: items };
+    return { outcomes: [], rest: items, isUndone: true };
   };
 
   const runIn = async (tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]> => {
@@ -128,7 +130,6 @@ export function createShared(
     return outcomes;
   };
 
-  /** As `runIn`, of the first ones, as far as none is to be run. */
   /** Seen without a transaction: in most cases that is all. */
   const isBehind = async (item: Item): Promise<boolean> => {
     const key = keyOf(item);
@@ -136,6 +137,7 @@ export function createShared(
     return (await waiting.blocked(undefined, plan.name, [key])).size > 0;
   };
 
+  /** As `runIn`, of the first ones, as far as none is to be run. */
   const unrunIn = async (tx: StoreTransaction, items: readonly Item[]): Promise<Outcome[]> => {
     const blocked = await blockedKeys(tx, items);
     const lines = (item: Item): boolean => item.row === undefined && blocked.has(keyOf(item)!);
@@ -176,7 +178,7 @@ export function createShared(
         return undefined;
       }
       const done = await together(items, unrunIn);
-      return done.outcomes.length > 0 || !isRunnable(first) || first.threw ? done : undefined;
+      return done.outcomes.length > 0 || done.isUndone ? done : undefined;
     },
     isUnrun(item) {
       const key = keyOf(item);

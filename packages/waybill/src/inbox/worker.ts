@@ -95,7 +95,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const batch = plan.batch ?? store.capabilities.batch ?? batchDefault;
   const capacity = ownTransactions() ? count * 2 : ahead * batch;
   /** One transaction at a time takes a whole batch: two parts in turn would go on as two, each with its commit. */
-  const roomMin = capacity === batch ? capacity : 1;
+  const roomMin = ahead === 1 && !ownTransactions() ? capacity : 1;
   const fit = new Fit(batch, wholeBatchMs, plan.setBased || store.capabilities.cheapSavepoints ? batch : undefined);
 
   const lanes = createLanes<Item>({
