@@ -55,7 +55,7 @@ export const mutants: readonly Mutant[] = [
   // --- inbox
   { name: 'no inbox', file: apply, find: 'item.row !== undefined || (await inbox.insert', put: 'item.row !== undefined || item.attempt === 0 || (await inbox.insert' },
   { name: 'the inbox row counts, whatever became of it: check, then act', file: inbox, find: 'if (inbox.get(key) !== undefined) return false;', put: 'if (inbox.get(key) !== undefined && inbox.get(key)!.atMs < host.clock.now() - 1_000) return false;' },
-  { name: 'the inbox of own transactions is looked at and not written', file: alone, find: 'const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);', put: 'const fresh = !(await inbox.has(plan.name, ready.wire));' },
+  { name: 'the inbox of own transactions is looked at and not written', file: alone, find: 'else if (!(await takesOn(tx, item))) throw', put: 'else if (await inbox.has(plan.name, ready.wire)) throw' },
   { name: 'acknowledged before the transaction', file: shared, find: 'await store.transaction(async (tx) => {\n        spoilt = undefined;', put: 'await consumer.settle(deliveriesOf(items));\n      await store.transaction(async (tx) => {\n        spoilt = undefined;' },
   { name: 'finished and never acknowledged', file: inHand, find: 'if (deliveries.length > 0) await consumer.settle(deliveries);', put: 'if (deliveries.length > 1e9) await consumer.settle(deliveries);' },
   { name: 'watermark without the event name', file: apply, find: 'event: ready.taker.contract.name,', put: "event: '',", },

@@ -102,6 +102,31 @@ describe('versions', () => {
     assert.deepEqual(await newer.failures(), []);
   });
 
+  for (const transaction of ['shared', 'own', 'manual'] as const) it(`in mode '${transaction}' an instance of before takes the older form although the newer one came first`, async () => {
+    const transport = memory();
+    const store = 'memory:';
+    await using catalog = createTestBus({ service: 'catalog', transport });
+    const newer = createTestBus({ service: 'basket', transport, store });
+    newer.subscribe(PriceV2, { name: 'prices' }, () => {});
+    await newer.start();
+    await newer.stop(); // the queue stays bound to both
+    await catalog.publish(PriceV1, { id: 'o', price: 1 });
+    await catalog.publish(PriceV2, { id: 'p', price: 2, currency: 'USD' });
+    await catalog.settled();
+    await using older = createTestBus({ service: 'basket', transport, store });
+    const seen: number[] = [];
+    // two are taken ahead at most: the first, and the newer form of the second
+    older.subscribe(PriceV1, { name: 'prices', transaction, concurrency: 1, batch: 1, retry: { immediate: 0 } }, ({ price }, ctx) => {
+      if (price === 2 && ctx.attempt === 1) throw new Error('once');
+      seen.push(price);
+    });
+    await older.start();
+    await older.settled();
+    await older.advance(60_000);
+    await catalog.settled();
+    assert.deepEqual(seen, [1, 2]);
+  });
+
   it('receiver first: v2 is read while v1 is published, then v2', async () => {
     const transport = memory();
     const olderCatalog = createTestBus({ service: 'catalog', transport });

@@ -36,6 +36,12 @@ export function createAlone(
     return taken.length > 0 ? taken : undefined;
   };
 
+  /** Whether the delivery is taken on now: as new, or instead of a newer form that nobody here can read. */
+  const takesOn = async (tx: StoreTransaction, item: Item): Promise<boolean> => {
+    const [fresh] = await inbox.insert(tx, plan.name, [item.incoming.wire]);
+    return fresh! || (await apply.replacesNewer(tx, item));
+  };
+
   /** What commits before the handler's first write: fence, inbox row, watermark. Answers what is off its line. */
   const begin = async (tx: StoreTransaction, item: Item, ready: Ready): Promise<readonly WaitingRow[]> => {
     await consumer.settleIn(tx, []);
@@ -43,10 +49,7 @@ export function createAlone(
     if (item.row) {
       taken = await takeRow(tx, item.row);
       if (taken === undefined) throw new Undo({ kind: 'gone' });
-    } else {
-      const [fresh] = await inbox.insert(tx, plan.name, [ready.wire]);
-      if (!fresh) throw new Undo(takenBefore(item));
-    }
+    } else if (!(await takesOn(tx, item))) throw new Undo(takenBefore(item));
     if (!(await apply.advance(tx, ready))) throw new Undo({ kind: 'stale' });
     return taken;
   };
@@ -59,8 +62,9 @@ export function createAlone(
 
   const settleAfterUndo = async (item: Item, outcome: Outcome): Promise<Outcome> => {
     await transact(store, clock, async (tx) => {
-      if (!item.row) await inbox.insert(tx, plan.name, [item.incoming.wire]);
-      else await waiting.settle(tx, item.row, outcome.kind === 'gone' ? {} : undefined);
+      if (item.row) await waiting.settle(tx, item.row, outcome.kind === 'gone' ? {} : undefined);
+      else if (outcome.kind === 'stale') await takesOn(tx, item);
+      else await inbox.insert(tx, plan.name, [item.incoming.wire]);
       await consumer.settleIn(tx, deliveriesOf([item]));
     });
     return outcome;
@@ -68,7 +72,7 @@ export function createAlone(
 
   /** Before anything outside is called: has it been done, or overtaken? */
   const knownBefore = async (item: Item, ready: Ready): Promise<Outcome | undefined> => {
-    if (!item.row && (await inbox.has(plan.name, ready.wire))) return takenBefore(item);
+    if (!item.row && !item.newer && (await inbox.has(plan.name, ready.wire))) return takenBefore(item);
     if (plan.order !== 'latest') return undefined;
     try {
       await store.transaction(async (tx) => {
@@ -186,10 +190,7 @@ export function createAlone(
       await consumer.settleIn(tx, []);
       if (item.row) {
         if (!(await waiting.settle(tx, item.row, {}))) return { kind: 'gone' };
-      } else {
-        const [fresh] = await inbox.insert(tx, plan.name, [item.incoming.wire]);
-        if (!fresh) return takenBefore(item);
-      }
+      } else if (!(await takesOn(tx, item))) return takenBefore(item);
       const said = verdict(error, attempt);
       const next = said.kind === 'again' ? ({ kind: 'later', delayMs: plan.retry.delayMs } as const) : said;
       const outcome = await apply.after(tx, item, error, attempt, next, blocked);

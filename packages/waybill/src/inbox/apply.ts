@@ -67,6 +67,8 @@ export interface Apply {
    * @param moves gets what a delivery that has to wait is to be added as, before the transaction ends; undefined: it is added at once
    */
   takeOn(tx: StoreTransaction, item: Item, fresh: boolean, blocked: Set<string>, moves?: WaitingEntry[]): MaybePromise<Outcome | undefined>;
+  /** The newer form of this message came first, and waits for an instance that can read it: this one goes instead. */
+  replacesNewer(tx: StoreTransaction, item: Item): MaybePromise<boolean>;
   /** The handler's effect is written: what has to commit with it. */
   complete(tx: StoreTransaction, item: Item, ready: Ready, value: unknown, isTaken?: boolean): Promise<void>;
   /** Order `latest`: false when a newer one has been applied. */
@@ -87,9 +89,7 @@ export function createApply(host: ApplyHost): Apply {
   const isFresh = async (tx: StoreTransaction, item: Item): Promise<boolean> =>
     item.row !== undefined || (await inbox.insert(tx, plan.name, [item.incoming.wire]))[0]!;
 
-  /** The newer form of this message came first, and waits for an instance that can read it: this one goes instead. */
-  const replacesNewer = (tx: StoreTransaction, { newer }: Item): MaybePromise<boolean> =>
-    newer !== undefined && waiting.settle(tx, newer);
+  const replacesNewer: Apply['replacesNewer'] = (tx, { newer }) => newer !== undefined && waiting.settle(tx, newer);
 
   const takeOn: Apply['takeOn'] = (tx, item, fresh, blocked, moves) => {
     if (item.row) {
@@ -314,7 +314,7 @@ export function createApply(host: ApplyHost): Apply {
     }
   };
 
-  return { one, run, batch, runSet, takeOn, complete, advance, after };
+  return { one, run, batch, runSet, takeOn, replacesNewer, complete, advance, after };
 }
 
 /** What a run is told of how its message came. */

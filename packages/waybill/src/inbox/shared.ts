@@ -5,11 +5,11 @@
  * commit leaves nothing, and the deliveries come again.
  */
 import { WaybillError } from '../contract/errors.ts';
-import type { StoreTransaction, WaitingRow } from '../contract/store.ts';
+import type { StoreTransaction } from '../contract/store.ts';
 import type { Consumer } from '../contract/transport.ts';
 import type { Alone } from './alone.ts';
 import type { Apply, ApplyHost } from './apply.ts';
-import { type Item, type Outcome, deliveriesOf, halve, isOlderForm, keyOf } from './item.ts';
+import { type Item, type Outcome, deliveriesOf, halve, keyOf } from './item.ts';
 import { type Fit, Spoilt, createWhole } from './whole.ts';
 
 export interface Shared {
@@ -67,7 +67,7 @@ export function createShared(
   });
 
   const together = async (items: readonly Item[], workIn: typeof runIn): Promise<Done> => {
-    for (const item of items) if (isOlderForm(item)) item.newer = await unreadNewer(item);
+    for (const item of items) await lookForNewer(item);
     let outcomes: Outcome[] = [];
     let spoilt: Spoilt | undefined;
     try {
@@ -88,12 +88,13 @@ export function createShared(
     return { outcomes, rest: items.slice(outcomes.length) };
   };
 
-  /** Looked for before the transaction, where reads need not wait for it; whether it is still so is seen inside. */
-  const unreadNewer = async ({ incoming }: Item): Promise<WaitingRow | undefined> => {
+  /** Before the transaction, where reads need not wait for it; whether it is still so is seen inside. */
+  const lookForNewer = async (item: Item): Promise<void> => {
+    const { incoming } = item;
     const type = incoming.kind === 'run' ? incoming.envelope.downcastOf : undefined;
-    if (type === undefined || options.reads(type)) return undefined;
+    if (type === undefined || options.reads(type)) return;
     const rows = await store.ports.inspect.waiting({ subscription: plan.name, id: incoming.wire.id });
-    return rows.find(({ reason, message }) => reason === 'no-handler' && message.source === incoming.wire.source);
+    item.newer = rows.find(({ reason, message }) => reason === 'no-handler' && message.source === incoming.wire.source);
   };
 
   /** Nothing of it was committed. Only what certainly threw by itself is charged: with one run, by its own verdict. */
@@ -175,6 +176,7 @@ export function createShared(
       if (first.threw) return verdictOn(first, first.threw);
       if (isRunnable(first) && items.length === 1 && !(await isBehind(first))) {
         remember(first, false);
+        await lookForNewer(first);
         return undefined;
       }
       const done = await together(items, unrunIn);
