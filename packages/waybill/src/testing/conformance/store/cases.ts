@@ -1,6 +1,7 @@
 import { inboxCases } from './inbox.ts';
 import { inspectCases } from './inspect.ts';
 import { keepingCases } from './keeping.ts';
+import { lineCases } from './lines.ts';
 import { outboxCases } from './outbox.ts';
 import { sagaCases } from './sagas.ts';
 import { sessionCases } from './sessions.ts';
@@ -18,6 +19,7 @@ export const storeCases: readonly StoreCase[] = [
   ...outboxCases,
   ...inboxCases,
   ...waitingCases,
+  ...lineCases,
   ...keepingCases,
   ...sagaCases,
   ...inspectCases,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Clock } from '../../../contract/clock.ts';
 import { WaybillError, type WaybillErrorCode } from '../../../contract/errors.ts';
 import type { WireMessage } from '../../../contract/message.ts';
-import type { FailureRow, MaybePromise, StoreSession, StoreTransaction, WaitingEntry, WaitingRow } from '../../../contract/store.ts';
+import type { Claim, FailureRow, MaybePromise, StoreSession, StoreTransaction, WaitingEntry, WaitingRow } from '../../../contract/store.ts';
 import type { Case, Driver } from '../conformance.ts';
 import type { RecordingHost } from '../host.ts';
 import { message } from '../message.ts';
@@ -160,4 +160,16 @@ export async function within<T>({ clock, patienceMs }: StoreWorld, promise: Prom
   } finally {
     cancel();
   }
+}
+
+/** One instance, and another. */
+export const me: Claim = { owner: 'me', claimMs: 1_000 };
+export const other: Claim = { owner: 'another', claimMs: 1_000 };
+
+export async function add(session: StoreSession, ...entries: readonly WaitingEntry[]): Promise<void> {
+  await session.transaction((tx) => session.ports.waiting.add(tx, entries));
+}
+
+export async function fail(session: StoreSession, ...rows: readonly FailureRow[]): Promise<void> {
+  await session.transaction((tx) => session.ports.failures.add(tx, rows));
 }
