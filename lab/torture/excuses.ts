@@ -14,7 +14,7 @@ export interface Excuses {
   mayBeGone(id: string): boolean;
   /** Something was deleted or restored that may have cost this subscription messages. */
   mayMiss(subscription: string): boolean;
-  /** What was published again when it was missing comes out of its order: `subscription id`. */
+  /** What was lost and sent again comes out of its order: published again when it was missing, or since nobody had noted it as sent. `subscription id` */
   readonly late: ReadonlySet<string>;
   /** Orders that had not ended when a backup began that was put back later. */
   readonly inDoubt: ReadonlySet<string>;
@@ -43,7 +43,23 @@ export function excusesOf(history: readonly Line[]): Excuses {
   return {
     mayBeGone: (id) => goneIds.has(id),
     mayMiss: (subscription) => deleted.has(everybody) || deleted.has(subscription) || restores.some(({ services, rereads }) => !rereads && services!.includes(subscription.split('.', 1)[0]!)),
-    late: new Set(history.flatMap(({ what, sub, ids = [] }) => (what === 'missing' ? ids.map((id) => `${sub} ${id}`) : []))),
+    late: new Set([...history.flatMap(({ what, sub, ids = [] }) => (what === 'missing' ? ids.map((id) => `${sub} ${id}`) : [])), ...sentAgain(history, told)]),
     inDoubt: new Set(restores.flatMap(({ t, ids = [] }) => [...orders].flatMap(([order, triedMs]) => (triedMs <= t && !ids.includes(order) ? [order] : [])))),
   };
+}
+
+/** What may have been in the queue when that was deleted, and had not run there: a relay that died, or was restored, before it noted it as sent sends it again. */
+function sentAgain(history: readonly Line[], told: ReadonlyMap<string, Told>): string[] {
+  const deletedMs = new Map<string, number>();
+  const began = new Set<string>();
+  const again: string[] = [];
+  for (const { what, sub, id, t } of history) {
+    if (what === 'deleted') deletedMs.set(sub!, t);
+    const place = `${sub} ${id}`;
+    if (what !== 'run' || began.has(place)) continue;
+    began.add(place);
+    const lostMs = Math.max(deletedMs.get(everybody) ?? -Infinity, deletedMs.get(sub!) ?? -Infinity);
+    if (told.get(id!) !== undefined && told.get(id!)!.triedMs < lostMs) again.push(place);
+  }
+  return again;
 }

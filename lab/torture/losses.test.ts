@@ -41,6 +41,7 @@ const effectsOfFourth = effects(4, 'm4', 3).filter(({ subscription }) => subscri
 
 const missing = Object.keys(subscriptions).map((name) => line(50_000, { what: 'missing', sub: `shop.${name}`, ids: ['m2'] }));
 const audited = missing.map(({ sub }) => line(51_000, { what: 'audited', sub: sub!, n: 1 }));
+const ranLate = Object.keys(subscriptions).map((name) => line(40_000, { what: 'run', sub: `shop.${name}`, id: 'm2', attempt: 1 }));
 const deleted = line(15_000, { what: 'deleted', sub: '*', text: 'waybill' });
 
 describe('the judge finds nothing', () => {
@@ -51,6 +52,7 @@ describe('the judge finds nothing', () => {
     ['when it is still there', [...history, restored(29_000, 31_000)], {}],
     ['when a version is given again to whom it is stale', again, { ...withFourth, effects: [...state.effects, ...effectsOfFourth] }],
     ['when a restore brings back what was taken back', [...history, restored(21_000, 23_000)], { ledger: [...state.ledger, row(5, 'r2', 'bank.reminded.v1', 'r', 7)], effects: [...state.effects, { at: 41, subscription: 'reminders', id: 'r2', source: 'bank', key: 'r', n: 7 }] }],
+    ['when what a deleted queue lost, and nobody had noted as sent, came after later ones', [...history, { ...deleted, t: 25_000 }, ...ranLate], { effects: late }],
     ['when what a deleted queue lost came after later ones', [...history, deleted, ...missing, ...audited], { effects: late }],
   ] as [string, Line[], Partial<State>][]) {
     it(what, () => assert.deepEqual(found(lines, of), []));
@@ -74,6 +76,9 @@ describe('the judge notices', () => {
     ['what was missing after another queue had been deleted', /I1 m2: shop.any had not taken 1/, [...history, { ...deleted, sub: 'shop.own' }, ...missing, ...audited], { effects: late }],
     ['what was missing where a restored ledger is read again', /I1 m2: shop.any had not taken 1/, [...history, restored(15_000, 16_000, { services: ['shop'], rereads: true }), ...missing, ...audited], { effects: late }],
     ['what an audit did not tell', /I22 m2: an audit says that 0 messages are lost to shop.own/, [...history, deleted, ...missing], { effects: late }],
+    ['a key out of order of which another queue was deleted', /I5 m2: shop.ordered: k 2 was applied after 3/, [...history, { ...deleted, t: 25_000, sub: 'shop.any' }, ...ranLate], { effects: late }],
+    ['a key out of order that was published after the deletion', /I5 m2: shop.ordered: k 2 was applied after 3/, [...history, deleted, ...ranLate], { effects: late }],
+    ['a key out of order that had run before the deletion', /I5 m2: shop.ordered: k 2 was applied after 3/, [...history, { ...deleted, t: 45_000 }, ...ranLate], { effects: late }],
     ['a key out of order that nothing had lost', /I5 m2: shop.ordered: k 2 was applied after 3/, [...history, deleted], { effects: late }],
   ] as [string, RegExp, Line[], Partial<State>][]) {
     it(what, () => {
