@@ -41,8 +41,8 @@ describe('ledger rows that travel with COMMIT', { skip }, () => {
     await server?.close();
   });
 
-  function busOn(url: string): [pg.Pool, Bus<any>] {
-    const made = new pg.Pool({ connectionString: url });
+  function busOn(url: string, how: object = {}): [pg.Pool, Bus<any>] {
+    const made = new pg.Pool({ connectionString: url, ...how });
     made.on('error', () => {});
     made.on('connect', (client) => {
       const query = client.query;
@@ -120,9 +120,9 @@ describe('ledger rows that travel with COMMIT', { skip }, () => {
     assert.deepEqual(await rows(), ['before', 'between', 'kept', 'after']);
   });
 
-  it('are undone with it also where the client hears of the error before it hears what that did to the transaction', async (t) => {
+  for (const pipeline of [false, true]) it(`are undone with it also where the client hears of the error before it hears what that did to the transaction${pipeline ? ', and pipelines' : ''}`, async (t) => {
     await clear();
-    const [slow, other] = busOn(server.url(database));
+    const [slow, other] = busOn(server.url(database), { pipeline });
     t.after(async () => {
       await other.stop();
       await slow.end();
@@ -130,9 +130,10 @@ describe('ledger rows that travel with COMMIT', { skip }, () => {
     slow.on('connect', (client) => {
       const { connection } = client as unknown as { connection: { emit(name: string, ...more: unknown[]): boolean } };
       const { emit } = connection;
+      const waiting: (() => boolean)[] = [];
       connection.emit = (name, ...more) => {
-        if (name !== 'readyForQuery') return emit.call(connection, name, ...more);
-        setTimeout(() => emit.call(connection, name, ...more), 2);
+        if (name !== 'readyForQuery' && waiting.length === 0) return emit.call(connection, name, ...more);
+        if (waiting.push(() => emit.call(connection, name, ...more)) === 1) setTimeout(() => waiting.splice(0).forEach((tell) => tell()), 2);
         return true;
       };
     });

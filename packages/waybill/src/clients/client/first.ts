@@ -15,7 +15,6 @@ export const begin = 'begin isolation level read committed';
 interface Connection {
   readonly stream: { destroy(): void };
   readonly parsedStatements: Readonly<Record<string, string | undefined>>;
-  query(text: string): void;
   parse(message: { text: string }): void;
   bind(message: object): void;
   execute(message: object): void;
@@ -59,29 +58,6 @@ export function sayBegin(client: Speaker, say: Say, answered: () => void): void 
   say(begin, (error: Error | null | undefined) => {
     if (isRefused(error)) client.connection?.stream.destroy();
     answered();
-  });
-}
-
-/**
- * Says `text` if the transaction has not failed by the time it is its turn: in a failed one nothing but its undoing can follow.
- * `pg` tells of an error before it knows, by the next message, what it has done to the transaction: so that is not asked before.
- * @returns its rows; undefined where nothing was said
- */
-export function sayUnlessFailed(client: Speaker, say: Say, text: () => string): Promise<readonly object[] | undefined> {
-  const { Query } = client.constructor as { readonly Query?: StatementClass };
-  const hasFailed = (): boolean => client.getTransactionStatus!() === 'E';
-  if (Query === undefined) return hasFailed() ? Promise.resolve(undefined) : (say(text()) as Promise<{ rows: object[] }>).then(({ rows }) => rows);
-  const statement = new Query({ text: '' });
-  let isSaid = false;
-  // its own text stays as it is: whoever measures statements may have made that unchangeable
-  statement.submit = (connection) => {
-    isSaid = !hasFailed();
-    connection.query(isSaid ? text() : ''); // which the server answers in a failed transaction, too
-    return null;
-  };
-  return new Promise((resolve, reject) => {
-    statement.callback = (error, result) => (error ? reject(error) : resolve(isSaid ? (result as { rows: object[] }).rows : undefined));
-    say(statement);
   });
 }
 

@@ -8,7 +8,7 @@
  * For clients that queue what they are told, take several statements in one text, and know whether they are in a
  * transaction (`pg` since 8.17). The client's `query` is wrapped once, and hands everything on as it came.
  */
-import { begin, sayBegin, sayFirst, sayUnlessFailed, type Speaker } from './first.ts';
+import { begin, sayBegin, sayFirst, type Speaker } from './first.ts';
 
 /** What is held back. */
 export interface Held {
@@ -101,9 +101,19 @@ export class Late {
     const held = this.#held!;
     this.#held = undefined;
     if (this.#begin === 'due') sayBegin(this.#client, this.#query, this.#beginSaid());
-    const said = sayUnlessFailed(this.#client, this.#query, () => held.write()).then((rows) => rows && held.answered(rows));
-    this.#sent = Promise.all([this.#sent, said]).then(() => {});
+    this.#sent = Promise.all([this.#sent, this.#say(held)]).then(() => {});
     this.#sent.catch(() => {});
+  }
+
+  async #say(held: Held): Promise<void> {
+    try {
+      const { rows } = (await this.#query(held.write())) as Answer;
+      held.answered(rows);
+    } catch (error) {
+      // In a failed transaction nothing but its undoing can follow. Only the server knows by then: of an error the client tells before
+      // it hears what that has done, and what else is under way may be its undoing.
+      if ((error as { code?: unknown }).code !== failedTransaction) throw error;
+    }
   }
 
   /** Says it now; as `settled`. */
@@ -135,6 +145,9 @@ export class Late {
     return committed.command;
   }
 }
+
+/** https://www.postgresql.org/docs/current/errcodes-appendix.html: in_failed_sql_transaction */
+const failedTransaction = '25P02';
 
 /**
  * A single statement on the user's own rows. Not: savepoints, `set role`, what holds several statements, what is not text,
