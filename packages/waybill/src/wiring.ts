@@ -18,6 +18,7 @@ import type { Host, MaybePromise, Store, StoreSession } from './contract/store.t
 import type { Transport, TransportSession } from './contract/transport.ts';
 import { embeddedDirectory, loadStore, loadTransport } from './drivers.ts';
 import { cloudEvents } from './formats/cloudevents.ts';
+import { createDecode } from './handle/decode.ts';
 import { createReplays } from './inbox/replays.ts';
 import type { RunningSubscription } from './inbox/subscription.ts';
 import type { checkOptions } from './options.ts';
@@ -289,6 +290,7 @@ export function createWiring(options: ReturnType<typeof checkOptions<any>>, grou
       service,
       history: exchange.history,
       plans: () => subscriptions.living().filter(({ plan }) => plan.kind === 'event').map(({ plan }) => plan),
+      decode: (plan) => createDecode(plan, cloudEvents, of.clock),
       wake: (name) => subscriptions.find(name)?.wake(),
     }),
   );

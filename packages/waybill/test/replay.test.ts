@@ -4,12 +4,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { Reject, WaybillError } from 'waybill';
+import { Reject, WaybillError, defineSaga } from 'waybill';
 import { operations } from 'waybill/operations';
 import { sqlite as sqliteStore } from 'waybill/stores/sqlite';
 import { type TestBus, createTestBus } from 'waybill/testing';
 import { memory } from 'waybill/transports/memory';
 import { sqlite as sqliteTransport } from 'waybill/transports/sqlite';
+import * as z from 'zod';
 import { internalsOf } from '../src/contract/internals.ts';
 import type { Host } from '../src/contract/store.ts';
 import { readReplay, replayMessage, replaysOf } from '../src/contract/replay.ts';
@@ -347,4 +348,26 @@ it('a replay of a publisher that stays away for an hour is given up, and says wh
   await desk.advance(150_000);
   await outcome;
   assert.equal((await progress()).state, 'failed');
+});
+
+it('a replay into a saga keeps the order of its instances, whatever keys the publisher gave', async () => {
+  const transport = memory();
+  await using catalog = createTestBus({ service: 'catalog', transport });
+  await using desk = createTestBus({ service: 'desk', transport });
+  await catalog.publishAll([priced('a', 1), priced('b', 2), priced('c', 3)]);
+  await catalog.settled();
+  const seen: string[] = [];
+  let broken = true;
+  desk.run(
+    defineSaga('week', { state: z.object({}), initial: () => ({}) }).startedBy(Priced, () => 'all', ({ id }) => {
+      if (id === 'b' && broken) throw new Error('not yet');
+      if (!seen.includes(id)) seen.push(id); // it runs again when its transaction is undone
+    }),
+  );
+  await desk.start();
+  await operations(desk).subscriptions.replay('week', { from: 'beginning', sources: ['catalog'] });
+  await desk.advance(300);
+  broken = false;
+  await desk.advance(60_000);
+  assert.deepEqual(seen, ['a', 'b', 'c']);
 });

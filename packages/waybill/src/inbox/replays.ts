@@ -10,7 +10,7 @@
  * Cost: per page of up to 200 messages one read of a ledger, one look at the line, one commit; idle one read in five seconds.
  */
 import { asError, WaybillError } from '../contract/errors.ts';
-import type { Plan } from '../contract/handling.ts';
+import type { Decode, Plan } from '../contract/handling.ts';
 import type { History } from '../contract/history.ts';
 import type { Annex, AnnexGround } from '../contract/internals.ts';
 import { createLoop } from '../contract/loop.ts';
@@ -34,7 +34,7 @@ const retryMaxMs = 60_000;
 
 export function createReplays(
   ground: AnnexGround,
-  options: { readonly service: string; readonly history: () => History; readonly plans: () => readonly Plan[]; readonly wake: (subscription: string) => void },
+  options: { readonly service: string; readonly history: () => History; readonly plans: () => readonly Plan[]; readonly decode: (plan: Plan) => Decode; readonly wake: (subscription: string) => void },
 ): Annex {
   const { clock, signals } = ground;
   const { service } = options;
@@ -56,7 +56,7 @@ export function createReplays(
     const { sinceMs, untilMs, perSecond } = replay;
     const page = await options.history().read(source, { types, after: replay.after[source], sinceMs, untilMs, max: pageMax });
     // An older form is left to the newer one that travelled under the same id.
-    const wanted = page.messages.filter(({ headers }) => !types.includes(headers['ce-waybilldowncastof'] ?? ''));
+    const wanted = await keyed(plan, page.messages.filter(({ headers }) => !types.includes(headers['ce-waybilldowncastof'] ?? '')));
     const open = new Set(replay.again ? await openOf(store, plan.name, wanted) : []);
     const next = (added: number): StoredReplay => {
       const { error: _, ...rest } = replay;
@@ -86,6 +86,17 @@ export function createReplays(
       options.wake(plan.name);
     }
     return paceMs;
+  };
+
+  /** With the keys that this subscription goes by, as live ones have them. */
+  const keyed = (plan: Plan, messages: readonly WireMessage[]): Promise<WireMessage[]> => {
+    const decode = options.decode(plan);
+    return Promise.all(
+      messages.map(async (message) => {
+        const incoming = await decode(message);
+        return incoming.kind === 'run' ? { ...message, key: incoming.key } : message;
+      }),
+    );
   };
 
   /** Writes where it is now, and what goes with that; undefined, and nothing written, when somebody else was faster. */
