@@ -9,7 +9,9 @@ import { createInterface } from 'node:readline';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { ServiceBusAdministrationClient, ServiceBusClient, ServiceBusReceivedMessage } from '@azure/service-bus';
 import { message, sdkAdministration, sdkClient, take } from './sdk.ts';
+import { defaults, Entity, type Taker } from './stand-in/entity.ts';
 import { AmqpError, startStandIn, type StandIn } from './stand-in/index.ts';
+import { nowhere } from './stand-in/journal.ts';
 
 const bodies = (messages: readonly ServiceBusReceivedMessage[]): unknown[] => messages.map(({ body }) => body as unknown);
 /** After more than one try the SDK throws them all together. */
@@ -374,4 +376,29 @@ describe('the stand-in for Azure Service Bus', () => {
     second.child.kill('SIGTERM');
     await once(second.child, 'exit');
   });
+});
+
+it('an entity gives nothing to a link that has gone with another one of its connection', async (t) => {
+  const entity = new Entity('a', { ...defaults, requiresSession: true }, nowhere);
+  t.after(() => entity.close());
+  const given: string[] = [];
+  const connection: Taker[] = [];
+  const accept = (session: string, give: () => void): void => {
+    const taker: Taker = { session, wants: () => true, give, destructive: false, served() {}, end() {} };
+    entity.takers.add(taker);
+    entity.acceptSession(session, taker);
+    connection.push(taker);
+  };
+  for (const session of ['1', '2']) {
+    accept(session, () => {
+      given.push(session);
+      for (const taker of connection) entity.leave(taker); // cut at the delivery
+    });
+    entity.put({ seq: Number(session), message: { group_id: session } as never, enqueuedMs: 0, state: 'active', count: 0 });
+  }
+  await new Promise((resolve) => void setImmediate(resolve));
+  assert.deepEqual(given, ['1']);
+  const free: string[] = [];
+  for (let i = 0; i < 2; i++) entity.nextSession(1_000, (id) => free.push(id) && entity.acceptSession(id, connection[0]!), () => {});
+  assert.deepEqual(free.toSorted(), ['1', '2']);
 });

@@ -146,7 +146,7 @@ export class Entity {
     for (let served = true; served; ) {
       served = false;
       for (const taker of [...this.takers]) {
-        if (!taker.wants()) continue;
+        if (!this.takers.has(taker) || !taker.wants()) continue; // it may have gone with what another one was given
         const stored = this.#next(taker.session ?? '');
         if (!stored) continue;
         served = true;
