@@ -82,7 +82,7 @@ export async function measureUntold(server: PostgresServer, rows: number): Promi
     const { waiting } = store.ports;
     const keys = Array.from({ length: 50 }, (_, i) => `k${1_100 + i}`);
     const { rows: numbers } = await client.query<{ row: string }>(`select row from waybill.waiting where key = any($1) order by row`, [keys]);
-    const heads = numbers.map(({ row }, i) => ({ row: Number(row), attempt: 0, subscription: of, inOrder: true, message: { key: keys[i] } }) as WaitingRow);
+    const heads = numbers.map(({ row }, i) => ({ row: Number(row), createdMs: 0, attempt: 0, subscription: of, inOrder: true, message: { key: keys[i] } }) as WaitingRow);
     const entries = keys.map((key): WaitingEntry => ({ subscription: of, message: named('new', { key }), dueMs: 'now', attempt: 0, attempts: 10, firstFailedMs: undefined, error: undefined, reason: 'behind', inOrder: true }));
     const works: Record<string, () => Promise<unknown>> = {
       'what is due': () => waiting.due(of, 'now', 50, 'me'),
@@ -128,7 +128,7 @@ function worksOf(store: StoreSession): Record<string, () => Promise<unknown>> {
     'a hundred behind in line': async () => waiting.behind!([await first()], 100),
     'a hundred of a line are taken': async () => {
       const line = Array.from({ length: 500 }, (_, i) => 500 + i).filter((i) => i % 5 > 1).slice(0, 100); // as they were filled in
-      const rows = line.map((row) => ({ row, attempt: 1, owner: 'me', inOrder: true, message: { key: 'k1' } }) as WaitingRow);
+      const rows = line.map((row) => ({ row, createdMs: 0, attempt: 1, owner: 'me', inOrder: true, message: { key: 'k1' } }) as WaitingRow);
       const taken = await store.transaction(async (tx) => {
         const taken = await waiting.take!(tx, rows);
         await waiting.add(tx, [], taken);

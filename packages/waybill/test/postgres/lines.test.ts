@@ -56,6 +56,25 @@ describe('lines on PostgreSQL', { skip }, () => {
     assert.deepEqual(heads.map(({ message: { id } }) => id).toSorted(), ['x2', 'y2']);
   });
 
+  it('what was read before a backup was put back is not taken for what has its number now', async () => {
+    const { waiting } = store.ports;
+    await add(entry('x1', 'x'));
+    const [read] = await store.ports.inspect.waiting({ limit: 1 });
+    const mine = { ...read!, owner: claim.owner };
+    await store.transaction((tx) => (tx.native as { query(text: string): Promise<unknown> }).query(`update waybill.waiting set id = 'y1', key = 'y', created = created + 1`));
+    assert.deepEqual(await waiting.start([read!], claim), [undefined]);
+    const [now] = await store.ports.inspect.waiting({ limit: 1 });
+    await waiting.start([now!], claim);
+    assert.deepEqual(await waiting.start([read!], { ...claim, renew: true }), [undefined]);
+    await store.transaction(async (tx) => {
+      assert.deepEqual(await waiting.take!(tx, [mine]), []);
+      assert.equal(await waiting.settle(tx, mine, {}), false);
+      assert.equal(await waiting.settle(tx, mine), false);
+    });
+    const left = await store.ports.inspect.waiting({ limit: 2 });
+    assert.deepEqual(left.map(({ starts, message }) => [message.id, starts]), [['y1', 1]]);
+  });
+
   it('what a transaction has in hand keeps no other claim from being prolonged', async () => {
     const { waiting } = store.ports;
     await add(entry('x1', 'x'), entry('y1', 'y'));

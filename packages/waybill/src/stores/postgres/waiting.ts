@@ -57,22 +57,23 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
       first_failed bigint, ${errorRecord}, in_order boolean, front boolean, in_line boolean)
     where exists (select 1 from ${s}.identity where service = $2::text)
     on conflict do nothing returning row) select count(*)::text as count from added`; // the only row that may be there already is a schedule's
-  // unchanged since it was read, and nobody else's now
+  // unchanged since it was read, and nobody else's now. Its number alone does not tell which row it is: where a backup was put back, numbers are
+  // given again, and who was at work then goes on
   const isMine = (owner: string): string => `(w.claimed <= clock_timestamp() or w.owner = ${owner}::text)`;
   // search by row; a row that another transaction has in hand is waited for, and seen as that left it
   const change = `update ${s}.waiting w set due = ${dueText('m.due')}, reason = m.reason, attempt = m.attempt, attempts = m.attempts, starts = m.attempt,
       first_failed = m.first_failed, error_code = m.error_code, error_message = m.error_message, error_stack = m.error_stack,
       in_order = m.in_order, head = case when m.in_order = w.in_order then w.head else true end, claimed = '-infinity'
     from json_to_record($2::text::json) as m(due bigint, reason text, attempt int, attempts int, first_failed bigint, ${errorRecord},
-      in_order boolean) where w.row = $1::text::bigint and w.attempt = $3::text::int and ${isMine('$4')} returning w.subscription, w.key`;
+      in_order boolean) where w.row = $1::text::bigint and w.created = $5::text::bigint and w.attempt = $3::text::int and ${isMine('$4')} returning w.subscription, w.key`;
   const rewrite = `update ${s}.waiting w set (${messageColumns}) = (select ${messageFields}
       from json_to_record($2::text::json) as m(${messageRecord})) where w.row = $1::text::bigint`;
   // search by row
-  const remove = `delete from ${s}.waiting w where w.row = $1::text::bigint and w.attempt = $2::text::int and ${isMine('$3')}
+  const remove = `delete from ${s}.waiting w where w.row = $1::text::bigint and w.created = $4::text::bigint and w.attempt = $2::text::int and ${isMine('$3')}
     returning w.subscription, w.key, w.in_order::text as ordered`;
   // search by row, in the order of rows: two that start the same wait for each other in no circle
   const start = (condition: string, locked = ''): string => `with mine as (
-      select w.row from ${s}.waiting w join json_to_recordset($1::text::json) as r(row bigint, attempt int, starts int) on w.row = r.row
+      select w.row from ${s}.waiting w join json_to_recordset($1::text::json) as r(row bigint, created bigint, attempt int, starts int) on w.row = r.row and w.created = r.created
       where ${condition} order by w.row for update of w ${locked})
     update ${s}.waiting w set starts = w.starts + $4::text::int, owner = $2::text, claimed = clock_timestamp() + $3::text::float8 * interval '1 ms'
     from mine where w.row = mine.row returning w.row::text, w.starts::text`;
@@ -90,7 +91,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
   // search by row; of each line by waiting_line, and no farther than the first that is not among them; by failures_hold
   const take = `with mine as (
       select w.row, w.subscription, w.key, w.in_order, w.front from ${s}.waiting w
-      join json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text) on w.row = r.row
+      join json_to_recordset($1::text::json) as r(row bigint, created bigint, attempt int, owner text) on w.row = r.row and w.created = r.created
       where w.attempt = r.attempt and ${isMine('r.owner')} order by w.row for update of w),
     lines as (select distinct subscription, key from mine where in_order and key is not null),
     ends as materialized (
@@ -108,8 +109,8 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
     select g.row::text, g.subscription, pg_current_xact_id()::text as xid from gone g order by g.front desc, g.row`;
   // search by row; not what another has begun since, though its claim has run out, too: its start is all that tells of it
   const notBegun = `update ${s}.waiting w set starts = w.attempt, claimed = '-infinity'
-    from json_to_recordset($1::text::json) as r(row bigint, attempt int, owner text)
-    where w.row = r.row and w.attempt = r.attempt and w.owner = r.owner`;
+    from json_to_recordset($1::text::json) as r(row bigint, created bigint, attempt int, owner text)
+    where w.row = r.row and w.created = r.created and w.attempt = r.attempt and w.owner = r.owner`;
   // by waiting_line its first entry of each key, and by failures_hold: as `exists` it reads all of both where statistics are old
   const blocked = `select k.key from json_array_elements_text($2::text::json) as k(key)
     left join lateral (select true as waits from ${s}.waiting w where w.subscription = $1::text and w.key = k.key and w.in_order
@@ -160,7 +161,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
 
     async start(rows, { owner, claimMs, renew = false }) {
       if (rows.length === 0) return [];
-      const asked = rows.map(({ row, attempt, starts }) => ({ row, attempt, starts }));
+      const asked = rows.map(({ row, createdMs, attempt, starts }) => ({ row, created: createdMs, attempt, starts }));
       const started = await sql.query<{ row: string; starts: string }>(renew ? renewal : begin, [JSON.stringify(asked), owner, claimMs, renew ? 0 : 1]);
       const starts = new Map(started.map((row) => [Number(row.row), Number(row.starts)]));
       return rows.map(({ row }) => starts.get(row));
@@ -170,7 +171,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
       const statements = within(tx);
       const owner = row.owner ?? null;
       if (next === undefined) {
-        const [gone] = await statements.query<{ subscription: string; key: string | null; ordered: string }>(remove, [row.row, row.attempt, owner]);
+        const [gone] = await statements.query<{ subscription: string; key: string | null; ordered: string }>(remove, [row.row, row.attempt, owner, row.createdMs]);
         if (gone === undefined) return false;
         if (gone.ordered === 'true' && gone.key !== null) await release(statements, [{ subscription: gone.subscription, key: gone.key }]);
         return true;
@@ -181,6 +182,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
         JSON.stringify(entryJson(entry, clock)),
         row.attempt,
         owner,
+        row.createdMs,
       ]);
       if (moved === undefined) return false;
       if (next.message !== undefined) await statements.query(rewrite, [row.row, JSON.stringify(messageJson(next.message))]);
@@ -203,7 +205,7 @@ export function createWaitingPort({ schema: s, service, clock, sql, in: within }
 
     async take(tx, rows) {
       const statements = within(tx);
-      const asked = rows.map(({ row, attempt, owner }) => ({ row, attempt, owner: owner ?? null }));
+      const asked = rows.map(({ row, createdMs, attempt, owner }) => ({ row, created: createdMs, attempt, owner: owner ?? null }));
       const gone = await statements.query<{ row: string; subscription: string; xid: string }>(take, [JSON.stringify(asked)]);
       if (gone[0] !== undefined) statements.told(gone[0].xid);
       const byRow = new Map(rows.map((row) => [row.row, row]));
