@@ -57,7 +57,7 @@ ${machines.length === 0 ? 'Nothing has been measured yet.' : `Machine: ${machine
 |---|---|---|---|---|---|
 ${rows.join('\n')}
 ${costs(all)}${peers(all)}${otherLoads(all)}${atSize(all)}${atRest(all)}
-What was tried for the embedded default, and what limits it: [performance-embedded](performance-embedded.md). Large bodies, few and many keys,
+What was tried for the embedded default, and what limits it: [performance-embedded](performance-embedded.md). Large bodies, few and many keys, what comes after a kill,
 bursts and slow handlers: [performance-workloads](performance-workloads.md). What the figures mean for
 the size of a system: [capacity](capacity.md).
 `;
