@@ -23,7 +23,6 @@ interface Connection {
 interface Statement {
   callback: (error: Error | null | undefined, result: unknown) => void;
   query_timeout?: number;
-  submit(connection: Connection): Error | null;
   prepare(connection: Connection): void;
   handleCommandComplete(message: unknown, connection: Connection): void;
   handleError(error: Error, connection: Connection): void;
@@ -31,7 +30,6 @@ interface Statement {
 
 export interface Speaker {
   readonly connection?: Connection;
-  getTransactionStatus?(): 'I' | 'T' | 'E' | null;
 }
 
 interface Config {

@@ -23,6 +23,7 @@ export interface Held {
 /** What is used of a client. */
 export interface LateClient extends Speaker {
   query(text: string): Promise<unknown>;
+  getTransactionStatus?(): 'I' | 'T' | 'E' | null;
   /** Says the next statement before the one before it has answered. */
   readonly pipeline?: boolean;
 }
